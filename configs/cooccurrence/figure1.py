@@ -1,0 +1,39 @@
+"""Figure 1 of arXiv:2410.09605: the paper's own experiment (Appendix A), gradient descent and gradient flow side by side.
+
+60 samples (30 / 10 / 10 / 10 of the four types), L = 5, d = 64, m = 128, m1 = 256, learning rate 0.01, 30000 steps (t = 300).
+
+    dynamics run --config=configs/cooccurrence/figure1.py[:variant]
+
+Variants: kaiming_normal (default), kaiming_uniform, torch_linear, theory: the initialisation; smoke: seconds, all laws.
+"""
+
+import math
+
+import dynamics
+
+INITIALISATIONS = ("kaiming_normal", "kaiming_uniform", "torch_linear", "theory")
+
+
+def get_config(variant: str = "kaiming_normal"):
+    if variant not in (*INITIALISATIONS, "smoke"):
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(INITIALISATIONS)}, smoke")
+    config = dynamics.base()
+    config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
+    config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
+    config.laws = {
+        "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000},
+        "gd": {"name": "gd", "learning_rate": 0.01},
+    }
+    config.figures = "experiments.cooccurrence.figures"
+    if variant in INITIALISATIONS:
+        config.init.name = variant
+    if variant == "theory":
+        config.init.sigma0 = 0.3 / math.sqrt(config.task.length * config.model.width)
+        config.init.sigma1 = 0.3 / math.sqrt(config.model.neurons)
+    if variant == "smoke":
+        config.task.update(samples=12, vocabulary=12)
+        config.model.update(width=16, neurons=16)
+        config.laws.sgd = {"name": "sgd", "learning_rate": 0.01, "batch_size": 6, "replacement": False}
+        config.times.update(stop=20.0, count=20)
+        config.update(words=8, checkpoints=2)
+    return config

@@ -1,0 +1,165 @@
+"""From a config to typed objects; every mistake in it is one line that names the key."""
+
+import contextlib
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import flax.linen as nn
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+__all__ = ["ConfigError", "base", "build", "check_keys", "choose", "require", "under"]
+
+
+class ConfigError(ValueError):
+    """A bad value in a config: the key, the value found and what is allowed."""
+
+    def __init__(self, key: str, found: Any = None, allowed: str | None = None):
+        # absl passes on an error of a config file as type(error)(message): a lone argument is the whole message.
+        super().__init__(key if allowed is None else f"{key} = {found!r}: {allowed}")
+        self.key, self.found, self.allowed = key, found, allowed
+
+
+def require(condition: bool, key: str, found: Any, allowed: str) -> None:
+    """Raise ConfigError unless `condition` holds."""
+    if not condition:
+        raise ConfigError(key, found, allowed)
+
+
+@contextlib.contextmanager
+def under(path: str) -> Iterator[None]:
+    """Put `path` before the key of a ConfigError raised inside."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(path + error.key, error.found, error.allowed) from None
+
+
+def base() -> ml_collections.ConfigDict:
+    """The config that every experiment starts from: all keys of a run, with their defaults.
+
+    Task, model and laws are the experiment's own and have no default here.
+    """
+    return ml_collections.ConfigDict(
+        {
+            "seed": 0,
+            "dtype": "float64",
+            "task": {},
+            "model": {},
+            "init": {"name": "kaiming_normal", "sigma0": placeholder(float), "sigma1": placeholder(float)},
+            "laws": {},
+            "times": {"spacing": "logarithmic", "start": 0.01, "stop": 300.0, "count": 200, "given": ()},
+            "probes": (
+                "loss",
+                "loss_by_type",
+                "gradient_by_type",
+                "margin",
+                "scores",
+                "value_gram",
+                "key_gram",
+                "query_gram",
+                "mlp",
+                "attention",
+                "weight_norm",
+                "invariants",
+                "drift",
+            ),
+            # Matrix probes keep the first `words` words: the targets, the common token and some random ones.
+            "words": 16,
+            # Parameters are stored at t = 0 and at this many later times, the last one the end.
+            "checkpoints": 4,
+            "figures": "",
+            "wandb": {"mode": "offline", "project": "dynamics", "group": ""},
+        }
+    )
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return " or ".join(_type_name(h) for h in typing.get_args(hint))
+    if typing.get_origin(hint) is tuple:
+        return f"a list of {_type_name(typing.get_args(hint)[0])}"
+    return {int: "an integer", float: "a finite number", str: "a text", bool: "True or False", type(None): "nothing"}[hint]
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return any(value == v and type(value) is type(v) for v in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(h, value) for h in arguments)
+    if origin is tuple:
+        return isinstance(value, (tuple, list)) and all(_fits(arguments[0], v) for v in value)
+    if hint is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _converted(hint: Any, value: Any) -> Any:
+    if typing.get_origin(hint) is tuple:
+        return tuple(_converted(typing.get_args(hint)[0], v) for v in value)
+    floating = hint is float or float in typing.get_args(hint)
+    return float(value) if floating and value is not None else value
+
+
+def check_keys(found: Mapping[str, Any], allowed: typing.Iterable[str], path: str) -> None:
+    """Refuse a key that is not allowed, with the nearest allowed one as a hint.
+
+    Raises:
+        ConfigError: naming the first unknown key.
+    """
+    allowed = sorted(allowed)
+    for key in found:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(path + key, found[key], f"unknown key; {hint}allowed: {', '.join(allowed)}")
+
+
+def build(cls: Any, values: Mapping[str, Any], path: str, **given: Any) -> Any:
+    """cls(**values, **given), with unknown keys, missing keys and wrong types refused under `path`.
+
+    Args:
+        cls: a dataclass whose annotations are the schema of `values`.
+        values: a part of a config.
+        path: the dotted key of that part with a final dot, for messages ("task.").
+        given: fields that do not come from the config.
+
+    Raises:
+        ConfigError: naming the key, the value found and what is allowed.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in {"parent", *given}}
+    hints = typing.get_type_hints(cls)
+    check_keys(values, fields, path)
+    for key, field in fields.items():
+        if key not in values:
+            has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+            require(has_default, path + key, None, f"missing; needs {_type_name(hints[key])}")
+        else:
+            require(_fits(hints[key], values[key]), path + key, values[key], f"must be {_type_name(hints[key])}")
+    with under(path):
+        return cls(**{k: _converted(hints[k], v) for k, v in values.items()}, **given)
+
+
+def choose(registry: Mapping[str, Any], values: Mapping[str, Any], path: str, **given: Any) -> Any:
+    """build() of the class that `values["name"]` names in `registry`.
+
+    Raises:
+        ConfigError: as build(), and for a name that is not in the registry.
+    """
+    name = values.get("name")
+    allowed = "one of " + ", ".join(repr(k) for k in registry)
+    require(isinstance(name, str) and name in registry, f"{path}name", name, f"must be {allowed}")
+    cls = registry[name]
+    # Every flax module has a field `name` of its own: the registry's name is not passed on.
+    given = {"name": None, **given} if issubclass(cls, nn.Module) else given
+    return build(cls, {k: v for k, v in values.items() if k != "name"}, path, **given)

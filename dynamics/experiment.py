@@ -1,0 +1,197 @@
+"""A config with its meaning checked, and its laws integrated from one start."""
+
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from dynamics.config import base, build, check_keys, choose, require, under
+from dynamics.laws import LAWS, Law
+from dynamics.models import MODELS, Initialisation
+from dynamics.objective import Objective
+from dynamics.probes import PROBES, View, evaluator
+from dynamics.tasks import TASKS
+from dynamics.trajectory import COMPLETED, Times, Trajectory
+
+__all__ = ["Experiment", "Timing", "solve", "trace"]
+
+KEYS = ("data", "init", "sgd")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config with its meaning checked.
+
+    Attributes:
+        task, model, initialisation: what is trained, on what, from where.
+        laws: by the names that they have in the record.
+        times: saved times t, shared by all laws; the first is 0.
+        probes: names.
+        words: matrix probes keep this many words.
+        checkpoints: parameters are stored at t = 0 and at this many later saved times.
+        seed: the keys of data, initialisation and minibatches are derived from it.
+    """
+
+    task: Any
+    model: Any
+    initialisation: Initialisation
+    laws: dict[str, Law]
+    times: np.ndarray
+    probes: tuple[str, ...]
+    words: int
+    checkpoints: int
+    seed: int
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Experiment":
+        """Check a config and give it its meaning; nothing is computed and nothing written.
+    
+        Raises:
+            ConfigError: naming the key, the value found and what is allowed.
+        """
+        parts = ("task", "model", "init", "laws", "times", "wandb")
+        check_keys(config, base(), "")
+        settings = build(_Settings, {k: v for k, v in config.items() if k not in parts}, "")
+        for part in parts:
+            require(isinstance(config.get(part), Mapping), part, config.get(part), "must be a group of keys")
+        require(settings.seed >= 0, "seed", settings.seed, "must not be negative")
+        build(_Mirror, config["wandb"], "wandb.")
+        task = choose(TASKS, config["task"], "task.")
+        initialisation = build(Initialisation, config["init"], "init.")
+        shape = {"vocabulary": task.vocabulary, "distribution": initialisation.distribution, "dtype": settings.dtype}
+        model = choose(MODELS, config["model"], "model.", **shape)
+        require(len(config["laws"]) > 0, "laws", {}, f"needs at least one of {', '.join(LAWS)}")
+        require("data" not in config["laws"], "laws.data", "data", "is the name of the training set in the record")
+        laws = {name: choose(LAWS, values, f"laws.{name}.") for name, values in config["laws"].items()}
+        times = build(Times, config["times"], "times.")
+        count = len(times.grid()) - 1
+        require(1 <= settings.words <= task.vocabulary, "words", settings.words, f"must be 1 to {task.vocabulary}, the vocabulary")
+        require(1 <= settings.checkpoints <= count, "checkpoints", settings.checkpoints, f"must be 1 to {count}, the saved times")
+        for name in settings.probes:
+            require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
+        return cls(
+            task=task,
+            model=model,
+            initialisation=initialisation,
+            laws=laws,
+            times=_common_times(times, laws),
+            probes=settings.probes,
+            words=settings.words,
+            checkpoints=settings.checkpoints,
+            seed=settings.seed,
+        )
+
+    @functools.cached_property
+    def keys(self) -> dict[str, PRNGKeyArray]:
+        """The named keys of this seed."""
+        return {name: jax.random.fold_in(jax.random.key(self.seed), i) for i, name in enumerate(KEYS)}
+
+    @functools.cached_property
+    def start(self) -> tuple[PyTree, Objective]:
+        """The parameters at t = 0 and the objective."""
+        return _start(self.keys["data"], self.keys["init"], self.initialisation, task=self.task, model=self.model)
+
+    @functools.cached_property
+    def segments(self) -> list[np.ndarray]:
+        """The times from one checkpoint to the next, both included."""
+        bounds = np.rint(np.linspace(0, len(self.times) - 1, self.checkpoints + 1)).astype(int)
+        return [self.times[i : j + 1] for i, j in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    seed: int
+    dtype: Literal["float64", "float32"]
+    words: int
+    checkpoints: int
+    figures: str
+    probes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Mirror:
+    mode: Literal["offline", "online", "disabled"]
+    project: str
+    group: str
+
+
+def _common_times(times: Times, laws: Mapping[str, Law]) -> np.ndarray:
+    """The grid of multiples of the largest learning rate, when there is one."""
+    rates = {name: law.step for name, law in laws.items() if law.step is not None}
+    step = max(rates.values(), default=None)
+    with under("times."):
+        grid = times.grid(step)
+    for name, rate in rates.items():
+        ratio = step / rate
+        allowed = f"must divide the largest learning rate, {step}, so that the laws are seen at the same times"
+        require(abs(ratio - round(ratio)) < 1e-9 * ratio, f"laws.{name}.learning_rate", rate, allowed)
+    return grid
+
+
+@functools.partial(jax.jit, static_argnames=("task", "model"))
+def _start(data_key, init_key, initialisation, *, task, model):
+    params, constants = initialisation(model, init_key)
+    return params, Objective(model, constants, task.training_set(data_key))
+
+
+@functools.partial(jax.jit, static_argnames=("task", "probes", "words"))
+def _segment(law, objective, params, start, times, key, *, task, probes, words):
+    return law(objective, params, times, evaluator(probes, View.at_start(objective, task, start, words)), key)
+
+
+@dataclass
+class Timing:
+    """Seconds that a law took."""
+
+    compile: float = 0.0
+    solve: float = 0.0
+
+
+def trace(found: Experiment, name: str) -> jax.stages.Traced:
+    """The program of one law between two checkpoints, traced: what the law refuses is refused here.
+
+    Raises:
+        ConfigError: naming the key of the law.
+    """
+    params, objective = found.start
+    inputs = (found.laws[name], objective, params, params, _padded(found, found.segments[0]), found.keys["sgd"])
+    with under(f"laws.{name}."):
+        return _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)
+
+
+def _padded(found: Experiment, t: np.ndarray) -> Array:
+    """Every segment gets one shape, and so one program: the last time is repeated where it is shorter."""
+    size = max(map(len, found.segments))
+    return jnp.asarray(np.pad(t, (0, size - len(t)), mode="edge"), found.model.dtype)
+
+
+def solve(found: Experiment, name: str, timing: Timing | None = None) -> Iterator[Trajectory]:
+    """Integrate one law of an experiment, from checkpoint to checkpoint.
+
+    Yields:
+        Consecutive trajectories with numpy leaves and valid rows only; after one that failed it stops.
+    """
+    timing = timing or Timing()
+    start, objective = found.start
+    params = start
+    begin = time.perf_counter()
+    compiled = trace(found, name).lower().compile()
+    timing.compile += time.perf_counter() - begin
+    for i, t in enumerate(found.segments):
+        begin = time.perf_counter()
+        part = compiled(found.laws[name], objective, params, start, _padded(found, t), found.keys["sgd"])
+        params = jax.block_until_ready(part).params
+        timing.solve += time.perf_counter() - begin
+        host = jax.tree.map(np.asarray, part)
+        # Without the padding, what came after a failure, and the time that the part before ended with.
+        rows = np.flatnonzero(host.valid[: len(t)])[int(i > 0) :]
+        probes = {key: value[rows] for key, value in host.probes.items()}
+        yield host._replace(t=t[rows], probes=probes, valid=host.valid[rows])
+        if host.outcome != COMPLETED:
+            return

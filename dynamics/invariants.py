@@ -1,0 +1,54 @@
+"""What gradient flow conserves exactly in the one-layer model, and how far a trajectory drifts from it.
+
+Along the flow Ẇ = a (Σ_h W_V^h z^h)ᵀ, Ẇ_V = u zᵀ, Ẇ_K = W_Q Mᵀ, Ẇ_Q = W_K M (per head; u = Wᵀa), so that
+    d/dt (WᵀW) = Σ_h u (W_V^h z^h)ᵀ + transpose = d/dt (Σ_h W_V^h W_V^hᵀ)    and
+    d/dt (W_Q W_Qᵀ) = W_K M W_Qᵀ + transpose = d/dt (W_K W_Kᵀ)   in every head.
+Gradient descent with step η moves them at order η over a fixed time.
+"""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from dynamics.models import Gram
+
+__all__ = ["CONSERVED", "REDUCED", "conserved", "reduced", "relative_drift"]
+
+CONSERVED = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
+REDUCED = ("I1", "I2", "I3", "I4")
+
+
+def conserved(params: PyTree, a: Float[Array, " m1"], heads: int) -> tuple[Array, Array, Array]:
+    """The matrices that the flow keeps constant, in the order of CONSERVED.
+
+    Returns:
+        WᵀW − Σ_h W_V^h W_V^hᵀ [m, m]; W_Q^h W_Q^hᵀ − W_K^h W_K^hᵀ [H, m, m]; the part of W orthogonal to a [m1, m].
+    """
+    W = params["W"]
+    W_Q, W_K, W_V = (params[name].reshape(heads, W.shape[1], -1) for name in ("W_Q", "W_K", "W_V"))
+    return (
+        W.T @ W - jnp.einsum("hmd,hnd->mn", W_V, W_V),
+        jnp.einsum("hmd,hnd->hmn", W_Q, W_Q) - jnp.einsum("hmd,hnd->hmn", W_K, W_K),
+        W - jnp.outer(a, a @ W) / a.shape[0],
+    )
+
+
+def relative_drift(now: tuple[Array, ...], start: tuple[Array, ...]) -> Float[Array, " conserved"]:
+    """max |Q(t) − Q(0)| / max |Q(0)| of every conserved matrix Q."""
+    return jnp.stack([jnp.max(jnp.abs(q - q0)) / jnp.max(jnp.abs(q0)) for q, q0 in zip(now, start, strict=True)])
+
+
+def reduced(gram: Gram, neurons: int) -> Float[Array, " invariant"]:
+    """The same conservation laws in the Gram matrices, in the order of REDUCED.
+
+    I1 = S − m1 tr C_V,  I2 = S²/m1² + ‖C_V‖² − (2/m1)‖G‖²,  I3 = tr C_Q − tr C_K,  I4 = ‖C_Q‖² + ‖C_K‖² − 2‖A‖²:
+    trace and squared norm of WᵀW − W_V W_Vᵀ (its part along a) and of W_Q W_Qᵀ − W_K W_Kᵀ, summed over heads.
+    """
+    A, G, S, C_V, C_K, C_Q = gram
+    return jnp.stack(
+        [
+            S - neurons * jnp.einsum("hihi->", C_V),
+            S**2 / neurons**2 + jnp.sum(C_V**2) - 2 / neurons * jnp.sum(G**2),
+            jnp.einsum("hii->", C_Q) - jnp.einsum("hii->", C_K),
+            jnp.sum(C_Q**2) + jnp.sum(C_K**2) - 2 * jnp.sum(A**2),
+        ]
+    )

@@ -1,0 +1,35 @@
+"""Laws of motion by name: siblings with one signature, law(objective, params0, times, probes, key) -> Trajectory."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from dynamics.laws.descent import GradientDescent, StochasticGradientDescent
+from dynamics.laws.flow import GradientFlow
+from dynamics.objective import Objective
+from dynamics.trajectory import Trajectory
+
+__all__ = ["LAWS", "GradientDescent", "GradientFlow", "Law", "StochasticGradientDescent"]
+
+LAWS = {"flow": GradientFlow, "gd": GradientDescent, "sgd": StochasticGradientDescent}
+
+
+class Law(Protocol):
+    """From parameters at times[0] to a trajectory on `times`."""
+
+    @property
+    def step(self) -> float | None:
+        """The time between updates, η, or None when time is continuous."""
+        ...
+
+    def __call__(
+        self,
+        objective: Objective,
+        params0: PyTree,
+        times: Float[Array, " T"],
+        probes: Callable[[PyTree], dict[str, Array]],
+        key: PRNGKeyArray,
+    ) -> Trajectory:
+        """Integrate; pure, so that it can be jitted and batched."""
+        ...

@@ -1,0 +1,87 @@
+"""Gradient flow in weight space, by diffrax."""
+
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from dynamics.config import require
+from dynamics.objective import Objective
+from dynamics.trajectory import COMPLETED, NON_FINITE, OUT_OF_STEPS, Trajectory
+
+__all__ = ["GradientFlow"]
+
+SOLVERS = {"tsit5": diffrax.Tsit5, "dopri8": diffrax.Dopri8}
+
+
+class GradientFlow(eqx.Module):
+    """dθ/dt = -∇L(θ), by an explicit Runge-Kutta method with adaptive steps.
+
+    A step is accepted when the root mean square over the parameters of error / (atol + rtol |θ|) is below 1.
+
+    Attributes:
+        solver: "tsit5" (order 5) or "dopri8" (order 8).
+        rtol: relative tolerance; traced.
+        atol: absolute tolerance; traced.
+        max_steps: the flow fails, with its t recorded, when it needs more.
+    """
+
+    solver: Literal["tsit5", "dopri8"] = eqx.field(static=True, default="tsit5")
+    rtol: float = 1e-7
+    atol: float = 1e-9
+    max_steps: int = eqx.field(static=True, default=100_000)
+
+    step: ClassVar[None] = None
+
+    def __check_init__(self):
+        require(self.rtol > 0, "rtol", self.rtol, "must be positive")
+        require(self.atol > 0, "atol", self.atol, "must be positive")
+        require(self.max_steps >= 1, "max_steps", self.max_steps, "must be at least 1")
+
+    def __call__(
+        self,
+        objective: Objective,
+        params0: PyTree,
+        times: Float[Array, " T"],
+        probes: Callable[[PyTree], dict[str, Array]],
+        key: PRNGKeyArray,
+    ) -> Trajectory:
+        """The trajectory at `times`, between steps by the solver's own interpolation."""
+        del key
+
+        def velocity(t, params, args):
+            del t, args
+            return jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))
+
+        def observe(t, params, args):
+            del t, args
+            return probes(params), jnp.isfinite(objective.loss(params))
+
+        solution = diffrax.diffeqsolve(
+            diffrax.ODETerm(velocity),
+            SOLVERS[self.solver](),
+            t0=times[0],
+            t1=times[-1],
+            dt0=None,
+            y0=params0,
+            saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times, fn=observe), diffrax.SubSaveAt(t1=True)]),
+            stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
+            max_steps=self.max_steps,
+            throw=False,
+        )
+        (values, finite), final = solution.ys
+        valid = jnp.isfinite(solution.ts[0]) & finite
+        failure = jnp.where(finite.all(), OUT_OF_STEPS, NON_FINITE)
+        return Trajectory(
+            t=times,
+            probes=values,
+            valid=valid,
+            params=jax.tree.map(lambda leaf: leaf[-1], final),
+            steps=solution.stats["num_accepted_steps"],
+            outcome=jnp.where((solution.result == diffrax.RESULTS.successful) & finite.all(), COMPLETED, failure),
+            end=solution.ts[1][-1],
+        )

@@ -1,0 +1,8 @@
+"""Models by name, and their initialisations."""
+
+from dynamics.models.initialisation import Initialisation
+from dynamics.models.transformer import Gram, OneLayerTransformer
+
+__all__ = ["MODELS", "Gram", "Initialisation", "OneLayerTransformer"]
+
+MODELS = {"one_layer": OneLayerTransformer}

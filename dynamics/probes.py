@@ -1,0 +1,214 @@
+"""Probes: pure functions of the parameters with a name and dimension names, evaluated inside the solve."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from dynamics.config import require
+from dynamics.invariants import CONSERVED, REDUCED, conserved, reduced, relative_drift
+from dynamics.objective import Objective, logistic_loss
+from dynamics.tasks import Cooccurrence
+
+__all__ = ["PROBES", "Probe", "View", "coordinates", "dimensions", "evaluator"]
+
+
+MATRICES = ("W", "W_K", "W_Q", "W_V")
+
+
+class View(NamedTuple):
+    """What a probe may look at besides the parameters.
+
+    Attributes:
+        objective: model and training set.
+        task: names and canonical samples.
+        conserved: the conserved matrices at t = 0, in the order of CONSERVED.
+        words: matrix probes keep this many words, μ1 first.
+    """
+
+    objective: Objective
+    task: Cooccurrence
+    conserved: tuple[Array, ...]
+    words: int
+
+    @classmethod
+    def at_start(cls, objective: Objective, task: Cooccurrence, start: PyTree, words: int) -> "View":
+        """The view of a trajectory that starts at the parameters `start`."""
+        return cls(objective, task, conserved(start, objective.constants["a"], objective.model.heads), words)
+
+    def signed_output(self, params: PyTree) -> Float[Array, " n"]:
+        """y_i F(X_i) over the training set."""
+        return self.objective.batch.label * self.objective.output(params)
+
+    def by_type(self, per_sample: Float[Array, " n"], total: bool) -> Float[Array, " type"]:
+        """The sum over the samples of each type, divided by n (total) or by their number."""
+        kind = self.objective.batch.type
+        types = len(self.task.types)
+        sums = jax.ops.segment_sum(per_sample, kind, types)
+        counts = jax.ops.segment_sum(jnp.ones_like(per_sample), kind, types)
+        return sums / (per_sample.shape[0] if total else counts)
+
+    def gram(self, params: PyTree) -> Any:
+        """The Gram matrices of the model."""
+        return self.objective.apply(params, method="gram")
+
+
+Measure = Callable[[PyTree, View], Array]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A named observable.
+
+    Attributes:
+        name: its name in records, figures and configs.
+        dims: the names of its dimensions after t; "head" is dropped when the model has one.
+        measure: (params, view) -> array with these dimensions.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    measure: Measure
+
+
+PROBES: dict[str, Probe] = {}
+
+
+def _probe(*dims: str) -> Callable[[Measure], Measure]:
+    """Register the function below as the probe of its name."""
+
+    def register(measure: Measure) -> Measure:
+        PROBES[measure.__name__] = Probe(measure.__name__, dims, measure)
+        return measure
+
+    return register
+
+
+@_probe()
+def loss(params: PyTree, view: View) -> Array:
+    """L = (1/n) Σ log(1 + exp(−y F)) on the training set."""
+    return view.objective.loss(params)
+
+
+@_probe("type")
+def loss_by_type(params: PyTree, view: View) -> Array:
+    """The mean loss over the samples of each type."""
+    return view.by_type(logistic_loss(view.objective.output(params), view.objective.batch.label), total=False)
+
+
+@_probe("type")
+def gradient_by_type(params: PyTree, view: View) -> Array:
+    """(1/n) Σ g_i over the samples of each type, g_i = 1 / (1 + exp(y_i F_i)), minus the derivative of the loss."""
+    return view.by_type(jax.nn.sigmoid(-view.signed_output(params)), total=True)
+
+
+@_probe()
+def margin(params: PyTree, view: View) -> Array:
+    """min_i y_i F(X_i); positive when every sample is classified."""
+    return jnp.min(view.signed_output(params))
+
+
+@_probe("head", "key", "query")
+def scores(params: PyTree, view: View) -> Array:
+    """νᵀ W_Kᵀ W_Q μ for key ν and query μ, without the 1/√m."""
+    return view.gram(params).A[:, : view.words, : view.words]
+
+
+@_probe("head", "key", "query")
+def value_gram(params: PyTree, view: View) -> Array:
+    """νᵀ W_Vᵀ W_V μ; ν runs along key, μ along query."""
+    return jnp.einsum("hihj->hij", view.gram(params).C_V[:, : view.words, :, : view.words])
+
+
+@_probe("head", "key", "query")
+def key_gram(params: PyTree, view: View) -> Array:
+    """νᵀ W_Kᵀ W_K μ; ν runs along key, μ along query."""
+    return view.gram(params).C_K[:, : view.words, : view.words]
+
+
+@_probe("head", "key", "query")
+def query_gram(params: PyTree, view: View) -> Array:
+    """νᵀ W_Qᵀ W_Q μ; ν runs along key, μ along query."""
+    return view.gram(params).C_Q[:, : view.words, : view.words]
+
+
+@_probe("head", "word")
+def mlp(params: PyTree, view: View) -> Array:
+    """The linear MLP function G(μ) = aᵀ W W_V μ."""
+    return view.gram(params).G[:, : view.words]
+
+
+@_probe("head", "type", "key", "query")
+def attention(params: PyTree, view: View) -> Array:
+    """p_{q←μ,k←ν} in the canonical sample of each type: the attention that query word μ pays to key word ν.
+
+    Zero where ν or μ is not in that sample. A sample longer than the vocabulary holds some words twice; their
+    attention adds over keys and is that of one of them over queries.
+    """
+    tokens_TxL = view.task.canonical
+    p = view.objective.apply(params, tokens_TxL)[1]["attention"]
+    d = view.objective.model.vocabulary
+    one_hot = jax.nn.one_hot(tokens_TxL, d, dtype=p.dtype)
+    queries = one_hot / jnp.maximum(one_hot.sum(axis=1, keepdims=True), 1)
+    by_word = jnp.einsum("hkqt,tki,tqj->htij", p, one_hot, queries)
+    return by_word[:, :, : view.words, : view.words]
+
+
+@_probe("matrix")
+def weight_norm(params: PyTree, view: View) -> Array:
+    """The Frobenius norm of each weight matrix."""
+    del view
+    return jnp.stack([jnp.linalg.norm(params[name]) for name in MATRICES])
+
+
+@_probe("invariant")
+def invariants(params: PyTree, view: View) -> Array:
+    """I1, ..., I4, constant along the flow; see dynamics.invariants.reduced."""
+    return reduced(view.gram(params), view.objective.model.neurons)
+
+
+@_probe("conserved")
+def drift(params: PyTree, view: View) -> Array:
+    """max |Q(t) − Q(0)| / max |Q(0)| of the matrices Q that the flow conserves; see dynamics.invariants.conserved."""
+    now = conserved(params, view.objective.constants["a"], view.objective.model.heads)
+    return relative_drift(now, view.conserved)
+
+
+def dimensions(name: str, heads: int) -> tuple[str, ...]:
+    """The dimension names of a probe after t."""
+    return tuple(dim for dim in PROBES[name].dims if dim != "head" or heads > 1)
+
+
+def coordinates(task: Cooccurrence, words: int, heads: int) -> dict[str, list[Any]]:
+    """The labels along every dimension that a probe can have."""
+    names = list(task.word_names[:words])
+    return {
+        "head": list(range(heads)),
+        "key": names,
+        "query": names,
+        "word": names,
+        "type": list(task.types),
+        "matrix": list(MATRICES),
+        "invariant": list(REDUCED),
+        "conserved": list(CONSERVED),
+    }
+
+
+def evaluator(names: tuple[str, ...], view: View) -> Callable[[PyTree], dict[str, Array]]:
+    """The function params -> {name: value} that a law calls at the saved times.
+
+    Raises:
+        ConfigError: for a name that is not a probe.
+    """
+    for name in names:
+        require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
+
+    def evaluate(params: PyTree) -> dict[str, Array]:
+        values = {name: PROBES[name].measure(params, view) for name in names}
+        one_head = view.objective.model.heads == 1
+        return {k: v[0] if one_head and "head" in PROBES[k].dims else v for k, v in values.items()}
+
+    return evaluate

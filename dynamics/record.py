@@ -1,0 +1,247 @@
+"""Run folders: the only module that touches disk.
+
+    RUN/config.json       the resolved config          RUN/provenance.json   versions, commit, device, dtype, command
+    RUN/status.json       state, reason, timings       RUN/checkpoints/LAW/T the parameters at time T (orbax)
+    RUN/trajectory.zarr   one group per law and `data`: tokens [n, L], label [n], type [n], a [m1]
+
+Everything is written beside its place and renamed into it, so that a reader never sees half of anything.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import orbax.checkpoint as ocp
+import zarr
+from jaxtyping import PyTree
+
+from dynamics.config import ConfigError
+
+__all__ = ["Arrays", "Record", "Recorder", "load", "provenance", "runs"]
+
+Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
+STORE = "trajectory.zarr"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "orbax-checkpoint", "numpy", "zarr", "wandb")
+
+
+def provenance(dtype: str) -> dict[str, Any]:
+    """Where numbers come from: versions, commit, device, dtype and command."""
+    device = jax.devices()[0]
+    return {
+        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
+        "commit": _commit(),
+        "device": f"{device.device_kind} ({device.platform}, {jax.device_count()} in all)",
+        "dtype": dtype,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def _commit() -> str:
+    root = pathlib.Path(__file__).parent
+    try:
+        git = functools.partial(subprocess.run, cwd=root, capture_output=True, text=True, check=True)
+        commit = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
+        return commit + ("+changes" if git(["git", "status", "--porcelain", "--untracked-files=no"]).stdout else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _write_json(path: pathlib.Path, content: Any) -> None:
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    beside.replace(path)
+
+
+def _consolidate(store: pathlib.Path) -> None:
+    """Name all groups in the root's metadata: from then on a reader finds them, whole."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "not in the zarr 3 standard yet"; xarray looks there and warns without
+        zarr.consolidate_metadata(store)
+
+
+class Recorder:
+    """Writes one run folder."""
+
+    def __init__(self, workdir: pathlib.Path, name: str, config: Mapping[str, Any], origin: Mapping[str, Any]):
+        """Create the folder with its config, provenance and status "running".
+
+        Raises:
+            ConfigError: when a run of that name exists.
+        """
+        self.path = workdir / name
+        if self.path.exists():
+            raise ConfigError("name", name, f"exists in {workdir}; choose another")
+        workdir.mkdir(parents=True, exist_ok=True)
+        beside = workdir / f".{name}.partial-{os.getpid()}"
+        beside.mkdir()
+        _write_json(beside / "config.json", config)
+        _write_json(beside / "provenance.json", origin)
+        _write_json(beside / "status.json", {"state": "running", "reason": "", "laws": {}, "pid": os.getpid(), "host": platform.node()})
+        zarr.create_group(beside / STORE)
+        _consolidate(beside / STORE)
+        try:
+            beside.rename(self.path)
+        except OSError:
+            shutil.rmtree(beside)
+            raise ConfigError("name", name, f"exists in {workdir}; choose another") from None
+        self._checkpointer = ocp.StandardCheckpointer()
+
+    def status(self, **status: Any) -> None:
+        """Replace status.json."""
+        _write_json(self.path / "status.json", status)
+
+    def group(
+        self,
+        name: str,
+        arrays: Arrays,
+        coordinates: Mapping[str, Any],
+        attributes: Mapping[str, Any],
+    ) -> None:
+        """Add a group to trajectory.zarr.
+
+        Args:
+            name: of the group; it must be new.
+            arrays: {name: (dimension names, values)}.
+            coordinates: {dimension: labels}; those of dimensions that no array has are left out.
+            attributes: of the group.
+        """
+        beside = self.path / f".{name}.partial"
+        group = zarr.create_group(beside, attributes=dict(attributes))
+        used = {dim for dims, _ in arrays.values() for dim in dims}
+        labels = {dim: ((dim,), values) for dim, values in coordinates.items() if dim in used}
+        for key, (dims, values) in {**arrays, **labels}.items():
+            data = np.asarray(values)
+            if data.dtype.kind == "U":
+                data = data.astype(np.dtypes.StringDType())
+            group.create_array(key, data=data, dimension_names=dims, chunks=tuple(max(s, 1) for s in data.shape))
+        beside.rename(self.path / STORE / name)
+        _consolidate(self.path / STORE)
+
+    def checkpoint(self, law: str, t: float, params: PyTree) -> None:
+        """Store parameters, in the background."""
+        self._checkpointer.save((self.path / "checkpoints" / law / repr(float(t))).absolute(), params)
+
+    def close(self) -> None:
+        """Wait until everything is on disk."""
+        self._checkpointer.wait_until_finished()
+        self._checkpointer.close()
+
+
+class Record:
+    """A run folder, read.
+
+    `record["flow"]` is a lazy xarray Dataset of the law's probes over t, `record["data"]` the training set.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+
+    def _json(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text())
+
+    @functools.cached_property
+    def config(self) -> ml_collections.ConfigDict:
+        """The resolved config."""
+        return ml_collections.ConfigDict(self._json("config.json"))
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """State ("running", "done", "failed", "interrupted"), reason, timings, and the same for each law."""
+        return self._json("status.json")
+
+    @property
+    def state(self) -> str:
+        """status["state"], or "killed" when the process that should be running on this machine is gone."""
+        status = self.status
+        if status["state"] == "running" and status["host"] == platform.node():
+            try:
+                os.kill(status["pid"], 0)
+            except ProcessLookupError:
+                return "killed"
+            except PermissionError:
+                pass  # it lives, as somebody else
+        return status["state"]
+
+    @functools.cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, commit, device, dtype and command."""
+        return self._json("provenance.json")
+
+    def _groups(self) -> set[str]:
+        metadata = json.loads((self.path / STORE / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
+        return {name for name in metadata if "/" not in name}
+
+    @property
+    def laws(self) -> list[str]:
+        """The laws that are recorded, in the order of the config."""
+        groups = self._groups()
+        return [law for law in self.config.laws if law in groups]
+
+    def __getitem__(self, group: str) -> Any:
+        """The lazy xarray Dataset of a law, or of "data".
+
+        Raises:
+            KeyError: for a group that is not recorded.
+        """
+        import xarray  # noqa: PLC0415 - takes a second to import, and most commands do not need it
+
+        if group not in self._groups():
+            recorded = ", ".join([*self.laws, "data"])
+            raise KeyError(f"{group!r} is not recorded in {self.path} (state: {self.state}); there is: {recorded}")
+        return xarray.open_zarr(self.path / STORE, group=group)
+
+    def checkpoints(self, law: str) -> list[float]:
+        """The times at which parameters of a law are stored."""
+        folder = self.path / "checkpoints" / law
+        times = []
+        for entry in folder.iterdir() if folder.is_dir() else ():
+            with contextlib.suppress(ValueError):  # a save that was cut off has a name that is no number
+                times.append(float(entry.name))
+        return sorted(times)
+
+    def params(self, law: str, t: float) -> dict[str, np.ndarray]:
+        """The stored parameters {"W": [m1, m], "W_K", "W_Q", "W_V": [H m, d]} of a law at time t.
+
+        Raises:
+            KeyError: when none are stored at t (see `checkpoints`).
+        """
+        stored = self.checkpoints(law)
+        near = [s for s in stored if np.isclose(s, t, rtol=1e-9, atol=0.0)]
+        if not near:
+            raise KeyError(f"no parameters of {law!r} at t = {t}; stored at t = {', '.join(map(str, stored)) or 'never'}")
+        with ocp.StandardCheckpointer() as checkpointer, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # restored as numpy, without the sharding that they were saved with
+            return checkpointer.restore((self.path / "checkpoints" / law / repr(near[0])).absolute())
+
+
+def load(run: str | os.PathLike[str]) -> Record:
+    """Open a run folder.
+
+    Raises:
+        ConfigError: when there is no run.
+    """
+    path = pathlib.Path(run)
+    if not (path / "config.json").is_file():
+        raise ConfigError("run", str(run), "must be a run folder (one with a config.json)")
+    return Record(path)
+
+
+def runs(workdir: str | os.PathLike[str]) -> list[Record]:
+    """The runs in a folder, oldest first."""
+    found = [p.parent for p in pathlib.Path(workdir).glob("*/config.json") if not p.parent.name.startswith(".")]
+    return [Record(p) for p in sorted(found, key=lambda p: (p / "config.json").stat().st_mtime)]

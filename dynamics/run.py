@@ -1,0 +1,174 @@
+"""A config, executed and recorded in a run folder."""
+
+import contextlib
+import hashlib
+import json
+import pathlib
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from dynamics.experiment import Experiment, Timing, solve, trace
+from dynamics.laws import Law
+from dynamics.probes import coordinates, dimensions
+from dynamics.record import Arrays, Record, Recorder, provenance
+from dynamics.tracking import Tracker
+from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined
+
+__all__ = ["config_hash", "execute"]
+
+IMAGES_PER_LAW = 8
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of the config's content, the mirror's settings left out."""
+    content = {k: v for k, v in config.items() if k != "wandb"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class _Clock:
+    """Seconds by what they were spent on."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextlib.contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] += time.perf_counter() - begin
+
+
+def execute(
+    config: Mapping[str, Any],
+    workdir: pathlib.Path,
+    name: str,
+    report: Callable[[str, Trajectory, float], None] = lambda *_: None,
+    draw: Callable[[Record], list[pathlib.Path]] = lambda _: [],
+) -> Record:
+    """Integrate the laws of a config one after another and record them in workdir/name.
+
+    A law that fails is recorded up to its failure, and the others go on. After Ctrl-C what was integrated is recorded.
+
+    Args:
+        config: plain values; see dynamics.config.base.
+        workdir: where run folders are.
+        name: of the new run folder.
+        report: called with (law, part of its trajectory, fraction of its time) after every part.
+        draw: makes the figures of the finished record; their pictures are mirrored to wandb.
+
+    Returns:
+        The record; its status says "done", "failed" or "interrupted".
+
+    Raises:
+        ConfigError: for a mistake in the config or a name that exists; nothing is written.
+    """
+    clock = _Clock()
+    with clock("total"):
+        found = Experiment.from_config(config)
+        for law in found.laws:
+            trace(found, law)
+        recorder = Recorder(workdir, name, config, {**provenance(found.model.dtype), "config": config_hash(config)})
+        with clock("record"):
+            recorder.group("data", _training_set(found), {"sample": range(found.task.samples)}, {})
+        with clock("tracking"):
+            tracker = Tracker(config["wandb"], recorder.path, config)
+        laws: dict[str, dict[str, Any]] = {}
+        for law in found.laws:
+            laws[law] = _follow(found, law, recorder, tracker, clock, report)
+            if laws[law]["state"] == "interrupted":
+                break
+        recorder.close()
+    states = [summary["state"] for summary in laws.values()]
+    state = next((bad for bad in ("interrupted", "failed") if bad in states), "done")
+    reason = "; ".join(f"{law}: {summary['reason']}" for law, summary in laws.items() if summary["state"] != "done")
+    recorder.status(state=state, reason=reason, laws=laws, seconds=dict(clock.seconds))
+    record = Record(recorder.path)
+    if state != "interrupted":
+        tracker.figures([path for path in draw(record) if path.suffix in (".png", ".gif")])
+    tracker.finish({f"{law}/{key}": value for law, summary in laws.items() for key, value in summary.items()}, state != "done")
+    return record
+
+
+def _follow(
+    found: Experiment,
+    law: str,
+    recorder: Recorder,
+    tracker: Tracker,
+    clock: _Clock,
+    report: Callable[[str, Trajectory, float], None],
+) -> dict[str, Any]:
+    """Integrate one law, mirror it while it runs, record it; its summary."""
+    labels = coordinates(found.task, found.words, found.model.heads)
+    images = set(np.geomspace(1, len(found.times), IMAGES_PER_LAW).astype(int) - 1)
+    parts: list[Trajectory] = []
+    timing, interrupted, rows = Timing(), False, 0
+    try:
+        recorder.checkpoint(law, 0.0, found.start[0])
+        for part in solve(found, law, timing):
+            parts.append(part)
+            report(law, part, float(part.end / found.times[-1]))
+            if part.outcome == COMPLETED:
+                with clock("record"):
+                    recorder.checkpoint(law, float(part.t[-1]), part.params)
+            with clock("tracking"):
+                drawn = [i for i in range(len(part.t)) if rows + i in images]
+                tracker.trajectory(law, part.t, _arrays(found, part), labels, drawn)
+            rows += len(part.t)
+    except KeyboardInterrupt:
+        interrupted = True
+    if not parts:
+        return {"state": "interrupted", "reason": "interrupted before the first checkpoint"}
+    trajectory = joined(parts)
+    summary = _summary(trajectory, timing, interrupted)
+    with clock("record"):
+        attributes = {**summary, **described(found.laws[law])}
+        recorder.group(law, _arrays(found, trajectory), {"t": trajectory.t, **labels}, attributes)
+    return summary
+
+
+def described(law: Law) -> dict[str, Any]:
+    """{"law": its class, and its settings by name}."""
+    return {"law": type(law).__name__, **vars(law)}
+
+
+def _arrays(found: Experiment, trajectory: Trajectory) -> Arrays:
+    heads = found.model.heads
+    return {name: (("t", *dimensions(name, heads)), values) for name, values in trajectory.probes.items()}
+
+
+def _training_set(found: Experiment) -> Arrays:
+    _, objective = found.start
+    batch = objective.batch
+    types = np.array(found.task.types)[np.asarray(batch.type)]
+    return {
+        "tokens": (("sample", "position"), batch.tokens),
+        "label": (("sample",), batch.label),
+        "type": (("sample",), types),
+        "a": (("neuron",), objective.constants["a"]),
+    }
+
+
+def _summary(trajectory: Trajectory, timing: Timing, interrupted: bool) -> dict[str, Any]:
+    """State, reason and the numbers that matter of a law."""
+    end, outcome = float(trajectory.end), int(trajectory.outcome)
+    summary: dict[str, Any] = {"state": "done", "reason": f"{REASONS[outcome]}, t = {end:.6g}"}
+    if interrupted:
+        summary = {"state": "interrupted", "reason": f"interrupted after t = {end:.6g}"}
+    elif outcome != COMPLETED:
+        summary = {"state": "failed", "reason": f"{REASONS[outcome]} at t = {end:.6g}"}
+    summary |= {"end": end, "steps": int(trajectory.steps), "compile_s": timing.compile, "solve_s": timing.solve}
+    probes = trajectory.probes
+    if len(trajectory.t):
+        if "loss" in probes:
+            summary["loss"] = float(probes["loss"][-1])
+        if "margin" in probes:
+            summary["T1"] = classification_time(trajectory.t, probes["margin"])
+        if "drift" in probes:
+            summary["drift"] = float(np.max(probes["drift"]))
+    return summary

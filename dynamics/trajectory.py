@@ -1,0 +1,136 @@
+"""Trajectories, and what time is.
+
+Time is t = η·k always, with η the step (learning rate) and k the number of steps; the flow's own time is the same t.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from dynamics.config import ConfigError, require
+
+__all__ = ["COMPLETED", "NON_FINITE", "OUT_OF_STEPS", "REASONS", "Times", "Trajectory", "classification_time", "joined"]
+
+COMPLETED, NON_FINITE, OUT_OF_STEPS = 0, 1, 2
+REASONS = {
+    COMPLETED: "reached the last time",
+    NON_FINITE: "the loss stopped being finite",
+    OUT_OF_STEPS: "the solver could not meet the tolerance within max_steps or at the smallest step",
+}
+
+
+class Trajectory(NamedTuple):
+    """Probes over time; what every law returns.
+
+    Attributes:
+        t: the times asked for, the first one that of the starting parameters.
+        probes: {name: [time, ...]}; rows that are not `valid` mean nothing.
+        valid: whether the law reached that time with a finite loss.
+        params: the parameters at the last time reached.
+        steps: accepted steps of the law since t[0].
+        outcome: COMPLETED, NON_FINITE or OUT_OF_STEPS.
+        end: the last time reached; after a failure the time at which it happened.
+    """
+
+    t: Float[Array, " T"]
+    probes: dict[str, Float[Array, "T ..."]]
+    valid: Bool[Array, " T"]
+    params: PyTree
+    steps: Int[Array, ""]
+    outcome: Int[Array, ""]
+    end: Float[Array, ""]
+
+
+def joined(parts: Sequence[Trajectory]) -> Trajectory:
+    """One trajectory from consecutive ones on the host (numpy leaves)."""
+    last = parts[-1]
+    return Trajectory(
+        t=np.concatenate([part.t for part in parts]),
+        probes={name: np.concatenate([part.probes[name] for part in parts]) for name in last.probes},
+        valid=np.concatenate([part.valid for part in parts]),
+        params=last.params,
+        steps=sum(part.steps for part in parts),
+        outcome=last.outcome,
+        end=last.end,
+    )
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times at which probes are saved; t = 0 is always the first.
+
+    Attributes:
+        spacing: "linear" (count equal intervals of [0, stop]), "logarithmic" (count times from start to stop, equally
+            spaced in log t) or "given".
+        start: the first time after 0; logarithmic only.
+        stop: the last time; linear and logarithmic.
+        count: how many times after 0; linear and logarithmic.
+        given: increasing times after 0; "given" only.
+    """
+
+    spacing: Literal["linear", "logarithmic", "given"] = "logarithmic"
+    start: float = 0.01
+    stop: float = 300.0
+    count: int = 200
+    given: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        if self.spacing == "given":
+            increasing = all(a < b for a, b in zip((0.0, *self.given), self.given, strict=False))
+            require(bool(self.given) and increasing, "given", self.given, "must be positive and increasing")
+            return
+        require(self.count >= 2, "count", self.count, "must be at least 2")
+        require(self.stop > 0, "stop", self.stop, "must be positive")
+        if self.spacing == "logarithmic":
+            require(0 < self.start < self.stop, "start", self.start, f"must lie between 0 and stop = {self.stop}")
+
+    def grid(self, step: float | None = None) -> np.ndarray:
+        """The times, 0 first, strictly increasing.
+
+        Args:
+            step: when given, every time is a distinct multiple of it, η·k with the largest η of the laws that
+                share the grid, so that flow and descent are seen at exactly the same times.
+
+        Raises:
+            ConfigError: when the multiples of `step` cannot hold the grid.
+        """
+        if self.spacing == "given":
+            ideal = np.array(self.given)
+        elif self.spacing == "linear":
+            ideal = np.linspace(0.0, self.stop, self.count + 1)[1:]
+        else:
+            ideal = np.geomspace(self.start, self.stop, self.count)
+        if step is None:
+            return np.concatenate([[0.0], ideal])
+        k = np.rint(ideal / step).astype(np.int64)
+        if self.spacing == "given":
+            off = np.abs(k * step - ideal) > 1e-9 * ideal
+            if off.any():
+                raise ConfigError("given", float(ideal[off][0]), f"must be multiples of the learning rate {step}")
+        last = int(k[-1])
+        allowed = f"must leave room for distinct multiples of the learning rate {step} up to {last * step}"
+        for i in range(len(k)):
+            k[i] = max(k[i], k[i - 1] + 1 if i else 1)
+        require(int(k[-1]) == max(last, 1), "count", len(k), allowed)
+        return np.concatenate([[0], k]) * step
+
+
+def classification_time(t: np.ndarray, margin: np.ndarray) -> float:
+    """T1, operational: the first saved time from which on all samples are classified, min_i y_i F_i > 0.
+
+    The paper's phase boundary (arXiv:2410.09605, Appendix E) has constants that it does not fix; this one has none.
+    Its resolution is the grid: the margin turned positive for good within the interval that ends at T1.
+
+    Args:
+        t: saved times.
+        margin: min_i y_i F_i at these times.
+
+    Returns:
+        T1, or nan when some sample is wrong at the last time.
+    """
+    wrong = np.flatnonzero(~(margin > 0))
+    first = int(wrong[-1]) + 1 if wrong.size else 0
+    return float(t[first]) if first < len(t) else float("nan")
