@@ -7,7 +7,13 @@ g = 1/(1 + exp(y F)); G(μ) = aᵀ W W_V μ. Time is t = η·k, with η the step
 Axis letters in names: N samples, L positions, K keys, Q queries, T times (or types, in tasks and probes), H heads.
 """
 
-import jax
+import os
+
+# diffrax checks traced save times by a host callback, which keeps a program out of the persistent compile cache. Our
+# times are checked when their grid is made, and a solve's outcome is its result code; a bad time would give nan.
+os.environ.setdefault("EQX_ON_ERROR", "nan")
+
+import jax  # noqa: E402
 
 # Flows and claims need float64; a config that asks for float32 gets it for its own arrays. An accelerator's default
 # matrix products are of lower precision (TF32) and inflate adaptive step counts: full precision everywhere.

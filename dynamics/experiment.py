@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from dynamics.probes import PROBES, View, evaluator
 from dynamics.tasks import TASKS
 from dynamics.trajectory import COMPLETED, Times, Trajectory
 
-__all__ = ["Experiment", "Timing", "solve", "trace"]
+__all__ = ["Experiment", "programs", "solve"]
 
 KEYS = ("data", "init", "sgd")
 
@@ -95,7 +96,16 @@ class Experiment:
     @functools.cached_property
     def start(self) -> tuple[PyTree, Objective]:
         """The parameters at t = 0 and the objective."""
-        return _start(self.keys["data"], self.keys["init"], self.initialisation, task=self.task, model=self.model)
+        return _start(*self._start_inputs, task=self.task, model=self.model)
+
+    @functools.cached_property
+    def abstract_start(self) -> tuple[PyTree, Objective]:
+        """The shapes of `start`."""
+        return _start.eval_shape(*self._start_inputs, task=self.task, model=self.model)
+
+    @property
+    def _start_inputs(self) -> tuple[PRNGKeyArray, PRNGKeyArray, Initialisation]:
+        return self.keys["data"], self.keys["init"], self.initialisation
 
     @functools.cached_property
     def segments(self) -> list[np.ndarray]:
@@ -145,53 +155,64 @@ def _segment(law, objective, params, start, times, key, *, task, probes, words):
     return law(objective, params, times, evaluator(probes, View.at_start(objective, task, start, words)), key)
 
 
-@dataclass
-class Timing:
-    """Seconds that a law took."""
-
-    compile: float = 0.0
-    solve: float = 0.0
-
-
-def trace(found: Experiment, name: str) -> jax.stages.Traced:
-    """The program of one law between two checkpoints, traced: what the law refuses is refused here.
-
-    Raises:
-        ConfigError: naming the key of the law.
-    """
-    params, objective = found.start
-    inputs = (found.laws[name], objective, params, params, _padded(found, found.segments[0]), found.keys["sgd"])
-    with under(f"laws.{name}."):
-        return _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)
-
-
 def _padded(found: Experiment, t: np.ndarray) -> Array:
     """Every segment gets one shape, and so one program: the last time is repeated where it is shorter."""
     size = max(map(len, found.segments))
     return jnp.asarray(np.pad(t, (0, size - len(t)), mode="edge"), found.model.dtype)
 
 
-def solve(found: Experiment, name: str, timing: Timing | None = None) -> Iterator[Trajectory]:
+def programs(found: Experiment) -> dict[str, Future]:
+    """The compiled program of every law between two checkpoints; they and the start are compiled side by side.
+
+    Returns:
+        {law: future of (program, seconds that it took)}.
+
+    Raises:
+        ConfigError: for what a law refuses, naming its key.
+    """
+    params, objective = found.abstract_start
+    pool = ThreadPoolExecutor()
+    pool.submit(lambda: found.start)
+    compiled = {}
+    for name, law in found.laws.items():
+        inputs = (law, objective, params, params, _padded(found, found.segments[0]), found.keys["sgd"])
+        with under(f"laws.{name}."):
+            traced = _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)
+        compiled[name] = pool.submit(_compiled, traced)
+    pool.shutdown(wait=False)
+    return compiled
+
+
+def _compiled(traced: Any) -> tuple[Any, float]:
+    begin = time.perf_counter()
+    return traced.lower().compile(), time.perf_counter() - begin
+
+
+def solve(found: Experiment, name: str, program: Any = None) -> Iterator[tuple[Trajectory, float]]:
     """Integrate one law of an experiment, from checkpoint to checkpoint.
 
+    Args:
+        found: the experiment.
+        name: of the law.
+        program: what `programs` compiled for it; compiled here without.
+
     Yields:
-        Consecutive trajectories with numpy leaves and valid rows only; after one that failed it stops.
+        Consecutive trajectories with numpy leaves and valid rows only, and the seconds that each took; after a
+        trajectory that failed it stops.
     """
-    timing = timing or Timing()
     start, objective = found.start
+    if program is None:
+        program = functools.partial(_segment, task=found.task, probes=found.probes, words=found.words)
     params = start
-    begin = time.perf_counter()
-    compiled = trace(found, name).lower().compile()
-    timing.compile += time.perf_counter() - begin
     for i, t in enumerate(found.segments):
         begin = time.perf_counter()
-        part = compiled(found.laws[name], objective, params, start, _padded(found, t), found.keys["sgd"])
+        part = program(found.laws[name], objective, params, start, _padded(found, t), found.keys["sgd"])
         params = jax.block_until_ready(part).params
-        timing.solve += time.perf_counter() - begin
+        seconds = time.perf_counter() - begin
         host = jax.tree.map(np.asarray, part)
         # Without the padding, what came after a failure, and the time that the part before ended with.
         rows = np.flatnonzero(host.valid[: len(t)])[int(i > 0) :]
         probes = {key: value[rows] for key, value in host.probes.items()}
-        yield host._replace(t=t[rows], probes=probes, valid=host.valid[rows])
+        yield host._replace(t=t[rows], probes=probes, valid=host.valid[rows]), seconds
         if host.outcome != COMPLETED:
             return

@@ -53,9 +53,18 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return drawn
 
 
-def figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches; no window and no global state."""
-    return Figure(figsize=(width, height), layout="constrained")
+def figure(width: float, height: float, right: float = 0.3, **spacing: float) -> Figure:
+    """An empty figure; no window and no global state.
+
+    Args:
+        width, height: in inches.
+        right: the margin for a legend, in inches.
+        spacing: wspace and hspace between panels, in units of a panel.
+    """
+    drawn = Figure(figsize=(width, height))
+    # Fixed margins: a layout engine draws every figure several times over.
+    drawn.subplots_adjust(left=0.75 / width, right=1 - right / width, bottom=0.75 / height, top=1 - 0.65 / height, **spacing)
+    return drawn
 
 
 def provenance(record: Record) -> str:
@@ -87,7 +96,7 @@ def mark_phases(axes: Axes, t1: float, end: float) -> None:
 def save(drawn: Figure, folder: pathlib.Path, name: str, line: str) -> list[pathlib.Path]:
     """Write name.png and name.pdf with the provenance line below; without dates, so that bytes repeat."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawn.supxlabel(line, fontsize=5.5, color=COLOURS["grey"], x=0.01, ha="left")
+    drawn.text(0.01, 0.02, line, fontsize=5.5, color=COLOURS["grey"])
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
     drawn.savefig(paths[0], dpi=160)
     drawn.savefig(paths[1], metadata={"CreationDate": None})

@@ -206,6 +206,7 @@ def evaluator(names: tuple[str, ...], view: View) -> Callable[[PyTree], dict[str
     for name in names:
         require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
 
+    @jax.jit  # traced once, where a solver evaluates it in several places
     def evaluate(params: PyTree) -> dict[str, Array]:
         values = {name: PROBES[name].measure(params, view) for name in names}
         one_head = view.objective.model.heads == 1

@@ -7,11 +7,12 @@ import pathlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 
-from dynamics.experiment import Experiment, Timing, solve, trace
+from dynamics.experiment import Experiment, programs, solve
 from dynamics.laws import Law
 from dynamics.probes import coordinates, dimensions
 from dynamics.record import Arrays, Record, Recorder, provenance
@@ -71,8 +72,7 @@ def execute(
     clock = _Clock()
     with clock("total"):
         found = Experiment.from_config(config)
-        for law in found.laws:
-            trace(found, law)
+        compiled = programs(found)
         recorder = Recorder(workdir, name, config, {**provenance(found.model.dtype), "config": config_hash(config)})
         with clock("record"):
             recorder.group("data", _training_set(found), {"sample": range(found.task.samples)}, {})
@@ -80,7 +80,7 @@ def execute(
             tracker = Tracker(config["wandb"], recorder.path, config)
         laws: dict[str, dict[str, Any]] = {}
         for law in found.laws:
-            laws[law] = _follow(found, law, recorder, tracker, clock, report)
+            laws[law] = _follow(found, law, compiled[law], recorder, tracker, clock, report)
             if laws[law]["state"] == "interrupted":
                 break
         recorder.close()
@@ -98,6 +98,7 @@ def execute(
 def _follow(
     found: Experiment,
     law: str,
+    compiled: Future,
     recorder: Recorder,
     tracker: Tracker,
     clock: _Clock,
@@ -107,11 +108,14 @@ def _follow(
     labels = coordinates(found.task, found.words, found.model.heads)
     images = set(np.geomspace(1, len(found.times), IMAGES_PER_LAW).astype(int) - 1)
     parts: list[Trajectory] = []
-    timing, interrupted, rows = Timing(), False, 0
+    compile_s, solve_s, interrupted, rows = 0.0, 0.0, False, 0
     try:
-        recorder.checkpoint(law, 0.0, found.start[0])
-        for part in solve(found, law, timing):
+        program, compile_s = compiled.result()
+        with clock("record"):
+            recorder.checkpoint(law, 0.0, found.start[0])
+        for part, seconds in solve(found, law, program):
             parts.append(part)
+            solve_s += seconds
             report(law, part, float(part.end / found.times[-1]))
             if part.outcome == COMPLETED:
                 with clock("record"):
@@ -125,7 +129,7 @@ def _follow(
     if not parts:
         return {"state": "interrupted", "reason": "interrupted before the first checkpoint"}
     trajectory = joined(parts)
-    summary = _summary(trajectory, timing, interrupted)
+    summary = {**_summary(trajectory, interrupted), "compile_s": compile_s, "solve_s": solve_s}
     with clock("record"):
         attributes = {**summary, **described(found.laws[law])}
         recorder.group(law, _arrays(found, trajectory), {"t": trajectory.t, **labels}, attributes)
@@ -154,7 +158,7 @@ def _training_set(found: Experiment) -> Arrays:
     }
 
 
-def _summary(trajectory: Trajectory, timing: Timing, interrupted: bool) -> dict[str, Any]:
+def _summary(trajectory: Trajectory, interrupted: bool) -> dict[str, Any]:
     """State, reason and the numbers that matter of a law."""
     end, outcome = float(trajectory.end), int(trajectory.outcome)
     summary: dict[str, Any] = {"state": "done", "reason": f"{REASONS[outcome]}, t = {end:.6g}"}
@@ -162,7 +166,7 @@ def _summary(trajectory: Trajectory, timing: Timing, interrupted: bool) -> dict[
         summary = {"state": "interrupted", "reason": f"interrupted after t = {end:.6g}"}
     elif outcome != COMPLETED:
         summary = {"state": "failed", "reason": f"{REASONS[outcome]} at t = {end:.6g}"}
-    summary |= {"end": end, "steps": int(trajectory.steps), "compile_s": timing.compile, "solve_s": timing.solve}
+    summary |= {"end": end, "steps": int(trajectory.steps)}
     probes = trajectory.probes
     if len(trajectory.t):
         if "loss" in probes:

@@ -53,6 +53,7 @@ class GradientFlow(eqx.Module):
         """The trajectory at `times`, between steps by the solver's own interpolation."""
         del key
 
+        @jax.jit  # traced once, where the solver evaluates it in several places
         def velocity(t, params, args):
             del t, args
             return jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))
