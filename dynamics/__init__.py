@@ -13,7 +13,7 @@ import os
 # times are checked when their grid is made, and a solve's outcome is its result code; a bad time would give nan.
 os.environ.setdefault("EQX_ON_ERROR", "nan")
 
-import jax  # noqa: E402
+import jax
 
 # Flows and claims need float64; a config that asks for float32 gets it for its own arrays. An accelerator's default
 # matrix products are of lower precision (TF32) and inflate adaptive step counts: full precision everywhere.

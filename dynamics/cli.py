@@ -55,7 +55,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(required=True, metavar="run | ls | show | figures")
     commands.add_parser("run", help="execute a config; --help lists its flags")
     ls = commands.add_parser("ls", help="the runs of a folder")
@@ -74,7 +76,9 @@ def _run(argv: list[str]) -> int:
     begin = time.monotonic()
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", "runs", "Folder of run folders.", flag_values=values)
-    flags.DEFINE_string("name", None, "Of the run folder; the config file's name and a number when not given.", flag_values=values)
+    flags.DEFINE_string(
+        "name", None, "Of the run folder; the config file's name and a number when not given.", flag_values=values
+    )
     config_flags.DEFINE_config_file("config", None, "FILE[:variant].", flag_values=values, sys_argv=argv)
     if {"--help", "-h", "-help"} & set(argv):
         print(f"dynamics run --config=FILE[:variant] [--config.a.b=value ...]\n{values.get_help()}")
@@ -82,12 +86,17 @@ def _run(argv: list[str]) -> int:
     config = _parsed(values, argv)
     found = Experiment.from_config(config)
     _figure_module(config["figures"])
-    workdir = pathlib.Path(values["workdir"].value)
+    workdir = pathlib.Path(str(values["workdir"].value))
     name = values["name"].value
-    require(name is None or (name == pathlib.Path(name).name and not name.startswith(".")), "name", name, "must be one folder name")
+    require(
+        name is None or (name == pathlib.Path(name).name and not name.startswith(".")),
+        "name",
+        name,
+        "must be one folder name",
+    )
     _keep_compiled_programs()
     with _Report(list(found.laws)) as report:
-        record = execute(config, workdir, name or _numbered(workdir, values["config"].config_filename), report, _draw)
+        record = execute(config, workdir, name or _numbered(workdir, argv), report, _draw)
     print(f"{record.status['state']} in {time.monotonic() - begin:.0f} s: {record.path}")
     _print_laws(record)
     for path in sorted((record.path / "figures").glob("*")):
@@ -102,7 +111,7 @@ def _parsed(values: flags.FlagValues, argv: list[str]) -> dict[str, Any]:
     try:
         # Without overrides first, so that a wrong key can be named with its neighbours.
         rest = values([a for a in argv if a not in overrides])
-        config = values["config"].value
+        config: Any = values["config"].value
         require(config is not None, "--config", None, "must be FILE[:variant]")
         require(len(rest) == 1, "argument", rest[-1], "takes flags only, --flag=value")
         for override in overrides:
@@ -110,7 +119,8 @@ def _parsed(values: flags.FlagValues, argv: list[str]) -> dict[str, Any]:
             _check_path(config, key, value)
         values.unparse_flags()
         values(argv)
-        return json.loads(json.dumps(values["config"].value.to_dict()))
+        config = values["config"].value
+        return json.loads(json.dumps(config.to_dict()))
     except ConfigError:
         raise
     except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -131,7 +141,9 @@ def _check_path(config: ml_collections.ConfigDict, key: str, value: str) -> None
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    if found := re.match(r"flag --?config[.](\S+?)=(.*?): (invalid literal for int|could not convert string to float)", text):
+    if found := re.match(
+        r"flag --?config[.](\S+?)=(.*?): (invalid literal for int|could not convert string to float)", text
+    ):
         key, value, kind = found.groups()
         return str(ConfigError(key, value, "must be an integer" if "int" in kind else "must be a number"))
     if found := re.match(r"flag --config=(\S+): (.*)", text):
@@ -161,8 +173,9 @@ def _keep_compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def _numbered(workdir: pathlib.Path, file: str) -> str:
-    """figure1-1, figure1-2, ...: the first that is free."""
+def _numbered(workdir: pathlib.Path, argv: list[str]) -> str:
+    """figure1-1, figure1-2, ...: the first that is free, after the config file."""
+    file = next(re.split("^--?config=", a)[-1] for a in reversed(argv) if re.match("--?config=|[^-]", a))
     stem = pathlib.Path(file.partition(":")[0]).stem
     return next(f"{stem}-{i}" for i in itertools.count(1) if not (workdir / f"{stem}-{i}").exists())
 
@@ -182,7 +195,9 @@ class _Report:
         self._console = Console(stderr=True)
         self._progress = Progress(*columns, console=self._console)
         if self._console.is_terminal:
-            self._bars = {law: self._progress.add_task(law, total=1.0, start=False, t=0.0, loss=float("nan")) for law in laws}
+            self._bars = {
+                law: self._progress.add_task(law, total=1.0, start=False, t=0.0, loss=float("nan")) for law in laws
+            }
 
     def __enter__(self) -> "_Report":
         if self._console.is_terminal:
@@ -239,7 +254,9 @@ def _number(summary: Mapping[str, Any], key: str) -> str:
 def _figures(arguments: argparse.Namespace) -> int:
     records = [load(run) for run in arguments.runs]
     for record in records:
-        require(bool(record.config.figures), "figures", record.config.figures, f"{record.path} names no module that draws")
+        require(
+            bool(record.config.figures), "figures", record.config.figures, f"{record.path} names no module that draws"
+        )
     paths = [path for record in records for path in _draw(record)]
     if len(records) > 1:
         paths += _figure_module(records[0].config.figures).compare(records, records[0].path.parent / "figures")

@@ -86,7 +86,9 @@ def _type_name(hint: Any) -> str:
         return " or ".join(_type_name(h) for h in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         return f"a list of {_type_name(typing.get_args(hint)[0])}"
-    return {int: "an integer", float: "a finite number", str: "a text", bool: "True or False", type(None): "nothing"}[hint]
+    return {int: "an integer", float: "a finite number", str: "a text", bool: "True or False", type(None): "nothing"}[
+        hint
+    ]
 
 
 def _fits(hint: Any, value: Any) -> bool:
@@ -158,7 +160,8 @@ def choose(registry: Mapping[str, Any], values: Mapping[str, Any], path: str, **
     """
     name = values.get("name")
     allowed = "one of " + ", ".join(repr(k) for k in registry)
-    require(isinstance(name, str) and name in registry, f"{path}name", name, f"must be {allowed}")
+    if not isinstance(name, str) or name not in registry:
+        raise ConfigError(f"{path}name", name, f"must be {allowed}")
     cls = registry[name]
     # Every flax module has a field `name` of its own: the registry's name is not passed on.
     given = {"name": None, **given} if issubclass(cls, nn.Module) else given

@@ -1,6 +1,7 @@
 """A config with its meaning checked, and its laws integrated from one start."""
 
 import functools
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,7 +53,7 @@ class Experiment:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Experiment":
         """Check a config and give it its meaning; nothing is computed and nothing written.
-    
+
         Raises:
             ConfigError: naming the key, the value found and what is allowed.
         """
@@ -72,8 +73,18 @@ class Experiment:
         laws = {name: choose(LAWS, values, f"laws.{name}.") for name, values in config["laws"].items()}
         times = build(Times, config["times"], "times.")
         count = len(times.grid()) - 1
-        require(1 <= settings.words <= task.vocabulary, "words", settings.words, f"must be 1 to {task.vocabulary}, the vocabulary")
-        require(1 <= settings.checkpoints <= count, "checkpoints", settings.checkpoints, f"must be 1 to {count}, the saved times")
+        require(
+            1 <= settings.words <= task.vocabulary,
+            "words",
+            settings.words,
+            f"must be 1 to {task.vocabulary}, the vocabulary",
+        )
+        require(
+            1 <= settings.checkpoints <= count,
+            "checkpoints",
+            settings.checkpoints,
+            f"must be 1 to {count}, the saved times",
+        )
         for name in settings.probes:
             require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
         return cls(
@@ -111,7 +122,7 @@ class Experiment:
     def segments(self) -> list[np.ndarray]:
         """The times from one checkpoint to the next, both included."""
         bounds = np.rint(np.linspace(0, len(self.times) - 1, self.checkpoints + 1)).astype(int)
-        return [self.times[i : j + 1] for i, j in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [self.times[i : j + 1] for i, j in itertools.pairwise(bounds)]
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,9 @@ class _Mirror:
 def _common_times(times: Times, laws: Mapping[str, Law]) -> np.ndarray:
     """The grid of multiples of the largest learning rate, when there is one."""
     rates = {name: law.step for name, law in laws.items() if law.step is not None}
-    step = max(rates.values(), default=None)
+    if not rates:
+        return times.grid()
+    step = max(rates.values())
     with under("times."):
         grid = times.grid(step)
     for name, rate in rates.items():

@@ -33,7 +33,7 @@ def conserved(params: PyTree, a: Float[Array, " m1"], heads: int) -> tuple[Array
 
 
 def relative_drift(now: tuple[Array, ...], start: tuple[Array, ...]) -> Float[Array, " conserved"]:
-    """max |Q(t) − Q(0)| / max |Q(0)| of every conserved matrix Q."""
+    """Max |Q(t) − Q(0)| / max |Q(0)| of every conserved matrix Q."""
     return jnp.stack([jnp.max(jnp.abs(q - q0)) / jnp.max(jnp.abs(q0)) for q, q0 in zip(now, start, strict=True)])
 
 

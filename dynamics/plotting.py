@@ -3,7 +3,7 @@
 import functools
 import pathlib
 from collections.abc import Callable, Iterable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ COLOURS = {
     "grey": "#8C8C8C",
 }
 DIVERGING = "RdBu_r"
-STYLE = {
+STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
@@ -37,7 +37,6 @@ STYLE = {
     "font.size": 9,
     "legend.frameon": False,
     "lines.linewidth": 1.6,
-    "pdf.fonttype": 42,
     "svg.hashsalt": "dynamics",
 }
 
@@ -57,13 +56,16 @@ def figure(width: float, height: float, right: float = 0.3, **spacing: float) ->
     """An empty figure; no window and no global state.
 
     Args:
-        width, height: in inches.
+        width: in inches.
+        height: in inches.
         right: the margin for a legend, in inches.
         spacing: wspace and hspace between panels, in units of a panel.
     """
     drawn = Figure(figsize=(width, height))
     # Fixed margins: a layout engine draws every figure several times over.
-    drawn.subplots_adjust(left=0.75 / width, right=1 - right / width, bottom=0.75 / height, top=1 - 0.65 / height, **spacing)
+    drawn.subplots_adjust(
+        left=0.75 / width, right=1 - right / width, bottom=0.75 / height, top=1 - 0.65 / height, **spacing
+    )
     return drawn
 
 
@@ -75,7 +77,8 @@ def provenance(record: Record) -> str:
         settings = record.config.laws[law]
         numbers = ", ".join(f"{key} {settings[key]:g}" for key in ("rtol", "learning_rate") if key in settings)
         laws.append(f"{law} ({settings.get('solver', settings.name)} {numbers})")
-    return f"config {origin['config']} · commit {origin['commit']} · {origin['dtype']} · {' · '.join(laws)} · {origin['device']}"
+    parts = (f"config {origin['config']}", f"commit {origin['commit']}", origin["dtype"], *laws, origin["device"])
+    return " · ".join(parts)
 
 
 def mark_phases(axes: Axes, t1: float, end: float) -> None:
@@ -85,7 +88,7 @@ def mark_phases(axes: Axes, t1: float, end: float) -> None:
     logarithmic = axes.get_xscale() == "log"
     first = (axes.get_xlim()[0] * t1) ** 0.5 if logarithmic else t1
     second = (t1 * end) ** 0.5 if logarithmic else (t1 + end) / 2
-    style = {"transform": axes.get_xaxis_transform(), "fontsize": 8, "va": "bottom"}
+    style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "fontsize": 8, "va": "bottom"}
     if logarithmic:
         axes.text(first, 1.0, "Phase 1", ha="center", **style)
         axes.text(second, 1.0, "Phase 2", ha="center", **style)

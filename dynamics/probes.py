@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, PyTree
 from dynamics.config import require
 from dynamics.invariants import CONSERVED, REDUCED, conserved, reduced, relative_drift
 from dynamics.objective import Objective, logistic_loss
-from dynamics.tasks import Cooccurrence
+from dynamics.tasks import Task
 
-__all__ = ["PROBES", "Probe", "View", "coordinates", "dimensions", "evaluator"]
+__all__ = ["PROBES", "Probe", "View", "coordinates", "dimensions", "evaluator", "probe"]
 
 
 MATRICES = ("W", "W_K", "W_Q", "W_V")
@@ -30,12 +30,12 @@ class View(NamedTuple):
     """
 
     objective: Objective
-    task: Cooccurrence
+    task: Task
     conserved: tuple[Array, ...]
     words: int
 
     @classmethod
-    def at_start(cls, objective: Objective, task: Cooccurrence, start: PyTree, words: int) -> "View":
+    def at_start(cls, objective: Objective, task: Task, start: PyTree, words: int) -> "View":
         """The view of a trajectory that starts at the parameters `start`."""
         return cls(objective, task, conserved(start, objective.constants["a"], objective.model.heads), words)
 
@@ -77,7 +77,7 @@ class Probe:
 PROBES: dict[str, Probe] = {}
 
 
-def _probe(*dims: str) -> Callable[[Measure], Measure]:
+def probe(*dims: str) -> Callable[[Measure], Measure]:
     """Register the function below as the probe of its name."""
 
     def register(measure: Measure) -> Measure:
@@ -87,61 +87,61 @@ def _probe(*dims: str) -> Callable[[Measure], Measure]:
     return register
 
 
-@_probe()
+@probe()
 def loss(params: PyTree, view: View) -> Array:
     """L = (1/n) Σ log(1 + exp(−y F)) on the training set."""
     return view.objective.loss(params)
 
 
-@_probe("type")
+@probe("type")
 def loss_by_type(params: PyTree, view: View) -> Array:
     """The mean loss over the samples of each type."""
     return view.by_type(logistic_loss(view.objective.output(params), view.objective.batch.label), total=False)
 
 
-@_probe("type")
+@probe("type")
 def gradient_by_type(params: PyTree, view: View) -> Array:
     """(1/n) Σ g_i over the samples of each type, g_i = 1 / (1 + exp(y_i F_i)), minus the derivative of the loss."""
     return view.by_type(jax.nn.sigmoid(-view.signed_output(params)), total=True)
 
 
-@_probe()
+@probe()
 def margin(params: PyTree, view: View) -> Array:
     """min_i y_i F(X_i); positive when every sample is classified."""
     return jnp.min(view.signed_output(params))
 
 
-@_probe("head", "key", "query")
+@probe("head", "key", "query")
 def scores(params: PyTree, view: View) -> Array:
     """νᵀ W_Kᵀ W_Q μ for key ν and query μ, without the 1/√m."""
     return view.gram(params).A[:, : view.words, : view.words]
 
 
-@_probe("head", "key", "query")
+@probe("head", "key", "query")
 def value_gram(params: PyTree, view: View) -> Array:
     """νᵀ W_Vᵀ W_V μ; ν runs along key, μ along query."""
     return jnp.einsum("hihj->hij", view.gram(params).C_V[:, : view.words, :, : view.words])
 
 
-@_probe("head", "key", "query")
+@probe("head", "key", "query")
 def key_gram(params: PyTree, view: View) -> Array:
     """νᵀ W_Kᵀ W_K μ; ν runs along key, μ along query."""
     return view.gram(params).C_K[:, : view.words, : view.words]
 
 
-@_probe("head", "key", "query")
+@probe("head", "key", "query")
 def query_gram(params: PyTree, view: View) -> Array:
     """νᵀ W_Qᵀ W_Q μ; ν runs along key, μ along query."""
     return view.gram(params).C_Q[:, : view.words, : view.words]
 
 
-@_probe("head", "word")
+@probe("head", "word")
 def mlp(params: PyTree, view: View) -> Array:
     """The linear MLP function G(μ) = aᵀ W W_V μ."""
     return view.gram(params).G[:, : view.words]
 
 
-@_probe("head", "type", "key", "query")
+@probe("head", "type", "key", "query")
 def attention(params: PyTree, view: View) -> Array:
     """p_{q←μ,k←ν} in the canonical sample of each type: the attention that query word μ pays to key word ν.
 
@@ -157,22 +157,22 @@ def attention(params: PyTree, view: View) -> Array:
     return by_word[:, :, : view.words, : view.words]
 
 
-@_probe("matrix")
+@probe("matrix")
 def weight_norm(params: PyTree, view: View) -> Array:
     """The Frobenius norm of each weight matrix."""
     del view
     return jnp.stack([jnp.linalg.norm(params[name]) for name in MATRICES])
 
 
-@_probe("invariant")
+@probe("invariant")
 def invariants(params: PyTree, view: View) -> Array:
     """I1, ..., I4, constant along the flow; see dynamics.invariants.reduced."""
     return reduced(view.gram(params), view.objective.model.neurons)
 
 
-@_probe("conserved")
+@probe("conserved")
 def drift(params: PyTree, view: View) -> Array:
-    """max |Q(t) − Q(0)| / max |Q(0)| of the matrices Q that the flow conserves; see dynamics.invariants.conserved."""
+    """Max |Q(t) − Q(0)| / max |Q(0)| of the matrices Q that the flow conserves; see dynamics.invariants.conserved."""
     now = conserved(params, view.objective.constants["a"], view.objective.model.heads)
     return relative_drift(now, view.conserved)
 
@@ -182,7 +182,7 @@ def dimensions(name: str, heads: int) -> tuple[str, ...]:
     return tuple(dim for dim in PROBES[name].dims if dim != "head" or heads > 1)
 
 
-def coordinates(task: Cooccurrence, words: int, heads: int) -> dict[str, list[Any]]:
+def coordinates(task: Task, words: int, heads: int) -> dict[str, list[Any]]:
     """The labels along every dimension that a probe can have."""
     names = list(task.word_names[:words])
     return {

@@ -91,7 +91,10 @@ class Recorder:
         beside.mkdir()
         _write_json(beside / "config.json", config)
         _write_json(beside / "provenance.json", origin)
-        _write_json(beside / "status.json", {"state": "running", "reason": "", "laws": {}, "pid": os.getpid(), "host": platform.node()})
+        _write_json(
+            beside / "status.json",
+            {"state": "running", "reason": "", "laws": {}, "pid": os.getpid(), "host": platform.node()},
+        )
         zarr.create_group(beside / STORE)
         _consolidate(beside / STORE)
         try:
@@ -198,7 +201,7 @@ class Record:
         Raises:
             KeyError: for a group that is not recorded.
         """
-        import xarray  # noqa: PLC0415 - takes a second to import, and most commands do not need it
+        import xarray
 
         if group not in self._groups():
             recorded = ", ".join([*self.laws, "data"])
@@ -223,7 +226,9 @@ class Record:
         stored = self.checkpoints(law)
         near = [s for s in stored if np.isclose(s, t, rtol=1e-9, atol=0.0)]
         if not near:
-            raise KeyError(f"no parameters of {law!r} at t = {t}; stored at t = {', '.join(map(str, stored)) or 'never'}")
+            raise KeyError(
+                f"no parameters of {law!r} at t = {t}; stored at t = {', '.join(map(str, stored)) or 'never'}"
+            )
         with ocp.StandardCheckpointer() as checkpointer, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # restored as numpy, without the sharding that they were saved with
             return checkpointer.restore((self.path / "checkpoints" / law / repr(near[0])).absolute())

@@ -74,8 +74,9 @@ def execute(
         found = Experiment.from_config(config)
         compiled = programs(found)
         recorder = Recorder(workdir, name, config, {**provenance(found.model.dtype), "config": config_hash(config)})
+        training_set = _training_set(found)
         with clock("record"):
-            recorder.group("data", _training_set(found), {"sample": range(found.task.samples)}, {})
+            recorder.group("data", training_set, {"sample": range(found.task.samples)}, {})
         with clock("tracking"):
             tracker = Tracker(config["wandb"], recorder.path, config)
         laws: dict[str, dict[str, Any]] = {}
@@ -83,16 +84,24 @@ def execute(
             laws[law] = _follow(found, law, compiled[law], recorder, tracker, clock, report)
             if laws[law]["state"] == "interrupted":
                 break
-        recorder.close()
+        with clock("record"):
+            recorder.close()
     states = [summary["state"] for summary in laws.values()]
     state = next((bad for bad in ("interrupted", "failed") if bad in states), "done")
     reason = "; ".join(f"{law}: {summary['reason']}" for law, summary in laws.items() if summary["state"] != "done")
-    recorder.status(state=state, reason=reason, laws=laws, seconds=dict(clock.seconds))
+    recorder.status(state=state, reason=reason, laws=laws, seconds=clock.seconds)
     record = Record(recorder.path)
     if state != "interrupted":
-        tracker.figures([path for path in draw(record) if path.suffix in (".png", ".gif")])
-    tracker.finish({f"{law}/{key}": value for law, summary in laws.items() for key, value in summary.items()}, state != "done")
+        with clock("figures"):
+            tracker.figures([path for path in draw(record) if path.suffix in (".png", ".gif")])
+    with clock("tracking"):
+        tracker.finish(_flat(laws), state != "done")
+    recorder.status(state=state, reason=reason, laws=laws, seconds=clock.seconds)
     return record
+
+
+def _flat(laws: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{law}/{key}": value for law, summary in laws.items() for key, value in summary.items()}
 
 
 def _follow(

@@ -38,7 +38,7 @@ class Tracker:
             warnings.warn(f"wandb stopped, the run goes on: {type(error).__name__}: {error}", stacklevel=1)
 
     def _start(self, settings: Mapping[str, Any], folder: pathlib.Path, config: Mapping[str, Any]) -> None:
-        import wandb  # noqa: PLC0415 - takes two seconds, beside the first compilation
+        import wandb
 
         self._wandb = wandb
         self._run = wandb.init(
@@ -56,7 +56,7 @@ class Tracker:
     def trajectory(
         self,
         law: str,
-        t: np.ndarray,
+        t: Any,
         arrays: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
         coordinates: Mapping[str, list[Any]],
         images: Iterable[int],
@@ -75,7 +75,7 @@ class Tracker:
     def _log(
         self,
         law: str,
-        t: np.ndarray,
+        t: Any,
         arrays: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
         coordinates: Mapping[str, list[Any]],
         images: set[int],
@@ -95,9 +95,7 @@ class Tracker:
 
     def figures(self, paths: Iterable[pathlib.Path]) -> None:
         """Add finished pictures."""
-        self._work.put(
-            lambda: self._run.log({f"figures/{path.stem}": self._wandb.Image(str(path)) for path in paths})
-        )
+        self._work.put(lambda: self._run.log({f"figures/{path.stem}": self._wandb.Image(str(path)) for path in paths}))
 
     def finish(self, summary: Mapping[str, Any], failed: bool) -> None:
         """Close the wandb run with the numbers that `dynamics show` prints."""

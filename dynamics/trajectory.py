@@ -14,6 +14,8 @@ from dynamics.config import ConfigError, require
 
 __all__ = ["COMPLETED", "NON_FINITE", "OUT_OF_STEPS", "REASONS", "Times", "Trajectory", "classification_time", "joined"]
 
+Values = Array | np.ndarray  # in a solve, and on the host
+
 COMPLETED, NON_FINITE, OUT_OF_STEPS = 0, 1, 2
 REASONS = {
     COMPLETED: "reached the last time",
@@ -35,13 +37,13 @@ class Trajectory(NamedTuple):
         end: the last time reached; after a failure the time at which it happened.
     """
 
-    t: Float[Array, " T"]
-    probes: dict[str, Float[Array, "T ..."]]
-    valid: Bool[Array, " T"]
+    t: Float[Values, " T"]
+    probes: dict[str, Float[Values, "T ..."]]
+    valid: Bool[Values, " T"]
     params: PyTree
-    steps: Int[Array, ""]
-    outcome: Int[Array, ""]
-    end: Float[Array, ""]
+    steps: Int[Values, ""]
+    outcome: Int[Values, ""]
+    end: Float[Values, ""]
 
 
 def joined(parts: Sequence[Trajectory]) -> Trajectory:
@@ -52,7 +54,7 @@ def joined(parts: Sequence[Trajectory]) -> Trajectory:
         probes={name: np.concatenate([part.probes[name] for part in parts]) for name in last.probes},
         valid=np.concatenate([part.valid for part in parts]),
         params=last.params,
-        steps=sum(part.steps for part in parts),
+        steps=np.sum([part.steps for part in parts]),
         outcome=last.outcome,
         end=last.end,
     )
@@ -118,7 +120,7 @@ class Times:
         return np.concatenate([[0], k]) * step
 
 
-def classification_time(t: np.ndarray, margin: np.ndarray) -> float:
+def classification_time(t: Float[Values, " T"], margin: Float[Values, " T"]) -> float:
     """T1, operational: the first saved time from which on all samples are classified, min_i y_i F_i > 0.
 
     The paper's phase boundary (arXiv:2410.09605, Appendix E) has constants that it does not fix; this one has none.
@@ -131,6 +133,6 @@ def classification_time(t: np.ndarray, margin: np.ndarray) -> float:
     Returns:
         T1, or nan when some sample is wrong at the last time.
     """
-    wrong = np.flatnonzero(~(margin > 0))
+    wrong = np.flatnonzero(~(np.asarray(margin) > 0))
     first = int(wrong[-1]) + 1 if wrong.size else 0
     return float(t[first]) if first < len(t) else float("nan")

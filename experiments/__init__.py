@@ -1,0 +1,1 @@
+"""Papers: what they claim, as figures and claims over records."""

@@ -12,7 +12,7 @@ from dynamics.trajectory import Trajectory
 
 __all__ = ["LAWS", "GradientDescent", "GradientFlow", "Law", "StochasticGradientDescent"]
 
-LAWS = {"flow": GradientFlow, "gd": GradientDescent, "sgd": StochasticGradientDescent}
+LAWS: dict[str, type] = {"flow": GradientFlow, "gd": GradientDescent, "sgd": StochasticGradientDescent}
 
 
 class Law(Protocol):

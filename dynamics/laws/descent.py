@@ -34,7 +34,9 @@ def _descend(
         finite = jnp.isfinite(loss)
         # A non-finite loss ends the loop at this k, with the parameters that gave it.
         params, state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old), (optax.apply_updates(params, updates), new_state), (params, state)
+            lambda new, old: jnp.where(finite, new, old),
+            (optax.apply_updates(params, updates), new_state),
+            (params, state),
         )
         return k + finite.astype(k.dtype), params, state, finite
 

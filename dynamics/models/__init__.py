@@ -5,4 +5,4 @@ from dynamics.models.transformer import Gram, OneLayerTransformer
 
 __all__ = ["MODELS", "Gram", "Initialisation", "OneLayerTransformer"]
 
-MODELS = {"one_layer": OneLayerTransformer}
+MODELS: dict[str, type] = {"one_layer": OneLayerTransformer}

@@ -48,8 +48,8 @@ class Initialisation(eqx.Module):
         variables = model.init(key, jnp.zeros((1, 1), jnp.int32))
 
         def rescaled(path: Any, matrix: jax.Array) -> jax.Array:
-            if self.name == "theory":
-                sigma = self.sigma1 if path[-1].key == "W" else self.sigma0
+            sigma = self.sigma1 if path[-1].key == "W" else self.sigma0
+            if sigma is not None:  # theory
                 return matrix * (sigma * jnp.sqrt(jnp.array(matrix.shape[-1], matrix.dtype)))
             gain = 1 / 3 if self.name == "torch_linear" else 2.0
             return matrix * jnp.sqrt(jnp.array(gain, matrix.dtype))

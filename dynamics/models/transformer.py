@@ -65,6 +65,7 @@ class OneLayerTransformer(nn.Module):
         super().__post_init__()
 
     def setup(self):
+        """Declare W_Q, W_K, W_V, W and the signs a."""
         draw = nn.initializers.variance_scaling(1.0, "fan_in", self.distribution, in_axis=-1, out_axis=-2)
         dtype = jnp.dtype(self.dtype)
         for name in ("W_Q", "W_K", "W_V"):

@@ -1,8 +1,8 @@
 """Data distributions by name."""
 
-from dynamics.tasks.batch import Batch
 from dynamics.tasks.cooccurrence import Cooccurrence
+from dynamics.tasks.task import Batch, Task
 
-__all__ = ["TASKS", "Batch", "Cooccurrence"]
+__all__ = ["TASKS", "Batch", "Cooccurrence", "Task"]
 
-TASKS = {"cooccurrence": Cooccurrence}
+TASKS: dict[str, type] = {"cooccurrence": Cooccurrence}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from dynamics.config import require
-from dynamics.tasks.batch import Batch
+from dynamics.tasks.task import Batch
 
 __all__ = ["Cooccurrence"]
 
@@ -48,10 +48,17 @@ class Cooccurrence:
             if d is None:
                 object.__setattr__(self, "vocabulary", smallest)
             else:
-                allowed = f"must be at least {smallest} (3 + {self.random_slots} random positions) with words='distinct'"
+                allowed = (
+                    f"must be at least {smallest} (3 + {self.random_slots} random positions) with words='distinct'"
+                )
                 require(d >= smallest, "vocabulary", d, allowed)
         else:
             require(d is not None and d > SIGNALS, "vocabulary", d, "must be at least 4 (μ1, μ2, μ3 and a random word)")
+
+    @property
+    def _random(self) -> int:
+        assert self.vocabulary is not None  # __post_init__ chose it
+        return self.vocabulary - SIGNALS
 
     @property
     def random_slots(self) -> int:
@@ -62,21 +69,18 @@ class Cooccurrence:
     @property
     def word_names(self) -> tuple[str, ...]:
         """("μ1", ..., "μd"): the word with index i is μ(i+1)."""
-        assert self.vocabulary is not None
-        return tuple(f"μ{i + 1}" for i in range(self.vocabulary))
+        return tuple(f"μ{i + 1}" for i in range(SIGNALS + self._random))
 
     @property
     def canonical(self) -> Int[Array, "type L"]:
         """One sample of each type, its signals first, then μ4, μ5, ...; the positions do not matter to the model."""
         signals = ((FIRST_TARGET, SECOND_TARGET, COMMON), (FIRST_TARGET, COMMON), (SECOND_TARGET, COMMON), (COMMON,))
-        assert self.vocabulary is not None
-        random = self.vocabulary - SIGNALS
         return jnp.array(
-            [[*s, *(SIGNALS + i % random for i in range(self.length - len(s)))] for s in signals], dtype=jnp.int32
+            [[*s, *(SIGNALS + i % self._random for i in range(self.length - len(s)))] for s in signals], dtype=jnp.int32
         )
 
     def sample(self, key: PRNGKeyArray, n: int) -> Batch:
-        """n fresh samples of Definition 2.1, for the population loss."""
+        """N fresh samples of Definition 2.1, for the population loss."""
         type_key, place_key = jax.random.split(key)
         type_N = jax.random.choice(type_key, 4, (n,), p=jnp.array([1 / 2, 1 / 6, 1 / 6, 1 / 6]))
         return self._place(place_key, type_N)
@@ -90,8 +94,7 @@ class Cooccurrence:
         if self.words == "uniform":
             return batch
         # The r-th random position of the set gets the r-th entry of one permutation of the random words.
-        assert self.vocabulary is not None
-        permutation = SIGNALS + jax.random.permutation(jax.random.fold_in(key, 1), self.vocabulary - SIGNALS)
+        permutation = SIGNALS + jax.random.permutation(jax.random.fold_in(key, 1), self._random)
         is_random = batch.tokens >= SIGNALS
         rank = jnp.cumsum(is_random.ravel()).reshape(is_random.shape) - 1
         tokens = jnp.where(is_random, permutation[rank], batch.tokens).astype(jnp.int32)
@@ -102,7 +105,7 @@ class Cooccurrence:
         n = type_N.shape[0]
         # A uniformly random permutation per sample: the ranks 0, 1, 2 fall on three distinct random positions.
         order_NxL = jnp.argsort(jax.random.uniform(place_key, (n, self.length), jnp.float64), axis=1)
-        tokens = jax.random.randint(word_key, (n, self.length), SIGNALS, self.vocabulary)
+        tokens = jax.random.randint(word_key, (n, self.length), SIGNALS, SIGNALS + self._random)
         has_first, has_second = type_N <= 1, (type_N == 0) | (type_N == 2)
         tokens = jnp.where(order_NxL == 0, COMMON, tokens)
         tokens = jnp.where((order_NxL == 1) & has_first[:, None], FIRST_TARGET, tokens)

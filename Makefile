@@ -1,0 +1,41 @@
+# Every target does its own set-up: a .venv from the hashed lock. Needs Python >= 3.11, git and make.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := $(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: figures test test-all check smoke bench lock clean
+
+figures: .venv/ready
+	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
+
+test: .venv/ready
+	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not slow"
+
+test-all: .venv/ready
+	$(BIN)/pytest -q -n 2 --dist loadgroup
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+smoke: .venv/ready
+	for config in configs/*/*.py; do \
+		$(BIN)/dynamics run --config=$$config:smoke --workdir=runs/smoke-$(STAMP) || exit 1; \
+	done
+
+bench: .venv/ready
+	$(BIN)/python -m experiments.speed.benchmark
+
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(f"Python >= 3.11 is needed, {sys.version.split()[0]} found: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install -q --disable-pip-version-check --no-build-isolation --no-deps -e .
+	@touch $@
+
+clean:
+	rm -rf .venv

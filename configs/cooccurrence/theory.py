@@ -1,0 +1,39 @@
+"""The word co-occurrence task under the theory's hypotheses (arXiv:2410.09605, Assumption 2.3 and Condition 1).
+
+Every random word occurs at most once: d = 163 for n = 60, L = 5. m = 256, m1 = 64, σ0 = 0.3/√(L m), σ1 = 0.3/√m1;
+both follow from the overridden L, m and m1 unless they are given themselves.
+
+    dynamics run --config=configs/cooccurrence/theory.py[:variant]
+
+Variants: theory (default), kaiming_normal, kaiming_uniform, torch_linear: the initialisation; smoke: seconds, all laws.
+"""
+
+import dynamics
+
+INITIALISATIONS = ("theory", "kaiming_normal", "kaiming_uniform", "torch_linear")
+
+
+def get_config(variant: str = "theory"):
+    if variant not in (*INITIALISATIONS, "smoke"):
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(INITIALISATIONS)}, smoke")
+    config = dynamics.base()
+    config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "words": "distinct"}
+    config.model = {"name": "one_layer", "width": 256, "neurons": 64, "heads": 1}
+    config.laws = {
+        "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000},
+        "gd": {"name": "gd", "learning_rate": 0.01},
+    }
+    config.figures = "experiments.cooccurrence.figures"
+    config.init.name = variant if variant in INITIALISATIONS else "theory"
+    if config.init.name == "theory":
+        # References: an override of L, m or m1 moves σ0 and σ1 with it.
+        length, width = config.task.get_ref("length").to_float(), config.model.get_ref("width").to_float()
+        config.init.sigma0 = 0.3 / (length * width) ** 0.5
+        config.init.sigma1 = 0.3 / config.model.get_ref("neurons").to_float() ** 0.5
+    if variant == "smoke":
+        config.task.update(samples=12, length=4)
+        config.model.update(width=16, neurons=16)
+        config.laws.sgd = {"name": "sgd", "learning_rate": 0.01, "batch_size": 6, "replacement": True}
+        config.times.update(stop=20.0, count=20)
+        config.update(words=8, checkpoints=2)
+    return config
