@@ -74,16 +74,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(argv: list[str]) -> int:
     begin = time.monotonic()
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", "runs", "Folder of run folders.", flag_values=values)
-    flags.DEFINE_string(
-        "name", None, "Of the run folder; the config file's name and a number when not given.", flag_values=values
-    )
-    config_flags.DEFINE_config_file("config", None, "FILE[:variant].", flag_values=values, sys_argv=argv)
     if {"--help", "-h", "-help"} & set(argv):
-        print(f"dynamics run --config=FILE[:variant] [--config.a.b=value ...]\n{values.get_help()}")
+        print(f"dynamics run --config=FILE[:variant] [--config.a.b=value ...]\n{_flag_values(argv).get_help()}")
         return 0
-    config = _parsed(values, argv)
+    values, config = _parsed(argv)
     found = Experiment.from_config(config)
     _figure_module(config["figures"])
     workdir = pathlib.Path(str(values["workdir"].value))
@@ -105,22 +99,31 @@ def _run(argv: list[str]) -> int:
     return EXIT[record.status["state"]]
 
 
-def _parsed(values: flags.FlagValues, argv: list[str]) -> dict[str, Any]:
-    """The config of a command line as plain values, every mistake as one line."""
+def _flag_values(argv: list[str]) -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "runs", "Folder of run folders.", flag_values=values)
+    flags.DEFINE_string("name", None, "Of the run folder; numbered after the config file without.", flag_values=values)
+    config_flags.DEFINE_config_file("config", None, "FILE[:variant].", flag_values=values, sys_argv=argv)
+    return values
+
+
+def _parsed(argv: list[str]) -> tuple[flags.FlagValues, dict[str, Any]]:
+    """The flags and the config of a command line, the config as plain values; every mistake as one line."""
     overrides = [a for a in argv if re.match("--?config[.]", a)]
     try:
         # Without overrides first, so that a wrong key can be named with its neighbours.
-        rest = values([a for a in argv if a not in overrides])
-        config: Any = values["config"].value
-        require(config is not None, "--config", None, "must be FILE[:variant]")
+        bare = [a for a in argv if a not in overrides]
+        values = _flag_values(bare)
+        rest = values(bare)
+        require(values["config"].value is not None, "--config", None, "must be FILE[:variant]")
         require(len(rest) == 1, "argument", rest[-1], "takes flags only, --flag=value")
         for override in overrides:
             key, _, value = override.lstrip("-").removeprefix("config.").partition("=")
-            _check_path(config, key, value)
-        values.unparse_flags()
+            _check_path(values["config"].value, key, value)
+        values = _flag_values(argv)
         values(argv)
-        config = values["config"].value
-        return json.loads(json.dumps(config.to_dict()))
+        config: Any = values["config"].value
+        return values, json.loads(json.dumps(config.to_dict()))
     except ConfigError:
         raise
     except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -205,7 +208,8 @@ class _Report:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._console.is_terminal:
+            self._progress.stop()
 
     def __call__(self, law: str, part: Trajectory, fraction: float) -> None:
         loss = float(part.probes["loss"][-1]) if "loss" in part.probes and len(part.t) else float("nan")

@@ -6,7 +6,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -113,7 +113,7 @@ def _converted(hint: Any, value: Any) -> Any:
     return float(value) if floating and value is not None else value
 
 
-def check_keys(found: Mapping[str, Any], allowed: typing.Iterable[str], path: str) -> None:
+def check_keys(found: Mapping[str, Any], allowed: Iterable[str], path: str) -> None:
     """Refuse a key that is not allowed, with the nearest allowed one as a hint.
 
     Raises:

@@ -41,7 +41,8 @@ class View(NamedTuple):
 
     def signed_output(self, params: PyTree) -> Float[Array, " n"]:
         """y_i F(X_i) over the training set."""
-        return self.objective.batch.label * self.objective.output(params)
+        output = self.objective.output(params)
+        return self.objective.batch.label.astype(output.dtype) * output
 
     def by_type(self, per_sample: Float[Array, " n"], total: bool) -> Float[Array, " type"]:
         """The sum over the samples of each type, divided by n (total) or by their number."""

@@ -231,7 +231,8 @@ class Record:
             )
         with ocp.StandardCheckpointer() as checkpointer, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # restored as numpy, without the sharding that they were saved with
-            return checkpointer.restore((self.path / "checkpoints" / law / repr(near[0])).absolute())
+            stored_params = checkpointer.restore((self.path / "checkpoints" / law / repr(near[0])).absolute())
+        return jax.tree.map(np.asarray, stored_params)
 
 
 def load(run: str | os.PathLike[str]) -> Record:

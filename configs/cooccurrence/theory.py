@@ -8,6 +8,8 @@ both follow from the overridden L, m and m1 unless they are given themselves.
 Variants: theory (default), kaiming_normal, kaiming_uniform, torch_linear: the initialisation; smoke: seconds, all laws.
 """
 
+from ml_collections import config_dict
+
 import dynamics
 
 INITIALISATIONS = ("theory", "kaiming_normal", "kaiming_uniform", "torch_linear")
@@ -17,7 +19,14 @@ def get_config(variant: str = "theory"):
     if variant not in (*INITIALISATIONS, "smoke"):
         raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(INITIALISATIONS)}, smoke")
     config = dynamics.base()
-    config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "words": "distinct"}
+    smallest_that_fits = config_dict.placeholder(int)
+    config.task = {
+        "name": "cooccurrence",
+        "samples": 60,
+        "length": 5,
+        "vocabulary": smallest_that_fits,
+        "words": "distinct",
+    }
     config.model = {"name": "one_layer", "width": 256, "neurons": 64, "heads": 1}
     config.laws = {
         "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000},

@@ -1,7 +1,7 @@
 """Laws of motion by name: siblings with one signature, law(objective, params0, times, probes, key) -> Trajectory."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
@@ -15,6 +15,7 @@ __all__ = ["LAWS", "GradientDescent", "GradientFlow", "Law", "StochasticGradient
 LAWS: dict[str, type] = {"flow": GradientFlow, "gd": GradientDescent, "sgd": StochasticGradientDescent}
 
 
+@runtime_checkable
 class Law(Protocol):
     """From parameters at times[0] to a trajectory on `times`."""
 

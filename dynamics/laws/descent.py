@@ -18,7 +18,7 @@ __all__ = ["GradientDescent", "StochasticGradientDescent"]
 def _descend(
     loss_at_step: Callable[[PyTree, Int[Array, ""]], Float[Array, ""]],
     full_loss: Callable[[PyTree], Float[Array, ""]],
-    learning_rate: float,
+    learning_rate: float | Float[Array, ""],
     params0: PyTree,
     times: Float[Array, " T"],
     probes: Callable[[PyTree], dict[str, Array]],
@@ -55,7 +55,7 @@ def _descend(
         params=params,
         steps=k - steps_T[0],
         outcome=jnp.where(finite, COMPLETED, NON_FINITE),
-        end=k * learning_rate,
+        end=k.astype(times.dtype) * learning_rate,
     )
 
 

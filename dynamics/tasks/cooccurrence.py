@@ -97,18 +97,18 @@ class Cooccurrence:
         permutation = SIGNALS + jax.random.permutation(jax.random.fold_in(key, 1), self._random)
         is_random = batch.tokens >= SIGNALS
         rank = jnp.cumsum(is_random.ravel()).reshape(is_random.shape) - 1
-        tokens = jnp.where(is_random, permutation[rank], batch.tokens).astype(jnp.int32)
-        return Batch(tokens, batch.label, batch.type)
+        tokens = jnp.where(is_random, permutation[rank].astype(jnp.int32), batch.tokens)
+        return batch._replace(tokens=tokens)
 
     def _place(self, key: PRNGKeyArray, type_N: Int[Array, " n"]) -> Batch:
         place_key, word_key = jax.random.split(key)
         n = type_N.shape[0]
         # A uniformly random permutation per sample: the ranks 0, 1, 2 fall on three distinct random positions.
         order_NxL = jnp.argsort(jax.random.uniform(place_key, (n, self.length), jnp.float64), axis=1)
-        tokens = jax.random.randint(word_key, (n, self.length), SIGNALS, SIGNALS + self._random)
+        tokens = jax.random.randint(word_key, (n, self.length), SIGNALS, SIGNALS + self._random, jnp.int32)
         has_first, has_second = type_N <= 1, (type_N == 0) | (type_N == 2)
         tokens = jnp.where(order_NxL == 0, COMMON, tokens)
         tokens = jnp.where((order_NxL == 1) & has_first[:, None], FIRST_TARGET, tokens)
         tokens = jnp.where((order_NxL == 2) & has_second[:, None], SECOND_TARGET, tokens)
         label = jnp.where(type_N == 0, 1, -1)
-        return Batch(tokens.astype(jnp.int32), label.astype(jnp.int32), type_N.astype(jnp.int32))
+        return Batch(tokens, label.astype(jnp.int32), type_N.astype(jnp.int32))

@@ -1,6 +1,6 @@
 """What a task is."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Int, PRNGKeyArray
 
@@ -21,6 +21,7 @@ class Batch(NamedTuple):
     type: Int[Array, " n"]
 
 
+@runtime_checkable
 class Task(Protocol):
     """A data distribution over samples of words, hashable."""
 

@@ -1,0 +1,1 @@
+"""What the library costs: figures and ratios of one machine."""

@@ -1,0 +1,229 @@
+"""What the paper's experiment (configs/cooccurrence/figure1.py) costs on this machine, on the CPU and in float64.
+
+    python -m experiments.speed.benchmark
+
+Prints what was measured beside its bar, and asserts nothing about time. Compile time is excluded. t = eta*k throughout.
+"""
+
+import functools
+import importlib.util
+import math
+import pathlib
+import runpy
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import dynamics
+from dynamics.experiment import programs
+from dynamics.trajectory import COMPLETED, REASONS
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "figure1.py"
+ETA = 0.01
+ROUNDS = 3
+PRODUCTS_PER_STEP = 3  # W_Kᵀ W_Q forward, and its two adjoints backward; 2 m d² flop each
+TORCH_WARM_UP, TORCH_STEPS, TORCH_ROUNDS = 30, 300, 5
+
+
+def main() -> None:
+    """Measure everything, one row after another."""
+    jax.config.update("jax_platforms", "cpu")
+    show("what", "measured", "bar", "ratio")
+    floor_s = floor(paper()["model"]["width"], paper()["task"]["vocabulary"])
+    descent(floor_s)
+    flow()
+    accuracy()
+    recording()
+    if importlib.util.find_spec("torch"):
+        against_torch()
+    else:
+        print("PyTorch eager: not measured; pip install torch==2.13.0 (optional, not in the lock), then run again")
+
+
+def show(what: str, measured: str, bar: str = "", ratio: str = "") -> None:
+    """Print one row of the table."""
+    print(f"{what:<70} {measured:>14}  {bar:>10}  {ratio}".rstrip(), flush=True)
+
+
+def paper() -> dict[str, Any]:
+    """The paper's config, in plain values."""
+    return runpy.run_path(str(CONFIG))["get_config"]().to_dict()
+
+
+def variation(law: dict[str, Any], times: dict[str, Any], probes: Sequence[str] = ("loss",)) -> dynamics.Experiment:
+    """The paper's experiment with one law, "law", and as one program: no checkpoint before the end."""
+    config = {**paper(), "laws": {"law": law}, "probes": tuple(probes), "checkpoints": 1}
+    return dynamics.Experiment.from_config({**config, "times": {**config["times"], **times}})
+
+
+def integrate(found: dynamics.Experiment, rounds: int = 1) -> tuple[dynamics.Trajectory, list[float]]:
+    """The trajectory of a `variation`, and the seconds that it took in every round."""
+    program, _ = programs(found)["law"].result()
+    seconds = []
+    for _ in range(rounds):
+        ((trajectory, took),) = dynamics.solve(found, "law", program)
+        seconds.append(took)
+    if trajectory.outcome != COMPLETED:
+        raise SystemExit(f"{found.laws['law']}: {REASONS[int(trajectory.outcome)]} at t = {float(trajectory.end):g}")
+    return trajectory, seconds
+
+
+def floor(m: int, d: int) -> float:
+    """Show the time of bare products, and what a step of gradient descent cannot beat; that, in seconds."""
+    seconds = math.nan
+    for rows in (d, m):
+        seconds = product_seconds(rows, d)
+        rate = f"{2e-9 * rows * d * d / seconds:.3g} Gflop/s"
+        show(f"product of {rows}x{d} by {d}x{d} in a fori_loop", f"{1e6 * seconds:.1f} µs", ratio=rate)
+    step = PRODUCTS_PER_STEP * seconds
+    show(f"floor of a GD step, {PRODUCTS_PER_STEP} products of 2*{m}*{d}*{d} flop", f"{1e3 * step:.4f} ms")
+    return step
+
+
+def product_seconds(rows: int, d: int, count: int = 10_000) -> float:
+    """One product [rows, d] by [d, d] of a chain of them, best of `ROUNDS`."""
+    random = np.random.default_rng(0)
+    right = np.linalg.qr(random.normal(size=(d, d)))[0]  # orthogonal: the chain neither grows nor vanishes
+
+    @jax.jit
+    def chain(left: jax.Array, right: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, count, lambda _, x: x @ right, left)
+
+    inputs = jax.device_put((random.normal(size=(rows, d)), right))
+    chain(*inputs).block_until_ready()
+    return min(seconds_of(lambda: chain(*inputs).block_until_ready()) for _ in range(ROUNDS)) / count
+
+
+def seconds_of(work: Callable[[], Any]) -> float:
+    """The wall time of one call."""
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def descent(floor_s: float) -> None:
+    """Gradient descent to t = 300, 30000 steps."""
+    found = variation({"name": "gd", "learning_rate": ETA}, {"spacing": "linear", "stop": 300.0, "count": 200})
+    trajectory, seconds = integrate(found, ROUNDS)
+    best, steps = min(seconds), int(trajectory.steps)
+    what = f"GD, {steps} steps at eta = {ETA}, loss at 200 times, best of {ROUNDS}"
+    show(what, f"{best:.2f} s", "6 s", f"{best / 6:.2f} of the bar, median {statistics.median(seconds) / 6:.2f}")
+    show("    one step", f"{1e3 * best / steps:.4f} ms", ratio=f"{best / steps / floor_s:.2f} x the floor")
+
+
+def flow() -> None:
+    """Gradient flow to t = 300 at the tolerances of the bar."""
+    found = variation({"name": "flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-8}, {"stop": 300.0, "count": 200})
+    trajectory, seconds = integrate(found, ROUNDS)
+    what = f"flow to t = 300, tsit5, rtol 1e-6, loss at 200 times, best of {ROUNDS}"
+    ratio = f"{min(seconds) / 0.5:.2f} of the bar, {int(trajectory.steps)} accepted steps"
+    show(what, f"{min(seconds):.3f} s", "0.5 s", ratio)
+
+
+def accuracy() -> None:
+    """The flow as the config has it against one of order 8 at the smallest tolerances."""
+    given = np.union1d(np.geomspace(0.01, 300.0, 400).round(9), np.linspace(0.0, 300.0, 201)[1:].round(9))
+    times = {"spacing": "given", "given": tuple(given.tolist())}
+    law = paper()["laws"]["flow"]
+    runs = {}
+    for name, settings in (("config", law), ("reference", {**law, "solver": "dopri8", "rtol": 1e-11, "atol": 1e-13})):
+        runs[name], seconds = integrate(variation(settings, times, ("loss", "drift")))
+        what = f"flow, {settings['solver']}, rtol {settings['rtol']:g}, atol {settings['atol']:g}"
+        show(what, f"{seconds[0]:.3f} s", ratio=f"{int(runs[name].steps)} accepted steps")
+    loss, exact = (runs[name].probes["loss"] for name in ("config", "reference"))
+    error = np.abs(loss / exact - 1)
+    where = f"{error.max() / 1e-5:.2g} of the bar, at t = {runs['config'].t[error.argmax()]:.3g}"
+    show(f"    max relative error of the loss over {len(error)} times", f"{error.max():.2e}", "1e-5", where)
+    show("    max drift of what the flow conserves", f"{runs['config'].probes['drift'].max():.2e}")
+    show("    the same, of the reference", f"{runs['reference'].probes['drift'].max():.2e}")
+
+
+def against_torch() -> None:
+    """The same descent in plain PyTorch, measured in turn with ours."""
+    import torch
+
+    steps = TORCH_WARM_UP + TORCH_STEPS
+    found = variation({"name": "gd", "learning_rate": ETA}, {"spacing": "given", "given": (steps * ETA,)})
+    integrate(found)
+    ours, theirs, difference = [], [], math.nan
+    for _ in range(TORCH_ROUNDS):
+        trajectory, seconds = integrate(found)
+        per_step, loss = torch_descent(found)
+        ours.append(seconds[0] / steps)
+        theirs.append(per_step)
+        difference = abs(loss / float(trajectory.probes["loss"][-1]) - 1)
+    for name, pick in (("min", min), ("median", statistics.median)):
+        show(f"one GD step, ours, {name} of {TORCH_ROUNDS}", f"{1e3 * pick(ours):.4f} ms")
+        ratio = f"{pick(theirs) / pick(ours):.1f} x ours"
+        show(
+            f"one GD step, PyTorch eager ({torch.get_num_threads()} threads), {name} of {TORCH_ROUNDS}",
+            f"{1e3 * pick(theirs):.4f} ms",
+            ratio=ratio,
+        )
+    show(f"    relative difference of the loss after {steps} steps", f"{difference:.1e}", "1e-10")
+
+
+def torch_descent(found: dynamics.Experiment) -> tuple[float, float]:
+    """The descent as equation (1) reads, on one-hot words: its seconds per step and its last loss."""
+    import torch
+
+    start, objective = found.start
+    X = torch.tensor(np.eye(found.task.vocabulary)[np.asarray(objective.batch.tokens)])  # one-hot [n, L, d]
+    y = torch.tensor(np.array(objective.batch.label, np.float64))
+    a = torch.tensor(np.array(objective.constants["a"]))
+    names = ("W_Q", "W_K", "W_V", "W")
+    W_Q, W_K, W_V, W = weights = [torch.tensor(np.array(start[name]), requires_grad=True) for name in names]
+
+    def loss() -> Any:
+        queries, keys, values = (torch.einsum("nld,md->nlm", X, matrix) for matrix in (W_Q, W_K, W_V))
+        attention = torch.softmax(torch.einsum("nkm,nqm->nkq", keys, queries) / math.sqrt(W_Q.shape[0]), dim=1)
+        hidden = torch.einsum("jm,nqm->nqj", W, torch.einsum("nkm,nkq->nqm", values, attention))
+        output = torch.einsum("j,nqj->n", a, hidden)
+        return torch.nn.functional.softplus(-y * output).mean()
+
+    def descend(steps: int) -> None:
+        for _ in range(steps):
+            loss().backward()
+            with torch.no_grad():
+                for matrix in weights:
+                    matrix.sub_(ETA * matrix.grad)
+                    matrix.grad = None
+
+    descend(TORCH_WARM_UP)
+    return seconds_of(lambda: descend(TORCH_STEPS)) / TORCH_STEPS, loss().item()
+
+
+def recording() -> None:
+    """A run as `dynamics run` records and tracks it, without its figures, against its bare integration."""
+    config = {**paper(), "figures": ""}
+    found = dynamics.Experiment.from_config(config)
+    law_programs = {law: future.result()[0] for law, future in programs(found).items()}
+    more = "    what dynamics.execute takes more, by pairs"
+    columns: dict[str, list[float]] = defaultdict(list)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        execute = functools.partial(dynamics.execute, config, pathlib.Path(folder))
+        execute("first")  # compiles, and imports wandb
+        for i in range(ROUNDS):
+            alone = seconds_of(lambda: [list(dynamics.solve(found, law, law_programs[law])) for law in found.laws])
+            whole = seconds_of(functools.partial(execute, f"run-{i}"))
+            status = dynamics.load(pathlib.Path(folder) / f"run-{i}").status
+            own, solve_s = status["seconds"], sum(law["solve_s"] for law in status["laws"].values())
+            row = {"all laws and probes, dynamics.solve": alone, "    dynamics.execute": whole, more: whole - alone}
+            row |= {f"    status.json: {part}": own[part] for part in ("total", "record", "tracking")}
+            row |= {"    status.json: solve_s": solve_s, "    status.json: total - solve_s": own["total"] - solve_s}
+            for what, seconds in row.items():
+                columns[what].append(seconds)
+    medians = {what: statistics.median(values) for what, values in columns.items()}
+    for what, seconds in medians.items():
+        ratio = f"{100 * seconds / medians['    dynamics.execute']:.1f} % of the run"
+        show(f"{what}, median of {ROUNDS}", f"{seconds:.3f} s", "1 s | 10 %" if what == more else "", ratio)
+
+
+if __name__ == "__main__":
+    main()

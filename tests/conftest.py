@@ -1,0 +1,59 @@
+"""Shared, compiled once per worker: a small experiment, its laws, and one run of the smoke config."""
+
+import pathlib
+
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+with install_import_hook("dynamics", "beartype.beartype"):
+    import dynamics
+    import dynamics.cli
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def small_config(**changes):
+    """12 samples of 4 words, m = 8, m1 = 6, the theory's initialisation but large enough to move."""
+    config = dynamics.base()
+    config.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
+    config.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
+    config.init = {"name": "theory", "sigma0": 0.3, "sigma1": 0.3}
+    config.laws = {"flow": {"name": "flow", "rtol": 1e-9, "atol": 1e-11}, "gd": {"name": "gd", "learning_rate": 0.05}}
+    config.times.update(start=0.05, stop=10.0, count=12)
+    config.update(words=6, checkpoints=3)
+    config.wandb.mode = "disabled"
+    config.update_from_flattened_dict(changes)
+    return config.to_dict()
+
+
+@pytest.fixture(scope="session")
+def small():
+    return dynamics.Experiment.from_config(small_config())
+
+
+@pytest.fixture(scope="session")
+def follow():
+    """follow(law, times, params, objective, probes): one trajectory, compiled once per kind of law and shape."""
+
+    @jax.jit
+    def followed(law, params, objective, times, key):
+        return law(objective, params, times, lambda p: {"loss": objective.loss(p)}, key)
+
+    def run(law, experiment, times, seed=0):
+        params, objective = experiment.start
+        return followed(law, params, objective, jax.numpy.asarray(times), jax.random.key(seed))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """A finished run of figure1:smoke through the command line, with figures and the offline mirror."""
+    workdir = tmp_path_factory.mktemp("smoke")
+    config = f"--config={ROOT}/configs/cooccurrence/figure1.py:smoke"
+    assert dynamics.cli.main(["dynamics", "run", config, f"--workdir={workdir}", "--name=smoke"]) == 0
+    return dynamics.load(workdir / "smoke")

@@ -1,0 +1,59 @@
+"""Imports point one way; each library of the outer world has one door."""
+
+import ast
+import pathlib
+
+from conftest import ROOT
+
+ORDER = ["config", "tasks", "models", "objective", "invariants", "probes", "trajectory", "laws", "experiment"]
+OUTER = ["record", "tracking", "run", "plotting", "cli"]
+DOORS = {
+    "zarr": {"record"},
+    "orbax": {"record"},
+    "xarray": {"record"},
+    "wandb": {"tracking"},
+    "matplotlib": {"plotting"},
+    "PIL": {"plotting"},
+    "absl": {"cli"},
+    "rich": {"cli"},
+    "diffrax": {"laws"},
+    "optax": {"laws"},
+}
+
+
+def imports():
+    for file in (ROOT / "dynamics").rglob("*.py"):
+        part = file.relative_to(ROOT / "dynamics").parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                yield from ((part, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield part, node.module
+
+
+def test_direction():
+    for part, module in imports():
+        root, _, rest = module.partition(".")
+        if part.startswith("__") or root != "dynamics":
+            continue
+        target = rest.split(".")[0]
+        if part in ORDER:
+            assert target in ORDER[: ORDER.index(part) + 1], f"{part} imports {module}"
+        else:
+            assert target in [*ORDER, *OUTER[: OUTER.index(part) + 1]], f"{part} imports {module}"
+
+
+def test_doors():
+    for part, module in imports():
+        allowed = DOORS.get(module.partition(".")[0])
+        assert allowed is None or part in allowed, f"{part} imports {module}"
+
+
+def test_no_paper_in_the_library():
+    for file in (ROOT / "dynamics").rglob("*.py"):
+        assert "igure 1" not in file.read_text() and "experiments" not in file.read_text(), file
+
+
+def test_no_machine_in_the_lock():
+    assert "://" not in (ROOT / "requirements.lock").read_text()
+    assert pathlib.Path(ROOT / "requirements.lock").read_text().count("--hash=sha256:") > 100

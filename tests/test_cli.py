@@ -1,0 +1,134 @@
+"""The command line: one line and exit code 2 for bad input, nothing written; the other exit codes."""
+
+import pathlib
+
+import pytest
+from conftest import ROOT
+
+import dynamics
+import dynamics.cli
+
+FIGURE1 = f"--config={ROOT}/configs/cooccurrence/figure1.py"
+SMOKE = FIGURE1 + ":smoke"
+THEORY = f"--config={ROOT}/configs/cooccurrence/theory.py:smoke"
+
+BAD = {
+    "no config": ([], "--config = None: must be FILE[:variant]"),
+    "missing file": (["--config=nosuch.py"], "--config: no such file: 'nosuch.py'"),
+    "variant": ([FIGURE1 + ":nosuch"], "variant = 'nosuch': must be one of kaiming_normal,"),
+    "flag": ([SMOKE, "--wrkdir=x"], "Unknown command line flag 'wrkdir'"),
+    "argument": ([SMOKE, "extra"], "argument = 'extra': takes flags only"),
+    "unknown key": (
+        [SMOKE, "--config.task.sampels=6"],
+        "task.sampels = '6': unknown key; did you mean 'samples'? allowed: length,",
+    ),
+    "unknown group": ([SMOKE, "--config.tsak.samples=6"], "tsak.samples = '6': unknown key; did you mean 'task'?"),
+    "key of a value": ([SMOKE, "--config.seed.x=6"], "seed.x = '6': seed is a value"),
+    "integer": ([SMOKE, "--config.task.samples=many"], "task.samples = 'many': must be an integer"),
+    "number": ([SMOKE, "--config.times.stop=soon"], "times.stop = 'soon': must be a number"),
+    "not finite": ([SMOKE, "--config.times.stop=nan"], "times.stop = nan: must be a finite number"),
+    "counts": ([SMOKE, "--config.task.samples=20"], "task.samples = 20: must be a positive multiple of 6"),
+    "short": ([SMOKE, "--config.task.length=2"], "task.length = 2: must be at least 3"),
+    "vocabulary": ([SMOKE, "--config.task.vocabulary=3"], "task.vocabulary = 3: must be at least 4"),
+    "distinct": (
+        [THEORY, "--config.task.vocabulary=8"],
+        "task.vocabulary = 8: must be at least 23 (3 + 20 random positions)",
+    ),
+    "words": ([SMOKE, "--config.task.words=some"], "task.words = 'some': must be one of 'uniform', 'distinct'"),
+    "task": ([SMOKE, "--config.task.name=xor"], "task.name = 'xor': must be one of 'cooccurrence'"),
+    "model": ([SMOKE, "--config.model.name=gpt"], "model.name = 'gpt': must be one of 'one_layer'"),
+    "width": ([SMOKE, "--config.model.width=0"], "model.width = 0: must be at least 1"),
+    "init": ([SMOKE, "--config.init.name=xavier"], "init.name = 'xavier': must be one of 'theory',"),
+    "sigma missing": ([SMOKE, "--config.init.name=theory"], "init.sigma0 = None: must be positive"),
+    "sigma unread": ([SMOKE, "--config.init.sigma0=0.1"], "init.sigma0 = 0.1: is read by name='theory' only"),
+    "sigma negative": ([THEORY, "--config.init.sigma1=-1.0"], "init.sigma1 = -1.0: must be positive"),
+    "eta": ([SMOKE, "--config.laws.gd.learning_rate=0.0"], "laws.gd.learning_rate = 0.0: must be positive"),
+    "eta alone": (
+        [SMOKE, "--config.laws.gd.learning_rate=0.007"],
+        "laws.gd.learning_rate = 0.007: must divide the largest",
+    ),
+    "tolerance": ([SMOKE, "--config.laws.flow.rtol=-1e-6"], "laws.flow.rtol = -1e-06: must be positive"),
+    "solver": ([SMOKE, "--config.laws.flow.solver=rk4"], "laws.flow.solver = 'rk4': must be one of 'tsit5', 'dopri8'"),
+    "batch": ([SMOKE, "--config.laws.sgd.batch_size=13"], "laws.sgd.batch_size = 13: must be at most the 12 samples"),
+    "order": (
+        [SMOKE, "--config.times.spacing=given", "--config.times.given=(2.0, 1.0)"],
+        "times.given = [2.0, 1.0]: must be positive and increasing",
+    ),
+    "off the grid": (
+        [SMOKE, "--config.times.spacing=given", "--config.times.given=(0.015, 1.0)"],
+        "times.given = 0.015: must be multiples",
+    ),
+    "too many times": ([SMOKE, "--config.times.stop=0.1"], "times.count = 20: must leave room"),
+    "start": ([SMOKE, "--config.times.start=50.0"], "times.start = 50.0: must lie between 0 and stop"),
+    "probe": ([SMOKE, "--config.probes=('loss', 'sharpnes')"], "probes = 'sharpnes': must be among loss,"),
+    "kept words": ([SMOKE, "--config.words=13"], "words = 13: must be 1 to 12"),
+    "checkpoints": ([SMOKE, "--config.checkpoints=21"], "checkpoints = 21: must be 1 to 20"),
+    "dtype": ([SMOKE, "--config.dtype=bfloat16"], "dtype = 'bfloat16': must be one of 'float64', 'float32'"),
+    "figures": ([SMOKE, "--config.figures=no.such"], "figures = 'no.such': must be a module"),
+    "mirror": ([SMOKE, "--config.wandb.mode=on"], "wandb.mode = 'on': must be one of 'offline', 'online', 'disabled'"),
+    "run name": ([SMOKE, "--name=../up"], "name = '../up': must be one folder name"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD.keys())
+def test_bad_input(tmp_path, capsys, arguments, message):
+    assert dynamics.cli.main(["dynamics", "run", f"--workdir={tmp_path}/runs", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("dynamics: "), err
+    assert message.replace("[2.0, 1.0]", "(2.0, 1.0)") in err, err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_exists(smoke, capsys):
+    before = sorted(smoke.path.rglob("*"))
+    workdir = f"--workdir={smoke.path.parent}"
+    assert dynamics.cli.main(["dynamics", "run", SMOKE, workdir, "--name=smoke"]) == 2
+    assert f"name = 'smoke': exists in {smoke.path.parent}; choose another" in capsys.readouterr().err
+    assert sorted(smoke.path.rglob("*")) == before
+
+
+def test_not_a_run(tmp_path, capsys):
+    assert dynamics.cli.main(["dynamics", "show", str(tmp_path)]) == 2
+    assert "must be a run folder" in capsys.readouterr().err
+
+
+def test_ls_and_show(smoke, capsys):
+    assert dynamics.cli.main(["dynamics", "ls", f"--workdir={smoke.path.parent}"]) == 0
+    listing = capsys.readouterr().out
+    assert "smoke" in listing and "done" in listing and "flow gd sgd" in listing
+    assert dynamics.cli.main(["dynamics", "show", str(smoke.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "reached the last time" in shown and "parameters of flow at t = 0," in shown
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help(capsys, arguments):
+    try:
+        code = dynamics.cli.main(["dynamics", *arguments])
+    except SystemExit as end:
+        code = end.code
+    assert code == 0 and "--config" in capsys.readouterr().out
+
+
+def test_figures_are_drawn_again_byte_for_byte(smoke, capsys):
+    names = ["figure1a.png", "figure1a.pdf", "figure1b.png", "figure1b.pdf", "scores_strip.png", "scores.gif"]
+    before = {name: (smoke.path / "figures" / name).read_bytes() for name in names}
+    assert dynamics.cli.main(["dynamics", "figures", str(smoke.path)]) == 0
+    printed = capsys.readouterr().out.split()
+    assert {pathlib.Path(line).name for line in printed} >= set(names)
+    assert before == {name: (smoke.path / "figures" / name).read_bytes() for name in names}
+
+
+def test_a_failed_law_is_exit_1(tmp_path, capsys):
+    flags = ["--config.laws.flow.max_steps=3", "--config.figures=", "--config.wandb.mode=disabled"]
+    assert dynamics.cli.main(["dynamics", "run", SMOKE, f"--workdir={tmp_path}", "--name=x", *flags]) == 1
+    assert "could not meet the tolerance" in capsys.readouterr().out
+    record = dynamics.load(tmp_path / "x")
+    assert record.status["state"] == "failed" and len(record["flow"].t) >= 1 and len(record["gd"].t) == 21
+
+
+def test_runs_are_numbered(tmp_path):
+    from dynamics.cli import _numbered
+
+    (tmp_path / "figure1-1").mkdir()
+    assert _numbered(tmp_path, ["run", "--config=configs/cooccurrence/figure1.py:smoke"]) == "figure1-2"

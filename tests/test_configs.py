@@ -1,0 +1,55 @@
+"""Every config and every variant builds; every smoke variant runs end to end."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import dynamics
+import dynamics.cli
+
+FILES = sorted((ROOT / "configs").glob("*/*.py"))
+
+
+def module(file):
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+@pytest.mark.parametrize("variant", [None, "kaiming_normal", "kaiming_uniform", "torch_linear", "theory", "smoke"])
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_builds(file, variant):
+    get_config = module(file).get_config
+    config = get_config(variant) if variant else get_config()
+    found = dynamics.Experiment.from_config(config.to_dict())
+    if variant in dynamics.Initialisation.__annotations__["name"].__args__ if variant else False:
+        assert found.initialisation.name == variant
+    assert module(file).__doc__.count("dynamics run --config=") >= 1
+
+
+def test_the_paper_experiment():
+    config = module(ROOT / "configs/cooccurrence/figure1.py").get_config()
+    found = dynamics.Experiment.from_config(config.to_dict())
+    task, model = found.task, found.model
+    assert (task.samples, task.length, task.vocabulary, model.width, model.neurons) == (60, 5, 64, 128, 256)
+    assert (
+        found.laws["gd"].learning_rate == 0.01 and np.isclose(found.times[-1] / 0.01, 30000) and len(found.times) == 201
+    )
+
+
+def test_theory_scales_follow_the_widths():
+    config = module(ROOT / "configs/cooccurrence/theory.py").get_config()
+    config.model.width, config.model.neurons = 1024, 16
+    np.testing.assert_allclose([config.init.sigma0, config.init.sigma1], [0.3 / (5 * 1024) ** 0.5, 0.3 / 4])
+    assert dynamics.Experiment.from_config(config.to_dict()).task.vocabulary == 163
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem != "figure1"], ids=lambda f: f.stem)
+def test_smoke_runs(file, tmp_path):
+    """figure1:smoke is the session's fixture `smoke`."""
+    flags = [f"--config={file}:smoke", f"--workdir={tmp_path}", "--name=x"]
+    assert dynamics.cli.main(["dynamics", "run", *flags]) == 0
+    assert dynamics.load(tmp_path / "x").status["state"] == "done"

@@ -1,0 +1,48 @@
+"""Named initialisations have the spread and the support that they promise."""
+
+import jax
+import numpy as np
+import pytest
+
+import dynamics
+
+MODEL = {"vocabulary": 64, "width": 128, "neurons": 256}
+
+
+@pytest.mark.parametrize(
+    ("init", "variance", "bound"),
+    [
+        (dynamics.Initialisation("kaiming_normal"), lambda fan_in: 2 / fan_in, None),
+        (dynamics.Initialisation("kaiming_uniform"), lambda fan_in: 2 / fan_in, lambda fan_in: (6 / fan_in) ** 0.5),
+        (dynamics.Initialisation("torch_linear"), lambda fan_in: 1 / (3 * fan_in), lambda fan_in: fan_in**-0.5),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_spread_by_fan_in(init, variance, bound):
+    model = dynamics.OneLayerTransformer(**MODEL, distribution=init.distribution)
+    params, constants = jax.tree.map(np.asarray, init(model, jax.random.key(0)))
+    for weights in params.values():
+        expected = variance(weights.shape[1])
+        assert abs(weights.var() / expected - 1) < 5 * (2 / weights.size) ** 0.5
+        assert abs(weights.mean()) < 5 * (expected / weights.size) ** 0.5
+        if bound:
+            assert 0.99 < np.abs(weights).max() / bound(weights.shape[1]) <= 1
+    assert set(constants["a"].tolist()) == {1.0, -1.0}
+
+
+def test_theory_scales():
+    model = dynamics.OneLayerTransformer(**MODEL)
+    init = dynamics.Initialisation("theory", 0.1, 0.02)
+    params, _ = jax.tree.map(np.asarray, init(model, jax.random.key(0)))
+    for name, weights in params.items():
+        sigma = 0.02 if name == "W" else 0.1
+        assert abs(weights.std() / sigma - 1) < 5 * (0.5 / weights.size) ** 0.5
+
+
+def test_matrices_are_independent():
+    """No two matrices share their draw."""
+    model = dynamics.OneLayerTransformer(**MODEL)
+    params, _ = dynamics.Initialisation("kaiming_normal")(model, jax.random.key(0))
+    columns = np.stack([np.asarray(params[name]).ravel() for name in ("W_Q", "W_K", "W_V")])
+    correlation = np.corrcoef(columns) - np.eye(3)
+    assert np.abs(correlation).max() < 5 * columns.shape[1] ** -0.5

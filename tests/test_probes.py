@@ -1,0 +1,74 @@
+"""Probes against direct formulas on the weights, with the dimensions that they promise."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import small_config
+
+import dynamics
+from dynamics.probes import PROBES, View, coordinates, dimensions, evaluator
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one head", "two heads"])
+def seen(request):
+    found = dynamics.Experiment.from_config(small_config(**{"model.heads": request.param}))
+    params, objective = found.start
+    view = View.at_start(objective, found.task, jax.tree.map(lambda x: 0.9 * x, params), found.words)
+    return found, evaluator(tuple(PROBES), view)(params)
+
+
+def test_dimensions(seen):
+    found, values = seen
+    labels = coordinates(found.task, found.words, found.model.heads)
+    for name, value in values.items():
+        chex.assert_shape(value, [len(labels[dim]) for dim in dimensions(name, found.model.heads)])
+        chex.assert_type(value, jnp.float64)
+        chex.assert_tree_all_finite(value)
+
+
+def test_values(seen):
+    found, values = seen
+    params, objective = jax.tree.map(np.asarray, found.start)
+    y, kind = objective.batch.label, objective.batch.type
+    output = np.asarray(found.start[1].output(found.start[0]))
+    losses, g = np.log1p(np.exp(-y * output)), 1 / (1 + np.exp(y * output))
+    np.testing.assert_allclose(values["loss"], losses.mean(), rtol=1e-12)
+    np.testing.assert_allclose(values["loss_by_type"], [losses[kind == i].mean() for i in range(4)], rtol=1e-12)
+    np.testing.assert_allclose(values["gradient_by_type"], [g[kind == i].sum() / len(y) for i in range(4)], rtol=1e-12)
+    np.testing.assert_allclose(values["margin"], (y * output).min(), rtol=1e-12)
+    norms = [np.linalg.norm(params[name]) for name in ("W", "W_K", "W_Q", "W_V")]
+    np.testing.assert_allclose(values["weight_norm"], norms, rtol=1e-12)
+    words, heads = found.words, found.model.heads
+    split = {name: params[name].reshape(heads, found.model.width, -1)[..., :words] for name in ("W_Q", "W_K", "W_V")}
+    u = params["W"].T @ objective.constants["a"]
+    expected = {
+        "scores": [K.T @ Q for K, Q in zip(split["W_K"], split["W_Q"], strict=True)],
+        "value_gram": [V.T @ V for V in split["W_V"]],
+        "key_gram": [K.T @ K for K in split["W_K"]],
+        "query_gram": [Q.T @ Q for Q in split["W_Q"]],
+        "mlp": [u @ V for V in split["W_V"]],
+    }
+    for name, per_head in expected.items():
+        np.testing.assert_allclose(values[name], per_head[0] if heads == 1 else per_head, rtol=1e-12, atol=1e-14)
+
+
+def test_drift_is_relative_to_the_start(seen):
+    """The start has weights 0.9 θ, so every quadratic form went from 0.81 Q to Q, and W ⊥ a from 0.9 to 1."""
+    _, values = seen
+    np.testing.assert_allclose(values["drift"], [0.19 / 0.81, 0.19 / 0.81, 0.1 / 0.9], rtol=1e-12)
+
+
+def test_attention_by_words(seen):
+    """Over the words of its sample the attention of a query adds to one; it is softmax(score/√m); elsewhere zero."""
+    found, values = seen
+    heads, words = found.model.heads, found.words
+    attention = np.asarray(values["attention"]).reshape(heads, 4, words, words)
+    scores = np.asarray(values["scores"]).reshape(heads, words, words)
+    for kind, tokens in enumerate(np.asarray(found.task.canonical)):
+        present = np.isin(np.arange(words), tokens)
+        np.testing.assert_allclose(attention[:, kind].sum(axis=1), np.tile(present, (heads, 1)), atol=1e-12)
+        e = np.exp(scores / np.sqrt(found.model.width)) * present[:, None]
+        expected = e / e.sum(axis=1, keepdims=True) * present
+        np.testing.assert_allclose(attention[:, kind], expected, rtol=1e-10, atol=1e-12)

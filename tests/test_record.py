@@ -1,0 +1,153 @@
+"""What load() returns is what was computed; the record alone is enough to recompute it; failures are recorded."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+import jax
+import numpy as np
+import pytest
+import xarray
+from conftest import small_config
+from test_theory_gradients import equation_one
+
+import dynamics
+import dynamics.cli
+from dynamics.run import config_hash
+
+
+def test_returns_what_was_computed(smoke):
+    found = dynamics.Experiment.from_config(smoke.config.to_dict())
+    for law in ("flow", "gd", "sgd"):
+        trajectory = dynamics.joined([part for part, _ in dynamics.solve(found, law)])
+        data = smoke[law]
+        np.testing.assert_array_equal(data.t, trajectory.t)
+        for name, values in trajectory.probes.items():
+            np.testing.assert_array_equal(data[name], values)
+        for name, values in smoke.params(law, 20.0).items():
+            np.testing.assert_array_equal(values, trajectory.params[name])
+
+
+def test_recomputed_from_the_record_alone(smoke):
+    """Loss, losses by type and scores at every checkpoint, from stored weights and data and equation (1)."""
+    data = smoke["data"].load()
+    a, y, kind = data.a.values, data.label.values, data.type.values
+    for law in smoke.laws:
+        seen = smoke[law].load()
+        for t in smoke.checkpoints(law):
+            params = smoke.params(law, t)
+            now = seen.sel(t=t)
+            loss = np.log1p(
+                np.exp([-label * equation_one(params, a, x, 1) for x, label in zip(data.tokens.values, y, strict=True)])
+            )
+            np.testing.assert_allclose(now.loss, loss.mean(), rtol=1e-12)
+            for name in ("I1", "I2", "I3", "I4"):
+                np.testing.assert_allclose(now.loss_by_type.sel(type=name), loss[kind == name].mean(), rtol=1e-12)
+            scores = params["W_K"].T @ params["W_Q"]
+            np.testing.assert_allclose(now.scores.sel(key="μ2", query="μ1"), scores[1, 0], rtol=1e-12)
+
+
+def test_opens_with_xarray_alone(smoke):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = xarray.open_zarr(smoke.path / "trajectory.zarr", group="flow")
+    assert data.scores.dims == ("t", "key", "query")
+    assert data.loss_by_type.dims == ("t", "type")
+    assert list(data.key.values[:3]) == ["μ1", "μ2", "μ3"] and list(data.type.values) == ["I1", "I2", "I3", "I4"]
+    assert data.scores.variable._in_memory is False
+
+
+def test_config_status_and_provenance(smoke):
+    assert smoke.status["state"] == "done" and smoke.state == "done"
+    assert smoke.config.task.samples == 12
+    assert smoke.provenance["config"] == config_hash(smoke.config.to_dict())
+    assert smoke.provenance["dtype"] == "float64" and smoke.provenance["versions"]["jax"] == jax.__version__
+    assert smoke.checkpoints("gd")[0] == 0.0 and smoke.checkpoints("gd")[-1] == 20.0
+    margin = smoke["flow"].margin.values
+    t1 = smoke.status["laws"]["flow"]["T1"]
+    assert (margin[smoke["flow"].t.values >= t1] > 0).all() and not (margin[smoke["flow"].t.values < t1] > 0).all()
+
+
+def test_hash_ignores_labels_only():
+    config = small_config()
+    other = json.loads(json.dumps(config))
+    other["wandb"]["group"] = "somewhere"
+    assert config_hash(config) == config_hash(other)
+    other["seed"] = 1
+    assert config_hash(config) != config_hash(other)
+
+
+def test_missing_parts_are_named(smoke):
+    with pytest.raises(KeyError, match="flow, gd, sgd, data"):
+        smoke["adam"]
+    with pytest.raises(KeyError, match=r"t = 7.0; stored at t = 0.0, "):
+        smoke.params("gd", 7.0)
+
+
+def test_every_write_is_whole(tmp_path):
+    """A reader that looks at any moment finds each group complete or not at all."""
+    seen = []
+
+    def look(law, part, fraction):
+        del part, fraction
+        record = dynamics.load(tmp_path / "run")
+        seen.append((record.status["state"], record.state, record.laws))
+        for group in [*record.laws, "data"]:
+            record[group].load()
+
+    dynamics.execute(small_config(), tmp_path, "run", report=look)
+    assert seen[0] == ("running", "running", []) and seen[-1] == ("running", "running", ["flow"])
+    assert not [p for p in (tmp_path / "run").iterdir() if p.name.startswith(".")]
+
+
+def test_same_config_same_bits(tmp_path):
+    one, two = (dynamics.execute(small_config(), tmp_path, name) for name in ("one", "two"))
+    for law in one.laws:
+        xarray.testing.assert_equal(one[law].load(), two[law].load())
+
+
+def test_float32_is_float32(tmp_path):
+    config = small_config(**{"dtype": "float32", "laws.flow.rtol": 1e-5, "laws.flow.atol": 1e-7})
+    record = dynamics.execute(config, tmp_path, "run")
+    assert record.status["state"] == "done" and record.provenance["dtype"] == "float32"
+    assert record["flow"].loss.dtype == np.float32 and record.params("gd", 0.0)["W"].dtype == np.float32
+
+
+def test_failures_are_recorded_and_stop_nobody(tmp_path):
+    """GD leaves the finite numbers, the flow runs out of steps; both keep what they had, and SGD goes on."""
+    config = small_config(
+        **{"times.spacing": "linear", "times.stop": 1e202, "times.count": 20, "laws.gd.learning_rate": 1e200}
+    )
+    config["laws"]["flow"]["max_steps"] = 10
+    config["laws"]["sgd"] = {"name": "sgd", "learning_rate": 1e200, "batch_size": 12}
+    record = dynamics.execute(config, tmp_path, "run")
+    laws = record.status["laws"]
+    assert record.status["state"] == "failed" and list(laws) == ["flow", "gd", "sgd"]
+    assert "max_steps" in laws["flow"]["reason"] and "not" not in laws["gd"]["state"]
+    assert laws["gd"]["reason"].startswith("the loss stopped being finite at t = ")
+    assert 1 <= len(record["gd"].t) < 21 and np.isfinite(record["gd"].loss).all()
+
+
+def test_interruption_keeps_what_there_is(tmp_path):
+    def stop(law, part, fraction):
+        del part
+        if law == "gd" and fraction > 0.05:
+            raise KeyboardInterrupt
+
+    record = dynamics.execute(small_config(), tmp_path, "run", report=stop)
+    assert record.status["state"] == "interrupted" and record.laws == ["flow", "gd"]
+    assert 1 < len(record["gd"].t) < len(record["flow"].t)
+    assert record["gd"].attrs["state"] == "interrupted"
+
+
+def test_killed_runs_are_told_from_running_ones(tmp_path):
+    code = (
+        "import pathlib, os, json, dynamics\n"
+        "from dynamics.record import Recorder\n"
+        f"Recorder(pathlib.Path({str(tmp_path)!r}), 'run', {{}}, {{}})\nos._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+    record = dynamics.load(tmp_path / "run")
+    assert record.status["state"] == "running" and record.state == "killed"
