@@ -12,20 +12,30 @@ from dynamics.config import require
 from dynamics.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
-__all__ = ["GradientDescent", "StochasticGradientDescent"]
+__all__ = ["GradientDescent", "StochasticGradientDescent", "descend"]
 
 
-def _descend(
+def descend(
+    optimizer: optax.GradientTransformation,
+    step_size: float | Float[Array, ""],
     loss_at_step: Callable[[PyTree, Int[Array, ""]], Float[Array, ""]],
     full_loss: Callable[[PyTree], Float[Array, ""]],
-    learning_rate: float | Float[Array, ""],
     params0: PyTree,
     times: Float[Array, " T"],
     probes: Callable[[PyTree], dict[str, Array]],
 ) -> Trajectory:
-    """θ_{k+1} = θ_k - η ∇ loss_at_step(θ_k, k), seen at the steps k = t/η; one scan over the saved times."""
-    optimizer = optax.sgd(learning_rate)
-    steps_T = jnp.rint(times / learning_rate).astype(jnp.int32)
+    """Steps of an optax optimizer, seen at the steps k = t/η; one scan over the saved times.
+
+    Args:
+        optimizer: from optax.
+        step_size: η, the time of one step.
+        loss_at_step: (θ_k, k) -> the loss whose gradient step k follows.
+        full_loss: θ -> the loss that must stay finite at the saved times.
+        params0: the parameters at times[0].
+        times: multiples of η.
+        probes: seen at every time.
+    """
+    steps_T = jnp.rint(times / step_size).astype(jnp.int32)
 
     def step(carry):
         k, params, state, _ = carry
@@ -55,7 +65,7 @@ def _descend(
         params=params,
         steps=k - steps_T[0],
         outcome=jnp.where(finite, COMPLETED, NON_FINITE),
-        end=k.astype(times.dtype) * learning_rate,
+        end=k.astype(times.dtype) * step_size,
     )
 
 
@@ -72,7 +82,7 @@ class GradientDescent(eqx.Module):
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
 
     @property
-    def step(self) -> float:
+    def step(self) -> float | Float[Array, ""]:
         """η."""
         return self.learning_rate
 
@@ -91,7 +101,7 @@ class GradientDescent(eqx.Module):
             del k
             return objective.loss(params)
 
-        return _descend(loss_at_step, objective.loss, self.learning_rate, params0, times, probes)
+        return descend(optax.sgd(self.learning_rate), self.step, loss_at_step, objective.loss, params0, times, probes)
 
 
 class StochasticGradientDescent(eqx.Module):
@@ -112,7 +122,7 @@ class StochasticGradientDescent(eqx.Module):
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
 
     @property
-    def step(self) -> float:
+    def step(self) -> float | Float[Array, ""]:
         """η."""
         return self.learning_rate
 
@@ -136,4 +146,4 @@ class StochasticGradientDescent(eqx.Module):
         def loss_at_step(params, k):
             return objective.minibatch_loss(params, jax.random.fold_in(key, k), self.batch_size, self.replacement)
 
-        return _descend(loss_at_step, objective.loss, self.learning_rate, params0, times, probes)
+        return descend(optax.sgd(self.learning_rate), self.step, loss_at_step, objective.loss, params0, times, probes)

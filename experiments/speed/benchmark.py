@@ -8,6 +8,7 @@ Prints what was measured beside its bar, and asserts nothing about time. Compile
 import functools
 import importlib.util
 import math
+import os
 import pathlib
 import runpy
 import statistics
@@ -35,6 +36,7 @@ def main() -> None:
     """Measure everything, one row after another."""
     jax.config.update("jax_platforms", "cpu")
     show("what", "measured", "bar", "ratio")
+    load()
     floor_s = floor(paper()["model"]["width"], paper()["task"]["vocabulary"])
     descent(floor_s)
     flow()
@@ -44,6 +46,12 @@ def main() -> None:
         against_torch()
     else:
         print("PyTorch eager: not measured; pip install torch==2.13.0 (optional, not in the lock), then run again")
+    load()
+
+
+def load() -> None:
+    """Show how busy the machine is: above one per core, the figures tell about its other work too."""
+    show(f"load average of the last minute on {os.cpu_count()} cores", f"{os.getloadavg()[0]:.1f}")
 
 
 def show(what: str, measured: str, bar: str = "", ratio: str = "") -> None:
@@ -151,21 +159,21 @@ def against_torch() -> None:
     steps = TORCH_WARM_UP + TORCH_STEPS
     found = variation({"name": "gd", "learning_rate": ETA}, {"spacing": "given", "given": (steps * ETA,)})
     integrate(found)
-    ours, theirs, difference = [], [], math.nan
+    ours, theirs, difference = "one GD step, ours", "one GD step, PyTorch eager, {} threads", math.nan
+    columns: dict[str, list[float]] = defaultdict(list)
+    default = torch.get_num_threads()
     for _ in range(TORCH_ROUNDS):
-        trajectory, seconds = integrate(found)
-        per_step, loss = torch_descent(found)
-        ours.append(seconds[0] / steps)
-        theirs.append(per_step)
-        difference = abs(loss / float(trajectory.probes["loss"][-1]) - 1)
-    for name, pick in (("min", min), ("median", statistics.median)):
-        show(f"one GD step, ours, {name} of {TORCH_ROUNDS}", f"{1e3 * pick(ours):.4f} ms")
-        ratio = f"{pick(theirs) / pick(ours):.1f} x ours"
-        show(
-            f"one GD step, PyTorch eager ({torch.get_num_threads()} threads), {name} of {TORCH_ROUNDS}",
-            f"{1e3 * pick(theirs):.4f} ms",
-            ratio=ratio,
-        )
+        for threads in sorted({1, default}):  # on a busy machine its threads wait for one another
+            torch.set_num_threads(threads)
+            trajectory, seconds = integrate(found)
+            per_step, loss = torch_descent(found)
+            columns[ours].append(seconds[0] / steps)
+            columns[theirs.format(threads)].append(per_step)
+            difference = abs(loss / float(trajectory.probes["loss"][-1]) - 1)
+    for what, values in columns.items():
+        for name, pick in (("min", min), ("median", statistics.median)):
+            ratio = "" if what == ours else f"{pick(values) / pick(columns[ours]):.1f} x ours"
+            show(f"{what}, {name} of {len(values)}", f"{1e3 * pick(values):.4f} ms", ratio=ratio)
     show(f"    relative difference of the loss after {steps} steps", f"{difference:.1e}", "1e-10")
 
 

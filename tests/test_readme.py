@@ -1,0 +1,76 @@
+"""Every code block of the README runs, and every command of it is one."""
+
+import re
+import shlex
+import subprocess
+
+import pytest
+from conftest import ROOT, small_config
+
+import dynamics
+import dynamics.cli
+from dynamics.probes import PROBES
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+] + re.findall(r"`(dynamics \w+ [^`]*|make [\w-]+)`", README)
+
+
+def test_short():
+    assert README.count("\n") < 150
+
+
+@pytest.fixture
+def runs(smoke, tmp_path, monkeypatch):
+    """A working folder in which runs/mine, runs/A and runs/B are the smoke run."""
+    (tmp_path / "runs").mkdir()
+    for name in ("mine", "A", "B"):
+        (tmp_path / "runs" / name).symlink_to(smoke.path)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def registries():
+    """The four registries, as they were afterwards."""
+    found = (PROBES, dynamics.LAWS, dynamics.TASKS, dynamics.MODELS)
+    before = [dict(registry) for registry in found]
+    yield found
+    for registry, content in zip(found, before, strict=True):
+        registry.clear()
+        registry.update(content)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_code(runs, registries, block):
+    """The block runs, and what it adds is found by its name in a config and integrates."""
+    before = [set(registry) for registry in registries]
+    exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
+    config = small_config(**{"times.stop": 0.5, "times.count": 2, "checkpoints": 1})
+    places = (None, config["laws"]["gd"], config["task"], config["model"])
+    added = [set(registry) - old for registry, old in zip(registries, before, strict=True)]
+    for names, place in zip(added, places, strict=True):
+        for name in names:
+            if place is None:
+                config["probes"] = (name,)
+            else:
+                place["name"] = name
+    if any(added):
+        ((part, _),) = dynamics.solve(dynamics.Experiment.from_config(config), "gd")
+        assert len(part.t) == 3
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS)))
+def test_command(runs, capsys, command):
+    words = shlex.split(command)
+    if words[0] == "make":
+        subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    elif words[1] == "run":
+        _, config = dynamics.cli._parsed(words[1:])
+        dynamics.Experiment.from_config(config)
+    else:
+        assert dynamics.cli.main(words) == 0
