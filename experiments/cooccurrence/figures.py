@@ -169,8 +169,8 @@ def _matrix(axes: Axes, matrix: Any, limit: float) -> Any:
     image = axes.imshow(matrix.values, cmap=DIVERGING, vmin=-limit, vmax=limit)
     words = [str(word) for word in matrix.key.values]
     shown = sorted({*range(min(len(SIGNALS), len(words))), len(words) - 1})
-    axes.set_xticks(shown, [words[i] for i in shown], fontsize=7)
-    axes.set_yticks(shown, [words[i] for i in shown], fontsize=7)
+    axes.set_xticks(shown, [words[i] for i in shown], fontsize=6, rotation=90)
+    axes.set_yticks(shown, [words[i] for i in shown], fontsize=6)
     axes.tick_params(length=2)
     axes.spines[:].set_visible(False)
     return image
@@ -180,7 +180,7 @@ def _strip(data: Data) -> Figure:
     change = _changes(_first(data))
     limit = float(np.abs(change).max()) or 1.0
     shown = np.unique(np.linspace(1, len(change.t) - 1, SNAPSHOTS).round().astype(int))
-    drawn = figure(1.75 * len(shown) + 1.6, 2.7, right=1.0, wspace=0.25)
+    drawn = figure(1.9 * len(shown) + 1.6, 2.9, right=1.0, wspace=0.2)
     panels = np.atleast_1d(drawn.subplots(1, len(shown)))
     for axes, i in zip(panels, shown, strict=True):
         image = _matrix(axes, change.isel(t=i), limit)
