@@ -69,23 +69,22 @@ def execute(
     Raises:
         ConfigError: for a mistake in the config or a name that exists; nothing is written.
     """
-    clock = _Clock()
-    with clock("total"):
-        found = Experiment.from_config(config)
-        compiled = programs(found)
-        recorder = Recorder(workdir, name, config, {**provenance(found.model.dtype), "config": config_hash(config)})
-        training_set = _training_set(found)
-        with clock("record"):
-            recorder.group("data", training_set, {"sample": range(found.task.samples)}, {})
-        with clock("tracking"):
-            tracker = Tracker(config["wandb"], recorder.path, config)
-        laws: dict[str, dict[str, Any]] = {}
-        for law in found.laws:
-            laws[law] = _follow(found, law, compiled[law], recorder, tracker, clock, report)
-            if laws[law]["state"] == "interrupted":
-                break
-        with clock("record"):
-            recorder.close()
+    begin, clock = time.perf_counter(), _Clock()
+    found = Experiment.from_config(config)
+    compiled = programs(found)
+    recorder = Recorder(workdir, name, config, {**provenance(found.model.dtype), "config": config_hash(config)})
+    training_set = _training_set(found)
+    with clock("record"):
+        recorder.group("data", training_set, {"sample": range(found.task.samples)}, {})
+    with clock("tracking"):
+        tracker = Tracker(config["wandb"], recorder.path, config)
+    laws: dict[str, dict[str, Any]] = {}
+    for law in found.laws:
+        laws[law] = _follow(found, law, compiled[law], recorder, tracker, clock, report)
+        if laws[law]["state"] == "interrupted":
+            break
+    with clock("record"):
+        recorder.close()
     states = [summary["state"] for summary in laws.values()]
     state = next((bad for bad in ("interrupted", "failed") if bad in states), "done")
     reason = "; ".join(f"{law}: {summary['reason']}" for law, summary in laws.items() if summary["state"] != "done")
@@ -96,6 +95,7 @@ def execute(
             tracker.figures([path for path in draw(record) if path.suffix in (".png", ".gif")])
     with clock("tracking"):
         tracker.finish(_flat(laws), state != "done")
+    clock.seconds["total"] = time.perf_counter() - begin
     recorder.status(state=state, reason=reason, laws=laws, seconds=clock.seconds)
     return record
 

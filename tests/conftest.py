@@ -13,6 +13,9 @@ with install_import_hook("dynamics", "beartype.beartype"):
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+# Both workers, and the next run, find what is compiled already.
+dynamics.cli._keep_compiled_programs()
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 

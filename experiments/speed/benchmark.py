@@ -159,7 +159,7 @@ def against_torch() -> None:
     steps = TORCH_WARM_UP + TORCH_STEPS
     found = variation({"name": "gd", "learning_rate": ETA}, {"spacing": "given", "given": (steps * ETA,)})
     integrate(found)
-    ours, theirs, difference = "one GD step, ours", "one GD step, PyTorch eager, {} threads", math.nan
+    ours, theirs, difference = "one GD step, ours", "one GD step, PyTorch eager on {} thread(s)", math.nan
     columns: dict[str, list[float]] = defaultdict(list)
     default = torch.get_num_threads()
     for _ in range(TORCH_ROUNDS):
