@@ -27,7 +27,7 @@ def small_config(**changes):
     config.init = {"name": "theory", "sigma0": 0.3, "sigma1": 0.3}
     config.laws = {"flow": {"name": "flow", "rtol": 1e-9, "atol": 1e-11}, "gd": {"name": "gd", "learning_rate": 0.05}}
     config.times.update(start=0.05, stop=10.0, count=12)
-    config.update(words=6, checkpoints=3)
+    config.update(words=6, checkpoints=3, probes=("loss", "margin", "scores", "drift"))
     config.wandb.mode = "disabled"
     config.update_from_flattened_dict(changes)
     return config.to_dict()

@@ -12,6 +12,8 @@ FIGURE1 = f"--config={ROOT}/configs/cooccurrence/figure1.py"
 SMOKE = FIGURE1 + ":smoke"
 THEORY = f"--config={ROOT}/configs/cooccurrence/theory.py:smoke"
 
+FEW = "--config.probes=('loss', 'margin')"
+
 BAD = {
     "no config": ([], "--config = None: must be FILE[:variant]"),
     "missing file": (["--config=nosuch.py"], "--config: no such file: 'nosuch.py'"),
@@ -49,7 +51,7 @@ BAD = {
     ),
     "tolerance": ([SMOKE, "--config.laws.flow.rtol=-1e-6"], "laws.flow.rtol = -1e-06: must be positive"),
     "solver": ([SMOKE, "--config.laws.flow.solver=rk4"], "laws.flow.solver = 'rk4': must be one of 'tsit5', 'dopri8'"),
-    "batch": ([SMOKE, "--config.laws.sgd.batch_size=13"], "laws.sgd.batch_size = 13: must be at most the 12 samples"),
+    "batch": ([SMOKE, "--config.laws.sgd.batch_size=13", FEW], "laws.sgd.batch_size = 13: must be at most the 12 samples"),
     "order": (
         [SMOKE, "--config.times.spacing=given", "--config.times.given=(2.0, 1.0)"],
         "times.given = [2.0, 1.0]: must be positive and increasing",
@@ -120,7 +122,7 @@ def test_figures_are_drawn_again_byte_for_byte(smoke, capsys):
 
 
 def test_a_failed_law_is_exit_1(tmp_path, capsys):
-    flags = ["--config.laws.flow.max_steps=3", "--config.figures=", "--config.wandb.mode=disabled"]
+    flags = [FEW, "--config.laws.flow.max_steps=3", "--config.figures=", "--config.wandb.mode=disabled"]
     assert dynamics.cli.main(["dynamics", "run", SMOKE, f"--workdir={tmp_path}", "--name=x", *flags]) == 1
     assert "could not meet the tolerance" in capsys.readouterr().out
     record = dynamics.load(tmp_path / "x")
