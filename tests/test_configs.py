@@ -47,9 +47,10 @@ def test_theory_scales_follow_the_widths():
     assert dynamics.Experiment.from_config(config.to_dict()).task.vocabulary == 163
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [f for f in FILES if f.stem != "figure1"], ids=lambda f: f.stem)
 def test_smoke_runs(file, tmp_path):
-    """figure1:smoke is the session's fixture `smoke`."""
+    """figure1:smoke is the session's fixture `smoke`; `make smoke` runs all of them from the shell."""
     flags = [f"--config={file}:smoke", f"--workdir={tmp_path}", "--name=x"]
     assert dynamics.cli.main(["dynamics", "run", *flags]) == 0
     assert dynamics.load(tmp_path / "x").status["state"] == "done"
