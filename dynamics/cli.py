@@ -50,6 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"dynamics: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"dynamics: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 

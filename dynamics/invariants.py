@@ -3,33 +3,17 @@
 Along the flow Ẇ = a (Σ_h W_V^h z^h)ᵀ, Ẇ_V = u zᵀ, Ẇ_K = W_Q Mᵀ, Ẇ_Q = W_K M (per head; u = Wᵀa), so that
     d/dt (WᵀW) = Σ_h u (W_V^h z^h)ᵀ + transpose = d/dt (Σ_h W_V^h W_V^hᵀ)    and
     d/dt (W_Q W_Qᵀ) = W_K M W_Qᵀ + transpose = d/dt (W_K W_Kᵀ)   in every head.
-Gradient descent with step η moves them at order η over a fixed time.
+Gradient descent with step η moves them at order η over a fixed time. A model's `conserved` gives the matrices.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from dynamics.models import Gram
 
-__all__ = ["CONSERVED", "REDUCED", "conserved", "reduced", "relative_drift"]
+__all__ = ["REDUCED", "reduced", "relative_drift"]
 
-CONSERVED = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
 REDUCED = ("I1", "I2", "I3", "I4")
-
-
-def conserved(params: PyTree, a: Float[Array, " m1"], heads: int) -> tuple[Array, Array, Array]:
-    """The matrices that the flow keeps constant, in the order of CONSERVED.
-
-    Returns:
-        WᵀW − Σ_h W_V^h W_V^hᵀ [m, m]; W_Q^h W_Q^hᵀ − W_K^h W_K^hᵀ [H, m, m]; the part of W orthogonal to a [m1, m].
-    """
-    W = params["W"]
-    W_Q, W_K, W_V = (params[name].reshape(heads, W.shape[1], -1) for name in ("W_Q", "W_K", "W_V"))
-    return (
-        W.T @ W - jnp.einsum("hmd,hnd->mn", W_V, W_V),
-        jnp.einsum("hmd,hnd->hmn", W_Q, W_Q) - jnp.einsum("hmd,hnd->hmn", W_K, W_K),
-        W - jnp.outer(a, a @ W) / a.shape[0],
-    )
 
 
 def relative_drift(now: tuple[Array, ...], start: tuple[Array, ...]) -> Float[Array, " conserved"]:

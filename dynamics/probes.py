@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from dynamics.config import require
-from dynamics.invariants import CONSERVED, REDUCED, conserved, reduced, relative_drift
+from dynamics.invariants import REDUCED, reduced, relative_drift
 from dynamics.objective import Objective, logistic_loss
 from dynamics.tasks import Task
 
@@ -25,7 +25,7 @@ class View(NamedTuple):
     Attributes:
         objective: model and training set.
         task: names and canonical samples.
-        conserved: the conserved matrices at t = 0, in the order of CONSERVED.
+        conserved: what the flow conserves, at t = 0, in the order of the model's CONSERVED.
         words: matrix probes keep this many words, μ1 first.
     """
 
@@ -37,7 +37,7 @@ class View(NamedTuple):
     @classmethod
     def at_start(cls, objective: Objective, task: Task, start: PyTree, words: int) -> "View":
         """The view of a trajectory that starts at the parameters `start`."""
-        return cls(objective, task, conserved(start, objective.constants["a"], objective.model.heads), words)
+        return cls(objective, task, objective.apply(start, method="conserved"), words)
 
     def signed_output(self, params: PyTree) -> Float[Array, " n"]:
         """y_i F(X_i) over the training set."""
@@ -173,9 +173,8 @@ def invariants(params: PyTree, view: View) -> Array:
 
 @probe("conserved")
 def drift(params: PyTree, view: View) -> Array:
-    """Max |Q(t) − Q(0)| / max |Q(0)| of the matrices Q that the flow conserves; see dynamics.invariants.conserved."""
-    now = conserved(params, view.objective.constants["a"], view.objective.model.heads)
-    return relative_drift(now, view.conserved)
+    """Max |Q(t) − Q(0)| / max |Q(0)| of what the flow conserves; see dynamics.invariants."""
+    return relative_drift(view.objective.apply(params, method="conserved"), view.conserved)
 
 
 def dimensions(name: str, heads: int) -> tuple[str, ...]:
@@ -183,18 +182,18 @@ def dimensions(name: str, heads: int) -> tuple[str, ...]:
     return tuple(dim for dim in PROBES[name].dims if dim != "head" or heads > 1)
 
 
-def coordinates(task: Task, words: int, heads: int) -> dict[str, list[Any]]:
+def coordinates(task: Task, words: int, model: Any) -> dict[str, list[Any]]:
     """The labels along every dimension that a probe can have."""
     names = list(task.word_names[:words])
     return {
-        "head": list(range(heads)),
+        "head": list(range(model.heads)),
         "key": names,
         "query": names,
         "word": names,
         "type": list(task.types),
         "matrix": list(MATRICES),
         "invariant": list(REDUCED),
-        "conserved": list(CONSERVED),
+        "conserved": list(model.CONSERVED),
     }
 
 

@@ -114,7 +114,7 @@ def _follow(
     report: Callable[[str, Trajectory, float], None],
 ) -> dict[str, Any]:
     """Integrate one law, mirror it while it runs, record it; its summary."""
-    labels = coordinates(found.task, found.words, found.model.heads)
+    labels = coordinates(found.task, found.words, found.model)
     images = set(np.geomspace(1, len(found.times), IMAGES_PER_LAW).astype(int) - 1)
     parts: list[Trajectory] = []
     compile_s, solve_s, interrupted, rows = 0.0, 0.0, False, 0

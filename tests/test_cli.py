@@ -51,7 +51,10 @@ BAD = {
     ),
     "tolerance": ([SMOKE, "--config.laws.flow.rtol=-1e-6"], "laws.flow.rtol = -1e-06: must be positive"),
     "solver": ([SMOKE, "--config.laws.flow.solver=rk4"], "laws.flow.solver = 'rk4': must be one of 'tsit5', 'dopri8'"),
-    "batch": ([SMOKE, "--config.laws.sgd.batch_size=13", FEW], "laws.sgd.batch_size = 13: must be at most the 12 samples"),
+    "batch": (
+        [SMOKE, "--config.laws.sgd.batch_size=13", FEW],
+        "laws.sgd.batch_size = 13: must be at most the 12 samples",
+    ),
     "order": (
         [SMOKE, "--config.times.spacing=given", "--config.times.given=(2.0, 1.0)"],
         "times.given = [2.0, 1.0]: must be positive and increasing",

@@ -21,7 +21,7 @@ def seen(request):
 
 def test_dimensions(seen):
     found, values = seen
-    labels = coordinates(found.task, found.words, found.model.heads)
+    labels = coordinates(found.task, found.words, found.model)
     for name, value in values.items():
         chex.assert_shape(value, [len(labels[dim]) for dim in dimensions(name, found.model.heads)])
         chex.assert_type(value, jnp.float64)

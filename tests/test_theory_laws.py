@@ -34,7 +34,7 @@ def test_descent_leaves_the_flow_at_first_order(flow, descents):
 
 def conserved(experiment, params):
     _, objective = experiment.start
-    return dynamics.invariants.conserved(params, objective.constants["a"], experiment.model.heads)
+    return objective.apply(params, method="conserved")
 
 
 def drift(experiment, params):

@@ -12,61 +12,78 @@ from dynamics.config import require
 from dynamics.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
-__all__ = ["GradientDescent", "StochasticGradientDescent", "descend"]
+__all__ = ["GradientDescent", "StochasticGradientDescent", "descend", "iterate"]
 
 
-def descend(
-    optimizer: optax.GradientTransformation,
+Loss = Callable[[PyTree], Float[Array, ""]]
+LossAtStep = Callable[[PyTree, Int[Array, ""]], Float[Array, ""]]
+
+
+def iterate(
+    update: Callable[[PyTree, Int[Array, ""]], tuple[PyTree, Float[Array, ""]]],
+    start: PyTree,
+    params_of: Callable[[PyTree], PyTree],
+    full_loss: Loss,
     step_size: float | Float[Array, ""],
-    loss_at_step: Callable[[PyTree, Int[Array, ""]], Float[Array, ""]],
-    full_loss: Callable[[PyTree], Float[Array, ""]],
-    params0: PyTree,
     times: Float[Array, " T"],
     probes: Callable[[PyTree], dict[str, Array]],
 ) -> Trajectory:
-    """Steps of an optax optimizer, seen at the steps k = t/η; one scan over the saved times.
+    """Steps of a map, seen at the steps k = t/η; one scan over the saved times.
 
     Args:
-        optimizer: from optax.
-        step_size: η, the time of one step.
-        loss_at_step: (θ_k, k) -> the loss whose gradient step k follows.
+        update: (state, k) -> the next state, and a loss of this one that must be finite.
+        start: the state at times[0].
+        params_of: the parameters in a state.
         full_loss: θ -> the loss that must stay finite at the saved times.
-        params0: the parameters at times[0].
+        step_size: η, the time of one step.
         times: multiples of η.
         probes: seen at every time.
     """
     steps_T = jnp.rint(times / step_size).astype(jnp.int32)
 
     def step(carry):
-        k, params, state, _ = carry
-        loss, gradient = jax.value_and_grad(loss_at_step)(params, k)
-        updates, new_state = optimizer.update(gradient, state, params)
+        k, state, _ = carry
+        new, loss = update(state, k)
         finite = jnp.isfinite(loss)
-        # A non-finite loss ends the loop at this k, with the parameters that gave it.
-        params, state = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
-            (optax.apply_updates(params, updates), new_state),
-            (params, state),
-        )
-        return k + finite.astype(k.dtype), params, state, finite
+        # A non-finite loss ends the loop at this k, with the state that gave it.
+        return k + finite.astype(k.dtype), jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state), finite
 
     def to_next_time(carry, k_next):
-        carry = jax.lax.while_loop(lambda c: (c[0] < k_next) & c[3], step, carry)
-        k, params, state, finite = carry
-        finite = finite & jnp.isfinite(full_loss(params))
-        return (k, params, state, finite), (probes(params), finite)
+        k, state, finite = jax.lax.while_loop(lambda c: (c[0] < k_next) & c[2], step, carry)
+        finite = finite & jnp.isfinite(full_loss(params_of(state)))
+        return (k, state, finite), (probes(params_of(state)), finite)
 
-    start = (steps_T[0], params0, optimizer.init(params0), jnp.array(True))
-    (k, params, _, finite), (values, valid) = jax.lax.scan(to_next_time, start, steps_T)
+    (k, state, finite), (values, valid) = jax.lax.scan(to_next_time, (steps_T[0], start, jnp.array(True)), steps_T)
     return Trajectory(
         t=times,
         probes=values,
         valid=valid,
-        params=params,
+        params=params_of(state),
         steps=k - steps_T[0],
         outcome=jnp.where(finite, COMPLETED, NON_FINITE),
         end=k.astype(times.dtype) * step_size,
     )
+
+
+def descend(
+    optimizer: optax.GradientTransformation,
+    step_size: float | Float[Array, ""],
+    loss_at_step: LossAtStep,
+    full_loss: Loss,
+    params0: PyTree,
+    times: Float[Array, " T"],
+    probes: Callable[[PyTree], dict[str, Array]],
+) -> Trajectory:
+    """`iterate` of an optax optimizer on the gradient of loss_at_step(θ_k, k)."""
+
+    def update(state, k):
+        params, memory = state
+        loss, gradient = jax.value_and_grad(loss_at_step)(params, k)
+        updates, memory = optimizer.update(gradient, memory, params)
+        return (optax.apply_updates(params, updates), memory), loss
+
+    start = (params0, optimizer.init(params0))
+    return iterate(update, start, lambda state: state[0], full_loss, step_size, times, probes)
 
 
 class GradientDescent(eqx.Module):

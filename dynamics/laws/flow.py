@@ -1,5 +1,6 @@
-"""Gradient flow in weight space, by diffrax."""
+"""Flows, by diffrax, and gradient flow in weight space."""
 
+import abc
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -13,13 +14,13 @@ from dynamics.config import require
 from dynamics.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, OUT_OF_STEPS, Trajectory
 
-__all__ = ["GradientFlow"]
+__all__ = ["Flow", "GradientFlow"]
 
 SOLVERS = {"tsit5": diffrax.Tsit5, "dopri8": diffrax.Dopri8}
 
 
-class GradientFlow(eqx.Module):
-    """dθ/dt = -∇L(θ), by an explicit Runge-Kutta method with adaptive steps.
+class Flow(eqx.Module):
+    """dθ/dt = velocity(θ), by an explicit Runge-Kutta method with adaptive steps; abstract.
 
     A step is accepted when the root mean square over the parameters of error / (atol + rtol |θ|) is below 1.
 
@@ -42,6 +43,10 @@ class GradientFlow(eqx.Module):
         require(self.atol > 0, "atol", self.atol, "must be positive")
         require(self.max_steps >= 1, "max_steps", self.max_steps, "must be at least 1")
 
+    @abc.abstractmethod
+    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
+        """dθ/dt at θ = params."""
+
     def __call__(
         self,
         objective: Objective,
@@ -56,7 +61,7 @@ class GradientFlow(eqx.Module):
         @jax.jit  # traced once, where the solver evaluates it in several places
         def velocity(t, params, args):
             del t, args
-            return jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))
+            return self.velocity(objective, params)
 
         def observe(t, params, args):
             del t, args
@@ -86,3 +91,11 @@ class GradientFlow(eqx.Module):
             outcome=jnp.where((solution.result == diffrax.RESULTS.successful) & finite.all(), COMPLETED, failure),
             end=solution.ts[1][-1],
         )
+
+
+class GradientFlow(Flow):
+    """dθ/dt = -∇L(θ); see Flow for the solver's settings."""
+
+    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
+        """Minus the gradient of the full-batch loss."""
+        return jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))

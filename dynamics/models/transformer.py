@@ -1,6 +1,7 @@
 """Shallow transformers (arXiv:2410.09605, equation (1))."""
 
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from dynamics.config import require
 from dynamics.models.attention import attend, look_up_scores, look_up_values
 
-__all__ = ["Gram", "OneLayerTransformer"]
+__all__ = ["Gram", "OneLayerTransformer", "read_tables"]
 
 
 class Gram(NamedTuple):
@@ -31,6 +32,30 @@ class Gram(NamedTuple):
     C_V: Float[Array, "H d H d"]
     C_K: Float[Array, "H d d"]
     C_Q: Float[Array, "H d d"]
+
+
+def read_tables(
+    A: Sequence[Float[Array, "d d"]], G: Sequence[Float[Array, " d"]], tokens: Int[Array, "n L"], width: int
+) -> tuple[Float[Array, " n"], dict[str, Any]]:
+    """F(X) = Σ_h Σ_l G^h(X) softmax(Xᵀ A^h x_l / √m): the MLP is linear, aᵀ W W_V X p = G(X) p.
+
+    Args:
+        A: W_Kᵀ W_Q of every head, key × query.
+        G: aᵀ W W_V of every head.
+        tokens: of the samples.
+        width: m.
+
+    Returns:
+        F, and the intermediates of OneLayerTransformer.
+    """
+    output, heads = jnp.zeros(tokens.shape[0], G[0].dtype), []
+    for bilinear, linear in zip(A, G, strict=True):
+        scores = look_up_scores(bilinear, tokens) / jnp.sqrt(jnp.array(width, bilinear.dtype))
+        values = look_up_values(linear, tokens)
+        read, attention = attend(scores, values)
+        output = output + jnp.sum(read, axis=0)
+        heads.append({"scores": scores, "attention": attention, "values": values})
+    return output, jax.tree.map(lambda *leaves: jnp.stack(leaves), *heads)
 
 
 class OneLayerTransformer(nn.Module):
@@ -58,6 +83,8 @@ class OneLayerTransformer(nn.Module):
     heads: int = 1
     distribution: Literal["normal", "uniform"] = "normal"
     dtype: Literal["float64", "float32"] = "float64"
+
+    CONSERVED: ClassVar[tuple[str, ...]] = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
 
     def __post_init__(self):
         for key in ("width", "neurons", "heads"):
@@ -87,16 +114,24 @@ class OneLayerTransformer(nn.Module):
             F [n], and {"scores": xᵀW_KᵀW_Q x / √m [H, key, query, n], "attention": p [H, key, query, n],
             "values": G(x) [H, key, n]}.
         """
-        # The MLP is linear: aᵀ W W_V X p = G(X) p, and only the tables A and G over the vocabulary are needed.
         u = self.a.value @ self.W
-        output, heads = jnp.zeros(tokens.shape[0], u.dtype), []
-        for W_Q, W_K, W_V in zip(*map(self._per_head, (self.W_Q, self.W_K, self.W_V)), strict=True):
-            scores = look_up_scores(W_K.T @ W_Q, tokens) / jnp.sqrt(jnp.array(self.width, u.dtype))
-            values = look_up_values(u @ W_V, tokens)
-            read, attention = attend(scores, values)
-            output = output + jnp.sum(read, axis=0)
-            heads.append({"scores": scores, "attention": attention, "values": values})
-        return output, jax.tree.map(lambda *leaves: jnp.stack(leaves), *heads)
+        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
+        A = [key.T @ query for key, query in zip(W_K, W_Q, strict=True)]
+        return read_tables(A, [u @ value for value in W_V], tokens, self.width)
+
+    def conserved(self) -> tuple[Array, Array, Array]:
+        """The matrices that gradient flow keeps constant, in the order of CONSERVED; see dynamics.invariants.
+
+        Returns:
+            WᵀW − Σ_h W_V^h W_V^hᵀ [m, m]; W_Q^h W_Q^hᵀ − W_K^h W_K^hᵀ [H, m, m]; the part of W orthogonal to a.
+        """
+        W, a = self.W, self.a.value
+        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
+        return (
+            W.T @ W - jnp.einsum("hmd,hnd->mn", W_V, W_V),
+            jnp.einsum("hmd,hnd->hmn", W_Q, W_Q) - jnp.einsum("hmd,hnd->hmn", W_K, W_K),
+            W - jnp.outer(a, a @ W) / self.neurons,
+        )
 
     def gram(self) -> Gram:
         """The Gram matrices of the weights."""
