@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
-from dynamics.laws import LAWS, Law
+from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Law, in_gram_variables
 from dynamics.models import MODELS, Initialisation
 from dynamics.objective import Objective
 from dynamics.probes import PROBES, View, evaluator
@@ -87,6 +87,10 @@ class Experiment:
         )
         for name in settings.probes:
             require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
+            for law, moved in laws.items():
+                has_weights = not isinstance(moved, IN_GRAM_VARIABLES)
+                allowed = f"needs weights, which laws.{law} does not have: its variables are Gram matrices"
+                require(has_weights or not PROBES[name].needs_weights, "probes", name, allowed)
         return cls(
             task=task,
             model=model,
@@ -108,6 +112,10 @@ class Experiment:
     def start(self) -> tuple[PyTree, Objective]:
         """The parameters at t = 0 and the objective."""
         return _start(*self._start_inputs, task=self.task, model=self.model)
+
+    def start_of(self, law: str) -> tuple[PyTree, Objective]:
+        """The parameters at t = 0 and the objective in the variables of a law."""
+        return in_gram_variables(*self.start) if isinstance(self.laws[law], IN_GRAM_VARIABLES) else self.start
 
     @functools.cached_property
     def abstract_start(self) -> tuple[PyTree, Objective]:
@@ -183,13 +191,15 @@ def programs(found: Experiment) -> dict[str, Future]:
     Raises:
         ConfigError: for what a law refuses, naming its key.
     """
-    params, objective = found.abstract_start
     pool = ThreadPoolExecutor()
     pool.submit(lambda: found.start)
     compiled = {}
     for name, law in found.laws.items():
-        inputs = (law, objective, params, params, _padded(found, found.segments[0]), found.keys["sgd"])
+        params, objective = found.abstract_start
         with under(f"laws.{name}."):
+            if isinstance(law, IN_GRAM_VARIABLES):
+                params, objective = jax.eval_shape(in_gram_variables, params, objective)
+            inputs = (law, objective, params, params, _padded(found, found.segments[0]), found.keys["sgd"])
             traced = _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)
         compiled[name] = pool.submit(_compiled, traced)
     pool.shutdown(wait=False)
@@ -213,7 +223,7 @@ def solve(found: Experiment, name: str, program: Any = None) -> Iterator[tuple[T
         Consecutive trajectories with numpy leaves and valid rows only, and the seconds that each took; after a
         trajectory that failed it stops.
     """
-    start, objective = found.start
+    start, objective = found.start_of(name)
     if program is None:
         program = functools.partial(_segment, task=found.task, probes=found.probes, words=found.words)
     params = start

@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
@@ -24,12 +23,12 @@ class Objective(eqx.Module):
     A pytree: new data of the same shape reuse the compiled law.
 
     Attributes:
-        model: a linen module.
+        model: a linen module, or what answers to `apply` like one; hashable.
         constants: what the model holds fixed ({"a": a}).
         batch: the training set.
     """
 
-    model: nn.Module = eqx.field(static=True)
+    model: Any = eqx.field(static=True)
     constants: PyTree
     batch: Batch
 

@@ -68,21 +68,23 @@ class Probe:
         name: its name in records, figures and configs.
         dims: the names of its dimensions after t; "head" is dropped when the model has one.
         measure: (params, view) -> array with these dimensions.
+        needs_weights: whether it is no function of the Gram matrices.
     """
 
     name: str
     dims: tuple[str, ...]
     measure: Measure
+    needs_weights: bool = False
 
 
 PROBES: dict[str, Probe] = {}
 
 
-def probe(*dims: str) -> Callable[[Measure], Measure]:
+def probe(*dims: str, needs_weights: bool = False) -> Callable[[Measure], Measure]:
     """Register the function below as the probe of its name."""
 
     def register(measure: Measure) -> Measure:
-        PROBES[measure.__name__] = Probe(measure.__name__, dims, measure)
+        PROBES[measure.__name__] = Probe(measure.__name__, dims, measure, needs_weights)
         return measure
 
     return register
@@ -151,14 +153,14 @@ def attention(params: PyTree, view: View) -> Array:
     """
     tokens_TxL = view.task.canonical
     p = view.objective.apply(params, tokens_TxL)[1]["attention"]
-    d = view.objective.model.vocabulary
+    d = len(view.task.word_names)
     one_hot = jax.nn.one_hot(tokens_TxL, d, dtype=p.dtype)
     queries = one_hot / jnp.maximum(one_hot.sum(axis=1, keepdims=True), 1)
     by_word = jnp.einsum("hkqt,tki,tqj->htij", p, one_hot, queries)
     return by_word[:, :, : view.words, : view.words]
 
 
-@probe("matrix")
+@probe("matrix", needs_weights=True)
 def weight_norm(params: PyTree, view: View) -> Array:
     """The Frobenius norm of each weight matrix."""
     del view

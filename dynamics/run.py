@@ -114,14 +114,15 @@ def _follow(
     report: Callable[[str, Trajectory, float], None],
 ) -> dict[str, Any]:
     """Integrate one law, mirror it while it runs, record it; its summary."""
-    labels = coordinates(found.task, found.words, found.model)
+    start, objective = found.start_of(law)
+    labels = coordinates(found.task, found.words, objective.model)
     images = set(np.geomspace(1, len(found.times), IMAGES_PER_LAW).astype(int) - 1)
     parts: list[Trajectory] = []
     compile_s, solve_s, interrupted, rows = 0.0, 0.0, False, 0
     try:
         program, compile_s = compiled.result()
         with clock("record"):
-            recorder.checkpoint(law, 0.0, found.start[0])
+            recorder.checkpoint(law, 0.0, start)
         for part, seconds in solve(found, law, program):
             parts.append(part)
             solve_s += seconds

@@ -24,6 +24,7 @@ def test_returns_what_was_computed(smoke):
         trajectory = dynamics.joined([part for part, _ in dynamics.solve(found, law)])
         data = smoke[law]
         np.testing.assert_array_equal(data.t, trajectory.t)
+        np.testing.assert_array_equal(data.t, found.times)
         for name, values in trajectory.probes.items():
             np.testing.assert_array_equal(data[name], values)
         for name, values in smoke.params(law, 20.0).items():

@@ -7,12 +7,37 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.laws.descent import GradientDescent, StochasticGradientDescent
 from dynamics.laws.flow import GradientFlow
+from dynamics.laws.gram import (
+    GramFlow,
+    GramGradientDescent,
+    GramStochasticGradientDescent,
+    in_gram_variables,
+)
 from dynamics.objective import Objective
 from dynamics.trajectory import Trajectory
 
-__all__ = ["LAWS", "GradientDescent", "GradientFlow", "Law", "StochasticGradientDescent"]
+__all__ = [
+    "IN_GRAM_VARIABLES",
+    "LAWS",
+    "GradientDescent",
+    "GradientFlow",
+    "GramFlow",
+    "GramGradientDescent",
+    "GramStochasticGradientDescent",
+    "Law",
+    "StochasticGradientDescent",
+    "in_gram_variables",
+]
 
-LAWS: dict[str, type] = {"flow": GradientFlow, "gd": GradientDescent, "sgd": StochasticGradientDescent}
+IN_GRAM_VARIABLES = (GramFlow, GramGradientDescent, GramStochasticGradientDescent)
+LAWS: dict[str, type] = {
+    "flow": GradientFlow,
+    "gd": GradientDescent,
+    "sgd": StochasticGradientDescent,
+    "gram_flow": GramFlow,
+    "gram_gd": GramGradientDescent,
+    "gram_sgd": GramStochasticGradientDescent,
+}
 
 
 @runtime_checkable

@@ -1,5 +1,6 @@
 """Gradient descent in discrete steps, by optax, at the times t = η·k."""
 
+import abc
 from collections.abc import Callable
 
 import equinox as eqx
@@ -12,7 +13,7 @@ from dynamics.config import require
 from dynamics.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
-__all__ = ["GradientDescent", "StochasticGradientDescent", "descend", "iterate"]
+__all__ = ["FullBatch", "GradientDescent", "Minibatch", "StochasticGradientDescent", "descend", "iterate"]
 
 
 Loss = Callable[[PyTree], Float[Array, ""]]
@@ -86,8 +87,8 @@ def descend(
     return iterate(update, start, lambda state: state[0], full_loss, step_size, times, probes)
 
 
-class GradientDescent(eqx.Module):
-    """θ_{k+1} = θ_k - η ∇L(θ_k), full batch, t = η·k.
+class FullBatch(eqx.Module):
+    """A descent that follows the full-batch gradient; abstract.
 
     Attributes:
         learning_rate: η; traced, so that another value does not compile again.
@@ -102,6 +103,17 @@ class GradientDescent(eqx.Module):
     def step(self) -> float | Float[Array, ""]:
         """η."""
         return self.learning_rate
+
+    @abc.abstractmethod
+    def follow(
+        self,
+        loss_at_step: LossAtStep,
+        objective: Objective,
+        params0: PyTree,
+        times: Float[Array, " T"],
+        probes: Callable[[PyTree], dict[str, Array]],
+    ) -> Trajectory:
+        """The trajectory, given the loss whose gradient every step follows."""
 
     def __call__(
         self,
@@ -118,30 +130,22 @@ class GradientDescent(eqx.Module):
             del k
             return objective.loss(params)
 
-        return descend(optax.sgd(self.learning_rate), self.step, loss_at_step, objective.loss, params0, times, probes)
+        return self.follow(loss_at_step, objective, params0, times, probes)
 
 
-class StochasticGradientDescent(eqx.Module):
-    """θ_{k+1} = θ_k - η ∇L_{B_k}(θ_k), t = η·k; the minibatch B_k is drawn by fold_in(key, k).
+class Minibatch(FullBatch):
+    """A descent that follows the gradient of a minibatch B_k, drawn anew at every step by fold_in(key, k); abstract.
 
     Attributes:
-        learning_rate: η; traced.
         batch_size: the size of every minibatch.
         replacement: whether a minibatch can hold a sample twice. Minibatches are independent of one another.
     """
 
-    learning_rate: float
     batch_size: int = eqx.field(static=True)
     replacement: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
-
-    @property
-    def step(self) -> float | Float[Array, ""]:
-        """η."""
-        return self.learning_rate
 
     def __call__(
         self,
@@ -163,4 +167,20 @@ class StochasticGradientDescent(eqx.Module):
         def loss_at_step(params, k):
             return objective.minibatch_loss(params, jax.random.fold_in(key, k), self.batch_size, self.replacement)
 
+        return self.follow(loss_at_step, objective, params0, times, probes)
+
+
+class GradientDescent(FullBatch):
+    """θ_{k+1} = θ_k - η ∇L(θ_k), full batch, t = η·k."""
+
+    def follow(self, loss_at_step, objective, params0, times, probes):
+        """Steps of optax.sgd."""
+        return descend(optax.sgd(self.learning_rate), self.step, loss_at_step, objective.loss, params0, times, probes)
+
+
+class StochasticGradientDescent(Minibatch):
+    """θ_{k+1} = θ_k - η ∇L_{B_k}(θ_k), t = η·k."""
+
+    def follow(self, loss_at_step, objective, params0, times, probes):
+        """Steps of optax.sgd."""
         return descend(optax.sgd(self.learning_rate), self.step, loss_at_step, objective.loss, params0, times, probes)

@@ -1,0 +1,171 @@
+"""Flow, GD and SGD in Gram variables: exact, closed, and of the same cost at every width m.
+
+F depends on the weights through A^h = W_K^hᵀ W_Q^h and G^h = W_V^hᵀ u only, u = Wᵀa. With z^h = −∂L/∂G^h and
+M^h = −∂L/∂A^h (arXiv:2410.09605, Appendix B, in compact form) the weights move as Ẇ = a (Σ_g W_V^g z^g)ᵀ,
+Ẇ_V^h = u z^hᵀ, Ẇ_K^h = W_Q^h M^hᵀ, Ẇ_Q^h = W_K^h M^h, and the product rule closes on A, G, S = uᵀu and the Gram
+matrices C. For one head these are the equations of the paper's Appendix C, reduced; for H heads, whose outputs add
+before W and so share u, they were derived here: C_V couples the heads, C_K and C_Q do not. Momentum and Adam are not
+closed in these variables.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PyTree
+
+from dynamics.config import require
+from dynamics.invariants import reduced
+from dynamics.laws.descent import FullBatch, LossAtStep, Minibatch, iterate
+from dynamics.laws.flow import Flow
+from dynamics.models import Gram, OneLayerTransformer
+from dynamics.models.transformer import read_tables
+from dynamics.objective import Objective
+from dynamics.trajectory import Trajectory
+
+__all__ = ["GramFlow", "GramGradientDescent", "GramModel", "GramStochasticGradientDescent", "in_gram_variables"]
+
+
+@dataclass(frozen=True)
+class GramModel:
+    """The one-layer model as a function of its Gram matrices; answers like a linen module.
+
+    Attributes:
+        width: m, which enters through 1/√m only.
+        neurons: m1.
+        heads: H.
+    """
+
+    width: int
+    neurons: int
+    heads: int
+
+    # I1 and I3 are linear in the Gram variables: every Runge-Kutta method keeps them, and they certify nothing here.
+    CONSERVED: ClassVar[tuple[str, ...]] = ("I2", "I4")
+
+    def apply(self, variables: PyTree, *args: Any, method: str = "__call__") -> Any:
+        """A method at the Gram matrices variables["params"]."""
+        return getattr(self, method)(Gram(**variables["params"]), *args)
+
+    def __call__(self, gram: Gram, tokens: Int[Array, "n L"]) -> tuple[Float[Array, " n"], dict[str, Any]]:
+        """F and the intermediates of OneLayerTransformer."""
+        return read_tables(list(gram.A), list(gram.G), tokens, self.width)
+
+    def gram(self, gram: Gram) -> Gram:
+        """The Gram matrices."""
+        return gram
+
+    def conserved(self, gram: Gram) -> tuple[Array, Array]:
+        """I2 and I4 of dynamics.invariants."""
+        _, second, _, fourth = reduced(gram, self.neurons)
+        return second, fourth
+
+
+def in_gram_variables(params: PyTree, objective: Objective) -> tuple[dict[str, Array], Objective]:
+    """The same start and the same objective, in Gram variables.
+
+    Raises:
+        ConfigError: for a model that is not the one-layer transformer.
+    """
+    model = objective.model
+    known = isinstance(model, OneLayerTransformer)
+    require(known, "model", type(model).__name__, "must be one_layer for a law in Gram variables")
+    gram = objective.apply(params, method="gram")
+    reduced_model = GramModel(model.width, model.neurons, model.heads)
+    return gram._asdict(), Objective(reduced_model, objective.constants, objective.batch)
+
+
+def _forces(
+    loss: Callable[[PyTree], Float[Array, ""]], params: PyTree
+) -> tuple[Float[Array, ""], Float[Array, "H d"], Float[Array, "H d d"]]:
+    """The loss, z = −∂L/∂G and M = −∂L/∂A."""
+    value, slopes = jax.value_and_grad(lambda tables: loss({**params, **tables}))({"A": params["A"], "G": params["G"]})
+    return value, -slopes["G"], -slopes["A"]
+
+
+def _symmetric(matrix: Float[Array, "H d d"]) -> Float[Array, "H d d"]:
+    return matrix + jnp.swapaxes(matrix, -1, -2)
+
+
+def _symmetric_between_heads(tensor: Float[Array, "H d H d"]) -> Float[Array, "H d H d"]:
+    return tensor + jnp.transpose(tensor, (2, 3, 0, 1))
+
+
+class GramFlow(Flow):
+    """Gradient flow in Gram variables; see Flow for the solver's settings.
+
+    Ġ = S z + m1 C_V z      Ṡ = 2 m1 Gᵀz           Ċ_V = z Gᵀ + G zᵀ
+    Ȧ = C_K M + M C_Q       Ċ_K = A Mᵀ + M Aᵀ      Ċ_Q = Aᵀ M + Mᵀ A
+    """
+
+    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
+        """The right-hand side, z and M from the full batch."""
+        A, G, S, C_V, C_K, C_Q = Gram(**params)
+        _, z, M = _forces(objective.loss, params)
+        m1 = objective.model.neurons
+        M_T = jnp.swapaxes(M, -1, -2)
+        return {
+            "A": C_K @ M + M @ C_Q,
+            "G": S * z + m1 * jnp.einsum("higj,gj->hi", C_V, z),
+            "S": 2 * m1 * jnp.sum(G * z),
+            "C_V": _symmetric_between_heads(jnp.einsum("hi,gj->higj", z, G)),
+            "C_K": _symmetric(A @ M_T),
+            "C_Q": _symmetric(M_T @ A),
+        }
+
+
+def _step(eta: Any, params: PyTree, z: Float[Array, "H d"], M: Float[Array, "H d d"], m1: int) -> dict[str, Array]:
+    """One exact step of gradient descent on the weights, seen in Gram variables.
+
+    G' = G + η(m1 C_V z + S z) + η² m1 (Gᵀz) z      S' = S + 2η m1 Gᵀz + η² m1² zᵀC_V z
+    C_V' = C_V + η(zGᵀ + Gzᵀ) + η² S zzᵀ            A' = A + η(C_K M + M C_Q) + η² M Aᵀ M
+    C_K' = C_K + η(AMᵀ + MAᵀ) + η² M C_Q Mᵀ         C_Q' = C_Q + η(AᵀM + MᵀA) + η² Mᵀ C_K M
+    """
+    A, G, S, C_V, C_K, C_Q = Gram(**params)
+    M_T = jnp.swapaxes(M, -1, -2)
+    C_V_z = jnp.einsum("higj,gj->hi", C_V, z)
+    G_z = jnp.sum(G * z)
+    K_M, M_Q = C_K @ M, M @ C_Q
+    return {
+        "A": A + eta * (K_M + M_Q) + eta**2 * M @ jnp.swapaxes(A, -1, -2) @ M,
+        "G": G + eta * (m1 * C_V_z + S * z) + eta**2 * m1 * G_z * z,
+        "S": S + 2 * eta * m1 * G_z + eta**2 * m1**2 * jnp.sum(z * C_V_z),
+        "C_V": C_V
+        + eta * _symmetric_between_heads(jnp.einsum("hi,gj->higj", z, G))
+        + eta**2 * S * jnp.einsum("hi,gj->higj", z, z),
+        "C_K": C_K + eta * _symmetric(A @ M_T) + eta**2 * M_Q @ M_T,
+        "C_Q": C_Q + eta * _symmetric(M_T @ A) + eta**2 * M_T @ K_M,
+    }
+
+
+def _descend(
+    eta: Any,
+    loss_at_step: LossAtStep,
+    objective: Objective,
+    params0: PyTree,
+    times: Float[Array, " T"],
+    probes: Callable[[PyTree], dict[str, Array]],
+) -> Trajectory:
+    def update(params, k):
+        loss, z, M = _forces(lambda p: loss_at_step(p, k), params)
+        return _step(eta, params, z, M, objective.model.neurons), loss
+
+    return iterate(update, params0, lambda state: state, objective.loss, eta, times, probes)
+
+
+class GramGradientDescent(FullBatch):
+    """Full-batch gradient descent on the weights, exactly, in Gram variables; t = η·k."""
+
+    def follow(self, loss_at_step, objective, params0, times, probes):
+        """Steps of the closed map."""
+        return _descend(self.learning_rate, loss_at_step, objective, params0, times, probes)
+
+
+class GramStochasticGradientDescent(Minibatch):
+    """SGD on the weights, exactly, in Gram variables; its minibatches are those of StochasticGradientDescent."""
+
+    def follow(self, loss_at_step, objective, params0, times, probes):
+        """Steps of the closed map."""
+        return _descend(self.learning_rate, loss_at_step, objective, params0, times, probes)
