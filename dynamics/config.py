@@ -51,7 +51,12 @@ def base() -> ml_collections.ConfigDict:
             "dtype": "float64",
             "task": {},
             "model": {},
-            "init": {"name": "kaiming_normal", "sigma0": placeholder(float), "sigma1": placeholder(float)},
+            "init": {
+                "name": "kaiming_normal",
+                "sigma0": placeholder(float),
+                "sigma1": placeholder(float),
+                "draw": "weights",
+            },
             "laws": {},
             "times": {"spacing": "logarithmic", "start": 0.01, "stop": 300.0, "count": 200, "given": ()},
             "probes": (

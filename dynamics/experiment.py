@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
-from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Law, in_gram_variables
+from dynamics.laws import IN_GRAM_VARIABLES, LAWS, GramModel, Law, in_gram_variables
 from dynamics.models import MODELS, Initialisation
 from dynamics.objective import Objective
 from dynamics.probes import PROBES, View, evaluator
@@ -24,6 +24,7 @@ from dynamics.trajectory import COMPLETED, Times, Trajectory
 __all__ = ["Experiment", "programs", "solve"]
 
 KEYS = ("data", "init", "sgd")
+WIDEST = 10**6  # a row of weights more for every unit of width
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ class Experiment:
             settings.checkpoints,
             f"must be 1 to {count}, the saved times",
         )
+        drawn = initialisation.draw
+        for name, law in laws.items():
+            allowed = f"must be 'weights': laws.{name} moves weights"
+            require(drawn == "weights" or isinstance(law, IN_GRAM_VARIABLES), "init.draw", drawn, allowed)
+        allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
+        require(drawn == "gram" or model.width <= WIDEST, "model.width", model.width, allowed)
         for name in settings.probes:
             require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
             for law, moved in laws.items():
@@ -115,7 +122,11 @@ class Experiment:
 
     def start_of(self, law: str) -> tuple[PyTree, Objective]:
         """The parameters at t = 0 and the objective in the variables of a law."""
-        return in_gram_variables(*self.start) if isinstance(self.laws[law], IN_GRAM_VARIABLES) else self.start
+        return in_gram_variables(*self.start) if self.reduces(law) else self.start
+
+    def reduces(self, law: str) -> bool:
+        """Whether the law's variables are the Gram matrices of the weights of `start`."""
+        return self.initialisation.draw == "weights" and isinstance(self.laws[law], IN_GRAM_VARIABLES)
 
     @functools.cached_property
     def abstract_start(self) -> tuple[PyTree, Objective]:
@@ -167,8 +178,12 @@ def _common_times(times: Times, laws: Mapping[str, Law]) -> np.ndarray:
 
 @functools.partial(jax.jit, static_argnames=("task", "model"))
 def _start(data_key, init_key, initialisation, *, task, model):
+    batch = task.training_set(data_key)
+    if initialisation.draw == "gram":
+        params, constants = initialisation.gram(model, init_key)
+        return params, Objective(GramModel.of(model), constants, batch)
     params, constants = initialisation(model, init_key)
-    return params, Objective(model, constants, task.training_set(data_key))
+    return params, Objective(model, constants, batch)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "probes", "words"))
@@ -191,13 +206,15 @@ def programs(found: Experiment) -> dict[str, Future]:
     Raises:
         ConfigError: for what a law refuses, naming its key.
     """
+    with under("init."):
+        params, objective = found.abstract_start
     pool = ThreadPoolExecutor()
     pool.submit(lambda: found.start)
     compiled = {}
     for name, law in found.laws.items():
         params, objective = found.abstract_start
         with under(f"laws.{name}."):
-            if isinstance(law, IN_GRAM_VARIABLES):
+            if found.reduces(name):
                 params, objective = jax.eval_shape(in_gram_variables, params, objective)
             inputs = (law, objective, params, params, _padded(found, found.segments[0]), found.keys["sgd"])
             traced = _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)

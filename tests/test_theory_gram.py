@@ -5,9 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import small_config
+from scipy import stats
 
 import dynamics
 from dynamics.laws import in_gram_variables
+
+
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
 
 PROBES = ("loss", "scores", "mlp", "value_gram", "key_gram", "query_gram", "attention", "invariants")
 
@@ -27,14 +33,14 @@ def difference(one, two):
     }
 
 
-@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("heads", [slow(1), 2])
 def test_flow(heads):
     tight = {"solver": "dopri8", "rtol": 1e-11, "atol": 1e-13}
     found = difference(*both(heads, {"name": "flow", **tight}, {"name": "gram_flow", **tight}, 30.0))
     assert max(found.values()) < 1e-9, found
 
 
-@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("heads", [slow(1), 2])
 def test_descent_after_3000_steps(heads):
     eta = {"learning_rate": 0.05}
     found = difference(*both(heads, {"name": "gd", **eta}, {"name": "gram_gd", **eta}, 150.0))
@@ -109,3 +115,80 @@ def test_another_model_is_refused(small):
     state, reduced = in_gram_variables(params, objective)
     with pytest.raises(dynamics.ConfigError, match="model = 'GramModel': must be one_layer"):
         in_gram_variables(state, reduced)
+
+
+def test_wishart_starts_have_the_law_of_the_weights():
+    """2000 starts by either route: every statistic alike by a two-sample Kolmogorov-Smirnov test, p > 1e-3."""
+    init, drawn = (dynamics.Initialisation("theory", 0.3, 0.2, draw) for draw in ("weights", "gram"))
+    model = dynamics.OneLayerTransformer(vocabulary=4, width=12, neurons=5)
+    keys = jax.random.split(jax.random.key(7), 4000)
+
+    def by_weights(key):
+        params, constants = init(model, key)
+        return model.apply({"params": params, "constants": constants}, method="gram")._asdict()
+
+    def statistics(gram):
+        A, G, S, C_V, C_K, C_Q = (
+            gram["A"][0],
+            gram["G"][0],
+            gram["S"],
+            gram["C_V"][0, :, 0],
+            gram["C_K"][0],
+            gram["C_Q"][0],
+        )
+        pair = jnp.block([[C_K, A], [A.T, C_Q]])
+        value = jnp.block([[C_V, G[:, None]], [G[None], S[None, None]]])
+        return jnp.stack(
+            [
+                *(S, G[0], G[3], A[0, 1], A[3, 3], C_V[0, 0], C_V[3, 3], C_V[0, 2], C_K[1, 1], C_Q[0, 0], C_Q[2, 3]),
+                *(
+                    jnp.linalg.slogdet(pair)[1],
+                    jnp.linalg.slogdet(value)[1],
+                    jnp.sum(A**2),
+                    jnp.vdot(C_K, C_Q),
+                    jnp.sum(G**2) / S,
+                ),
+            ]
+        )
+
+    one = np.asarray(jax.jit(jax.vmap(lambda k: statistics(by_weights(k))))(keys[:2000]))
+    two = np.asarray(jax.jit(jax.vmap(lambda k: statistics(drawn.gram(model, k)[0])))(keys[2000:]))
+    for column in range(one.shape[1]):
+        assert stats.ks_2samp(one[:, column], two[:, column]).pvalue > 1e-3, column
+
+
+@pytest.mark.parametrize("width", [slow(2**12), slow(2**20), 10**9])
+def test_any_width(width):
+    """A solve at m = 10^9 is as cheap as at any other; T1 m, the end of Phase 1, stays of one order."""
+    config = small_config(**{"model.width": width, "init.draw": "gram", "init.sigma0": 0.3 / (4 * width) ** 0.5})
+    config["probes"], config["laws"] = ("loss", "margin"), {"gram": {"name": "gram_flow"}}
+    config["times"].update(start=1e-2 / width, stop=1e4 / width, count=60)
+    found = dynamics.Experiment.from_config(config)
+    assert sum(x.size for x in found.start_of("gram")[0].values()) == 4 * 81 + 9 + 1
+    end = dynamics.joined([part for part, _ in dynamics.solve(found, "gram")])
+    t1 = dynamics.trajectory.classification_time(end.t, end.probes["margin"])
+    assert 1 < t1 * width < 1e4
+    assert np.isfinite(end.probes["loss"]).all()
+
+
+REFUSED = {
+    "weights move": ({"init.draw": "gram"}, "init.draw = 'gram': must be 'weights': laws.flow moves weights"),
+    "negative": ({"model.width": -1}, "model.width = -1: must be at least 1"),
+    "overflow": ({"model.width": 2**53}, "model.width = 9007199254740992: must be below 2**53"),
+    "too wide": ({"model.width": 10**7}, "model.width = 10000000: must be at most 1000000 with init.draw='weights'"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_bad_starts(changes, message):
+    with pytest.raises(dynamics.ConfigError) as refused:
+        dynamics.Experiment.from_config(small_config(**changes))
+    assert str(refused.value).startswith(message)
+
+
+def test_singular_wishart_is_refused():
+    """m = 8 rows hold no Wishart matrix of 18 columns."""
+    config = small_config(**{"init.draw": "gram"})
+    config["probes"], config["laws"] = ("loss",), {"gram": {"name": "gram_flow"}}
+    with pytest.raises(dynamics.ConfigError, match=r"init\.draw = 'gram': needs a width of at least 18, found 8"):
+        dynamics.experiment.programs(dynamics.Experiment.from_config(config))

@@ -10,6 +10,7 @@ from dynamics.laws.flow import GradientFlow
 from dynamics.laws.gram import (
     GramFlow,
     GramGradientDescent,
+    GramModel,
     GramStochasticGradientDescent,
     in_gram_variables,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "GradientFlow",
     "GramFlow",
     "GramGradientDescent",
+    "GramModel",
     "GramStochasticGradientDescent",
     "Law",
     "StochasticGradientDescent",

@@ -45,6 +45,11 @@ class GramModel:
     # I1 and I3 are linear in the Gram variables: every Runge-Kutta method keeps them, and they certify nothing here.
     CONSERVED: ClassVar[tuple[str, ...]] = ("I2", "I4")
 
+    @classmethod
+    def of(cls, model: OneLayerTransformer) -> "GramModel":
+        """The same model."""
+        return cls(model.width, model.neurons, model.heads)
+
     def apply(self, variables: PyTree, *args: Any, method: str = "__call__") -> Any:
         """A method at the Gram matrices variables["params"]."""
         return getattr(self, method)(Gram(**variables["params"]), *args)
@@ -73,8 +78,7 @@ def in_gram_variables(params: PyTree, objective: Objective) -> tuple[dict[str, A
     known = isinstance(model, OneLayerTransformer)
     require(known, "model", type(model).__name__, "must be one_layer for a law in Gram variables")
     gram = objective.apply(params, method="gram")
-    reduced_model = GramModel(model.width, model.neurons, model.heads)
-    return gram._asdict(), Objective(reduced_model, objective.constants, objective.batch)
+    return gram._asdict(), Objective(GramModel.of(model), objective.constants, objective.batch)
 
 
 def _forces(

@@ -5,9 +5,10 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from dynamics.config import require
+from dynamics.models.transformer import Gram
 
 __all__ = ["Initialisation"]
 
@@ -24,11 +25,13 @@ class Initialisation(eqx.Module):
         name: one of the above.
         sigma0: σ0, for theory only; traced, so that another value does not compile again.
         sigma1: σ1, for theory only; traced.
+        draw: "weights", or "gram": their Gram matrices alone, from their exact law, at any width; normal entries only.
     """
 
     name: Literal["theory", "kaiming_normal", "kaiming_uniform", "torch_linear"] = eqx.field(static=True)
     sigma0: float | None = None
     sigma1: float | None = None
+    draw: Literal["weights", "gram"] = eqx.field(static=True, default="weights")
 
     def __check_init__(self):
         for key in ("sigma0", "sigma1"):
@@ -37,6 +40,10 @@ class Initialisation(eqx.Module):
                 require(value is not None and value > 0, key, value, "must be positive with name='theory'")
             else:
                 require(value is None, key, value, f"is read by name='theory' only, here {self.name!r}")
+        normal = self.distribution == "normal"
+        require(
+            normal or self.draw == "weights", "draw", self.draw, f"must be 'weights' with the uniform {self.name!r}"
+        )
 
     @property
     def distribution(self) -> str:
@@ -55,3 +62,45 @@ class Initialisation(eqx.Module):
             return matrix * jnp.sqrt(jnp.array(gain, matrix.dtype))
 
         return jax.tree_util.tree_map_with_path(rescaled, variables["params"]), variables["constants"]
+
+    def gram(self, model: Any, key: PRNGKeyArray) -> tuple[dict[str, Array], dict[str, Array]]:
+        """(Gram matrices, constants) of `model` at this start, without forming the weights: O(d²) memory at any m.
+
+        Given a, u = Wᵀa is N(0, σ1² m1 I), so [W_V, u] and [W_K, W_Q] are Gaussian matrices with m independent rows,
+        and their Gram matrices are Wishart.
+
+        Raises:
+            ConfigError: when m is smaller than the number of columns of one of them (use draw="weights").
+        """
+        m, d, heads, dtype = model.width, model.vocabulary, model.heads, jnp.dtype(model.dtype)
+        columns = max(heads * d + 1, 2 * d)
+        require(m >= columns, "draw", self.draw, f"needs a width of at least {columns}, found {m}; use 'weights'")
+        sigma0 = jnp.sqrt(2 / d) if self.sigma0 is None else self.sigma0
+        sigma1 = jnp.sqrt(2 / m) if self.sigma1 is None else self.sigma1
+        sign_key, value_key, *head_keys = jax.random.split(key, 2 + heads)
+        value = _wishart(value_key, m, heads * d + 1, dtype)
+        C_V = (sigma0**2 * value[:-1, :-1]).reshape(heads, d, heads, d)
+        sigma_u = sigma1 * jnp.sqrt(jnp.array(model.neurons, dtype))
+        pairs = sigma0**2 * jnp.stack([_wishart(k, m, 2 * d, dtype) for k in head_keys])
+        gram = Gram(
+            A=pairs[:, :d, d:],
+            G=(sigma0 * sigma_u * value[:-1, -1]).reshape(heads, d),
+            S=sigma_u**2 * value[-1, -1],
+            C_V=C_V,
+            C_K=pairs[:, :d, :d],
+            C_Q=pairs[:, d:, d:],
+        )
+        return gram._asdict(), {"a": jax.random.rademacher(sign_key, (model.neurons,), dtype)}
+
+
+def _wishart(key: PRNGKeyArray, m: int, p: int, dtype: Any) -> Float[Array, "p p"]:
+    """XᵀX of an m × p matrix of independent N(0, 1), by Bartlett's decomposition L Lᵀ, m ≥ p.
+
+    L is lower triangular with independent entries: N(0, 1) below the diagonal, and the square root of a chi-square with
+    m − i degrees of freedom at (i, i), i = 0, 1, ...
+    """
+    below_key, diagonal_key = jax.random.split(key)
+    below = jnp.tril(jax.random.normal(below_key, (p, p), dtype), -1)
+    degrees = jnp.array(m, dtype) - jnp.arange(p, dtype=dtype)
+    L = below + jnp.diag(jnp.sqrt(2 * jax.random.gamma(diagonal_key, degrees / 2, dtype=dtype)))
+    return L @ L.T

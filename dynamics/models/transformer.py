@@ -89,6 +89,7 @@ class OneLayerTransformer(nn.Module):
     def __post_init__(self):
         for key in ("width", "neurons", "heads"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        require(self.width < 2**53, "width", self.width, "must be below 2**53, the last integer that a float64 holds")
         super().__post_init__()
 
     def setup(self):
