@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: figures test test-all check smoke bench lock clean
+.PHONY: figures test test-slow check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -11,8 +11,8 @@ figures: .venv/ready
 test: .venv/ready
 	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not slow"
 
-test-all: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+test-slow: .venv/ready
+	$(BIN)/pytest -q -n 2 --dist loadgroup -m slow
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

@@ -19,6 +19,7 @@ dynamics.cli._keep_compiled_programs()
 ROOT = pathlib.Path(__file__).parent.parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """The smoke run is made once: all tests that look at it go to one worker."""
     for item in items:

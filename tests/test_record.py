@@ -109,6 +109,7 @@ def test_same_config_same_bits(tmp_path):
         xarray.testing.assert_equal(one[law].load(), two[law].load())
 
 
+@pytest.mark.slow
 def test_float32_is_float32(tmp_path):
     config = small_config(**{"dtype": "float32", "laws.flow.rtol": 1e-5, "laws.flow.atol": 1e-7})
     record = dynamics.execute(config, tmp_path, "run")

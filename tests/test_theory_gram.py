@@ -117,6 +117,7 @@ def test_another_model_is_refused(small):
         in_gram_variables(state, reduced)
 
 
+@pytest.mark.slow
 def test_wishart_starts_have_the_law_of_the_weights():
     """2000 starts by either route: every statistic alike by a two-sample Kolmogorov-Smirnov test, p > 1e-3."""
     init, drawn = (dynamics.Initialisation("theory", 0.3, 0.2, draw) for draw in ("weights", "gram"))

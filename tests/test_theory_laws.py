@@ -115,7 +115,7 @@ def test_steps_restart_where_they_stopped(small, follow):
     jax.tree.map(np.testing.assert_array_equal, rest.params, whole.params)
 
 
-@pytest.mark.parametrize("solver", ["tsit5", "dopri8"])
+@pytest.mark.parametrize("solver", ["tsit5", pytest.param("dopri8", marks=pytest.mark.slow)])
 def test_default_tolerances_meet_the_bar(small, follow, solver):
     """Relative loss error below 1e-5 over all times, interpolation included."""
     times = np.concatenate([[0.0], np.geomspace(0.01, 10.0, 60)])
