@@ -19,12 +19,10 @@ dynamics.cli._keep_compiled_programs()
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
+def pytest_itemcollected(item):
     """The smoke run is made once: all tests that look at it go to one worker."""
-    for item in items:
-        if "smoke" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("smoke"))
+    if "smoke" in item.fixturenames:
+        item.add_marker(pytest.mark.xdist_group("smoke"))
 
 
 def small_config(**changes):
