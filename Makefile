@@ -9,10 +9,10 @@ figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
 
 test: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/pytest -q -n 2 -m "not slow"
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist loadgroup -m slow
+	$(BIN)/pytest -q -n 2 -m slow
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

@@ -19,12 +19,6 @@ dynamics.cli._keep_compiled_programs()
 ROOT = pathlib.Path(__file__).parent.parent
 
 
-def pytest_itemcollected(item):
-    """The smoke run is made once: all tests that look at it go to one worker."""
-    if "smoke" in item.fixturenames:
-        item.add_marker(pytest.mark.xdist_group("smoke"))
-
-
 def small_config(**changes):
     """12 samples of 4 words, m = 8, m1 = 6, the theory's initialisation but large enough to move."""
     config = dynamics.base()
