@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv if argv is None else argv
     try:
         if argv[1:2] == ["run"]:
-            return _run(argv[1:])
+            return _run(argv[1:], argv[0])
         arguments = _parser().parse_args(argv[1:])
         return arguments.command(arguments)
     except ConfigError as error:
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(argv: list[str]) -> int:
+def _run(argv: list[str], argv0: str) -> int:
     begin = time.monotonic()
     if {"--help", "-h", "-help"} & set(argv):
         print(f"dynamics run --config=FILE[:variant] [--config.a.b=value ...]\n{_flag_values(argv).get_help()}")
@@ -98,7 +98,8 @@ def _run(argv: list[str]) -> int:
     _print_laws(record)
     for path in sorted((record.path / "figures").glob("*")):
         print(path)
-    print(f"next: dynamics show {record.path}   or another variant, seed or value: --config.seed=1")
+    # As it was typed: `make figures` runs a program that is on nobody's PATH.
+    print(f"next: {argv0} show {record.path}   or another seed, variant or value: {argv0} run ... --config.seed=1")
     return EXIT[record.status["state"]]
 
 
