@@ -115,10 +115,11 @@ class OneLayerTransformer(nn.Module):
             F [n], and {"scores": xᵀW_KᵀW_Q x / √m [H, key, query, n], "attention": p [H, key, query, n],
             "values": G(x) [H, key, n]}.
         """
-        u = self.a.value @ self.W
+        # einsum and not @, whose gradient with respect to a matrix is written transposed and then copied (15 % of a step).
+        u = jnp.einsum("j,jm->m", self.a.value, self.W)
         W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
-        A = [key.T @ query for key, query in zip(W_K, W_Q, strict=True)]
-        return read_tables(A, [u @ value for value in W_V], tokens, self.width)
+        A = [jnp.einsum("mk,mq->kq", key, query) for key, query in zip(W_K, W_Q, strict=True)]
+        return read_tables(A, [jnp.einsum("m,md->d", u, value) for value in W_V], tokens, self.width)
 
     def conserved(self) -> tuple[Array, Array, Array]:
         """The matrices that gradient flow keeps constant, in the order of CONSERVED; see dynamics.invariants.
