@@ -10,12 +10,14 @@ Exit codes: 0 done, 2 bad input (one line, nothing written), 1 failed run (recor
 
 import argparse
 import importlib
+import importlib.util
 import itertools
 import json
 import os
 import pathlib
 import re
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -82,7 +84,7 @@ def _run(argv: list[str], argv0: str) -> int:
         return 0
     values, config = _parsed(argv)
     found = Experiment.from_config(config)
-    _figure_module(config["figures"])
+    _check_figures(config["figures"])
     workdir = pathlib.Path(str(values["workdir"].value))
     name = values["name"].value
     require(
@@ -92,7 +94,14 @@ def _run(argv: list[str], argv0: str) -> int:
         "must be one folder name",
     )
     _keep_compiled_programs()
-    with _Report(list(found.laws)) as report:
+    importing = threading.Thread(target=_figure_module, args=(config["figures"],), daemon=True)
+    with _Report(list(found.laws)) as bars:
+
+        def report(law: str, part: Trajectory, fraction: float) -> None:
+            if importing.ident is None:  # by now everything is traced, and the solves leave the interpreter idle
+                importing.start()
+            bars(law, part, fraction)
+
         record = execute(config, workdir, name or _numbered(workdir, argv), report, _draw)
     print(f"{record.status['state']} in {time.monotonic() - begin:.0f} s: {record.path}")
     _print_laws(record)
@@ -160,12 +169,17 @@ def _one_line(error: Exception) -> str:
     return text
 
 
+def _check_figures(name: str) -> None:
+    try:
+        found = not name or importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of its package
+        found = False
+    require(found, "figures", name, "must be a module with draw(record, folder), or empty")
+
+
 def _figure_module(name: str) -> Any:
     """The module that draws the figures of a run, None for none."""
-    try:
-        return importlib.import_module(name) if name else None
-    except ModuleNotFoundError:
-        raise ConfigError("figures", name, "must be a module with draw(record, folder), or empty") from None
+    return importlib.import_module(name) if name else None
 
 
 def _draw(record: Record) -> list[pathlib.Path]:

@@ -107,8 +107,10 @@ def save(drawn: Figure, folder: pathlib.Path, name: str, line: str) -> list[path
 
 
 def save_animation(frames: Iterable[Image.Image], path: pathlib.Path, milliseconds: int) -> pathlib.Path:
-    """Write an animated GIF that loops."""
+    """Write an animated GIF that loops, in the colours of its last frame."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    first, *others = [frame.convert("P", palette=Image.Palette.ADAPTIVE, colors=64) for frame in frames]
+    pictures = list(frames)
+    palette = pictures[-1].quantize(128)
+    first, *others = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     first.save(path, save_all=True, append_images=others, duration=milliseconds, loop=0)
     return path

@@ -17,7 +17,8 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import metadata
 from typing import Any
 
@@ -75,7 +76,7 @@ def _consolidate(store: pathlib.Path) -> None:
 
 
 class Recorder:
-    """Writes one run folder."""
+    """Writes one run folder: groups and checkpoints in the background, one after another, beside the solves."""
 
     def __init__(self, workdir: pathlib.Path, name: str, config: Mapping[str, Any], origin: Mapping[str, Any]):
         """Create the folder with its config, provenance and status "running".
@@ -103,6 +104,11 @@ class Recorder:
             shutil.rmtree(beside)
             raise ConfigError("name", name, f"exists in {workdir}; choose another") from None
         self._checkpointer = ocp.StandardCheckpointer()
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._writes: list[Future] = []
+
+    def _later(self, write: Callable[..., None], *inputs: Any) -> None:
+        self._writes.append(self._thread.submit(write, *inputs))
 
     def status(self, **status: Any) -> None:
         """Replace status.json."""
@@ -115,7 +121,7 @@ class Recorder:
         coordinates: Mapping[str, Any],
         attributes: Mapping[str, Any],
     ) -> None:
-        """Add a group to trajectory.zarr.
+        """Add a group to trajectory.zarr, in the background.
 
         Args:
             name: of the group; it must be new.
@@ -123,8 +129,13 @@ class Recorder:
             coordinates: {dimension: labels}; those of dimensions that no array has are left out.
             attributes: of the group.
         """
+        self._later(self._write_group, name, arrays, coordinates, dict(attributes))
+
+    def _write_group(
+        self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: dict[str, Any]
+    ) -> None:
         beside = self.path / f".{name}.partial"
-        group = zarr.create_group(beside, attributes=dict(attributes))
+        group = zarr.create_group(beside, attributes=attributes)
         used = {dim for dims, _ in arrays.values() for dim in dims}
         labels = {dim: ((dim,), values) for dim, values in coordinates.items() if dim in used}
         for key, (dims, values) in {**arrays, **labels}.items():
@@ -137,10 +148,18 @@ class Recorder:
 
     def checkpoint(self, law: str, t: float, params: PyTree) -> None:
         """Store parameters, in the background."""
-        self._checkpointer.save((self.path / "checkpoints" / law / repr(float(t))).absolute(), params)
+        path = (self.path / "checkpoints" / law / repr(float(t))).absolute()
+        self._later(self._checkpointer.save, path, params)
 
     def close(self) -> None:
-        """Wait until everything is on disk."""
+        """Wait until everything is on disk.
+
+        Raises:
+            OSError: what a write met.
+        """
+        self._thread.shutdown()
+        for write in self._writes:
+            write.result()
         self._checkpointer.wait_until_finished()
         self._checkpointer.close()
 
@@ -185,14 +204,15 @@ class Record:
         """Versions, commit, device, dtype and command."""
         return self._json("provenance.json")
 
-    def _groups(self) -> set[str]:
+    def groups(self) -> set[str]:
+        """The names of what is recorded: laws, and "data"."""
         metadata = json.loads((self.path / STORE / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
         return {name for name in metadata if "/" not in name}
 
     @property
     def laws(self) -> list[str]:
         """The laws that are recorded, in the order of the config."""
-        groups = self._groups()
+        groups = self.groups()
         return [law for law in self.config.laws if law in groups]
 
     def __getitem__(self, group: str) -> Any:
@@ -203,7 +223,7 @@ class Record:
         """
         import xarray
 
-        if group not in self._groups():
+        if group not in self.groups():
             recorded = ", ".join([*self.laws, "data"])
             raise KeyError(f"{group!r} is not recorded in {self.path} (state: {self.state}); there is: {recorded}")
         return xarray.open_zarr(self.path / STORE, group=group)

@@ -1,5 +1,6 @@
 """What load() returns is what was computed; the record alone is enough to recompute it; failures are recorded."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from test_theory_gradients import equation_one
 
 import dynamics
 import dynamics.cli
+from dynamics.record import Recorder
 from dynamics.run import config_hash
 
 
@@ -89,17 +91,20 @@ def test_missing_parts_are_named(smoke):
 
 def test_every_write_is_whole(tmp_path):
     """A reader that looks at any moment finds each group complete or not at all."""
-    seen = []
+    seen, groups = [], []
 
     def look(law, part, fraction):
         del part, fraction
         record = dynamics.load(tmp_path / "run")
-        seen.append((record.status["state"], record.state, record.laws))
-        for group in [*record.laws, "data"]:
+        seen.append((record.status["state"], record.state))
+        groups.append(record.groups())
+        for group in groups[-1]:
             record[group].load()
 
     dynamics.execute(small_config(), tmp_path, "run", report=look)
-    assert seen[0] == ("running", "running", []) and seen[-1] == ("running", "running", ["flow"])
+    assert set(seen) == {("running", "running")}
+    assert all(before <= after for before, after in itertools.pairwise(groups))
+    assert dynamics.load(tmp_path / "run").groups() == {"data", "flow", "gd"}
     assert not [p for p in (tmp_path / "run").iterdir() if p.name.startswith(".")]
 
 
@@ -153,3 +158,11 @@ def test_killed_runs_are_told_from_running_ones(tmp_path):
     subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "JAX_PLATFORMS": "cpu"})
     record = dynamics.load(tmp_path / "run")
     assert record.status["state"] == "running" and record.state == "killed"
+
+
+def test_a_write_that_fails_is_not_lost(tmp_path):
+    recorder = Recorder(tmp_path, "run", {}, {})
+    for _ in range(2):
+        recorder.group("data", {"x": (("i",), np.arange(3))}, {}, {})
+    with pytest.raises(OSError, match="data"):
+        recorder.close()

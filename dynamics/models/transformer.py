@@ -115,7 +115,7 @@ class OneLayerTransformer(nn.Module):
             F [n], and {"scores": xᵀW_KᵀW_Q x / √m [H, key, query, n], "attention": p [H, key, query, n],
             "values": G(x) [H, key, n]}.
         """
-        # einsum and not @, whose gradient with respect to a matrix is written transposed and then copied (15 % of a step).
+        # Not @, whose gradient with respect to a matrix is written transposed and then copied (15 % of a GD step).
         u = jnp.einsum("j,jm->m", self.a.value, self.W)
         W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
         A = [jnp.einsum("mk,mq->kq", key, query) for key, query in zip(W_K, W_Q, strict=True)]
