@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
-from dynamics.laws import IN_GRAM_VARIABLES, LAWS, GramModel, Law, in_gram_variables
+from dynamics.laws import IN_GRAM_VARIABLES, LAWS, GramModel, Law, in_gram_variables, with_width
 from dynamics.models import MODELS, Initialisation
 from dynamics.objective import Objective
 from dynamics.probes import PROBES, View, evaluator
@@ -118,7 +118,7 @@ class Experiment:
     @functools.cached_property
     def start(self) -> tuple[PyTree, Objective]:
         """The parameters at t = 0 and the objective."""
-        return _start(*self._start_inputs, task=self.task, model=self.model)
+        return _start(*self._start_inputs, task=self.task, model=self._started)
 
     def start_of(self, law: str) -> tuple[PyTree, Objective]:
         """The parameters at t = 0 and the objective in the variables of a law."""
@@ -131,11 +131,16 @@ class Experiment:
     @functools.cached_property
     def abstract_start(self) -> tuple[PyTree, Objective]:
         """The shapes of `start`."""
-        return _start.eval_shape(*self._start_inputs, task=self.task, model=self.model)
+        return _start.eval_shape(*self._start_inputs, task=self.task, model=self._started)
 
     @property
-    def _start_inputs(self) -> tuple[PRNGKeyArray, PRNGKeyArray, Initialisation]:
-        return self.keys["data"], self.keys["init"], self.initialisation
+    def _start_inputs(self) -> tuple[PRNGKeyArray, PRNGKeyArray, Initialisation, float]:
+        return self.keys["data"], self.keys["init"], self.initialisation, float(self.model.width)
+
+    @property
+    def _started(self) -> Any:
+        """The model that `start` is drawn for."""
+        return GramModel.of(self.model) if self.initialisation.draw == "gram" else self.model
 
     @functools.cached_property
     def segments(self) -> list[np.ndarray]:
@@ -177,11 +182,11 @@ def _common_times(times: Times, laws: Mapping[str, Law]) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=("task", "model"))
-def _start(data_key, init_key, initialisation, *, task, model):
+def _start(data_key, init_key, initialisation, width, *, task, model):
     batch = task.training_set(data_key)
     if initialisation.draw == "gram":
-        params, constants = initialisation.gram(model, init_key)
-        return params, Objective(GramModel.of(model), constants, batch)
+        params, constants = initialisation.gram(model, width, init_key)
+        return params, with_width(model, constants, batch, width)
     params, constants = initialisation(model, init_key)
     return params, Objective(model, constants, batch)
 
@@ -206,8 +211,6 @@ def programs(found: Experiment) -> dict[str, Future]:
     Raises:
         ConfigError: for what a law refuses, naming its key.
     """
-    with under("init."):
-        params, objective = found.abstract_start
     pool = ThreadPoolExecutor()
     pool.submit(lambda: found.start)
     compiled = {}

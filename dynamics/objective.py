@@ -44,6 +44,11 @@ class Objective(eqx.Module):
         """The mean over the training set."""
         return jnp.mean(logistic_loss(self.output(params), self.batch.label))
 
+    def velocity(self, params: PyTree) -> PyTree:
+        """dθ/dt of gradient flow, −∇L(θ); a model of other variables than its weights says what it makes of them."""
+        slope = jax.tree.map(jnp.negative, jax.grad(self.loss)(params))
+        return self.model.velocity(params, slope) if hasattr(self.model, "velocity") else slope
+
     def minibatch_loss(self, params: PyTree, key: PRNGKeyArray, size: int, replacement: bool) -> Float[Array, ""]:
         """The mean over `size` samples, drawn uniformly by `key` with or without replacement.
 

@@ -13,6 +13,7 @@ from dynamics.laws.gram import (
     GramModel,
     GramStochasticGradientDescent,
     in_gram_variables,
+    with_width,
 )
 from dynamics.objective import Objective
 from dynamics.trajectory import Trajectory
@@ -29,6 +30,7 @@ __all__ = [
     "Law",
     "StochasticGradientDescent",
     "in_gram_variables",
+    "with_width",
 ]
 
 IN_GRAM_VARIABLES = (GramFlow, GramGradientDescent, GramStochasticGradientDescent)

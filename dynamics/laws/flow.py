@@ -97,5 +97,5 @@ class GradientFlow(Flow):
     """dθ/dt = -∇L(θ); see Flow for the solver's settings."""
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """Minus the gradient of the full-batch loss."""
-        return jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))
+        """That of the objective: minus the gradient of the full-batch loss."""
+        return objective.velocity(params)

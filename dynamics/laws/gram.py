@@ -14,33 +14,46 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from dynamics.config import require
 from dynamics.invariants import reduced
 from dynamics.laws.descent import FullBatch, LossAtStep, Minibatch, iterate
-from dynamics.laws.flow import Flow
+from dynamics.laws.flow import GradientFlow
 from dynamics.models import Gram, OneLayerTransformer
 from dynamics.models.transformer import read_tables
 from dynamics.objective import Objective
+from dynamics.tasks import Batch
 from dynamics.trajectory import Trajectory
 
-__all__ = ["GramFlow", "GramGradientDescent", "GramModel", "GramStochasticGradientDescent", "in_gram_variables"]
+__all__ = [
+    "GramFlow",
+    "GramGradientDescent",
+    "GramModel",
+    "GramStochasticGradientDescent",
+    "in_gram_variables",
+    "with_width",
+]
 
 
 @dataclass(frozen=True)
 class GramModel:
     """The one-layer model as a function of its Gram matrices; answers like a linen module.
 
+    Its width m is no attribute but a constant of the objective, {"a": a, "width": m}: it enters through 1/√m only, and
+    another one does not compile again.
+
     Attributes:
-        width: m, which enters through 1/√m only.
+        vocabulary: d.
         neurons: m1.
         heads: H.
+        dtype: of the Gram matrices.
     """
 
-    width: int
+    vocabulary: int
     neurons: int
     heads: int
+    dtype: str
 
     # I1 and I3 are linear in the Gram variables: every Runge-Kutta method keeps them, and they certify nothing here.
     CONSERVED: ClassVar[tuple[str, ...]] = ("I2", "I4")
@@ -48,15 +61,15 @@ class GramModel:
     @classmethod
     def of(cls, model: OneLayerTransformer) -> "GramModel":
         """The same model."""
-        return cls(model.width, model.neurons, model.heads)
+        return cls(model.vocabulary, model.neurons, model.heads, model.dtype)
 
     def apply(self, variables: PyTree, *args: Any, method: str = "__call__") -> Any:
-        """A method at the Gram matrices variables["params"]."""
-        return getattr(self, method)(Gram(**variables["params"]), *args)
-
-    def __call__(self, gram: Gram, tokens: Int[Array, "n L"]) -> tuple[Float[Array, " n"], dict[str, Any]]:
-        """F and the intermediates of OneLayerTransformer."""
-        return read_tables(list(gram.A), list(gram.G), tokens, self.width)
+        """F and the intermediates of OneLayerTransformer at variables["params"], or a method of them."""
+        gram = Gram(**variables["params"])
+        if method == "__call__":
+            (tokens,) = args
+            return read_tables(list(gram.A), list(gram.G), tokens, variables["constants"]["width"])
+        return getattr(self, method)(gram, *args)
 
     def gram(self, gram: Gram) -> Gram:
         """The Gram matrices."""
@@ -66,6 +79,45 @@ class GramModel:
         """I2 and I4 of dynamics.invariants."""
         _, second, _, fourth = reduced(gram, self.neurons)
         return second, fourth
+
+    def velocity(self, params: PyTree, slope: PyTree) -> dict[str, Array]:
+        """What gradient flow on the weights makes of their Gram matrices, z = slope["G"] and M = slope["A"].
+
+        Ġ = S z + m1 C_V z      Ṡ = 2 m1 Gᵀz           Ċ_V = z Gᵀ + G zᵀ
+        Ȧ = C_K M + M C_Q       Ċ_K = A Mᵀ + M Aᵀ      Ċ_Q = Aᵀ M + Mᵀ A
+        """
+        A, G, S, C_V, C_K, C_Q = Gram(**params)
+        z, M, m1 = slope["G"], slope["A"], self.neurons
+        M_T = jnp.swapaxes(M, -1, -2)
+        return {
+            "A": C_K @ M + M @ C_Q,
+            "G": S * z + m1 * jnp.einsum("higj,gj->hi", C_V, z),
+            "S": 2 * m1 * jnp.sum(G * z),
+            "C_V": _symmetric_between_heads(jnp.einsum("hi,gj->higj", z, G)),
+            "C_K": _symmetric(A @ M_T),
+            "C_Q": _symmetric(M_T @ A),
+        }
+
+    def step(self, params: PyTree, slope: PyTree, eta: Any) -> dict[str, Array]:
+        """What a step η of gradient descent on the weights makes of their Gram matrices, exactly.
+
+        G' = G + η(m1 C_V z + S z) + η² m1 (Gᵀz) z      S' = S + 2η m1 Gᵀz + η² m1² zᵀC_V z
+        C_V' = C_V + η(zGᵀ + Gzᵀ) + η² S zzᵀ            A' = A + η(C_K M + M C_Q) + η² M Aᵀ M
+        C_K' = C_K + η(AMᵀ + MAᵀ) + η² M C_Q Mᵀ         C_Q' = C_Q + η(AᵀM + MᵀA) + η² Mᵀ C_K M
+        """
+        A, G, S, C_V, C_K, C_Q = Gram(**params)
+        z, M, m1 = slope["G"], slope["A"], self.neurons
+        M_T = jnp.swapaxes(M, -1, -2)
+        curvature = {
+            "A": M @ jnp.swapaxes(A, -1, -2) @ M,
+            "G": m1 * jnp.sum(G * z) * z,
+            "S": m1**2 * jnp.einsum("hi,higj,gj->", z, C_V, z),
+            "C_V": S * jnp.einsum("hi,gj->higj", z, z),
+            "C_K": M @ C_Q @ M_T,
+            "C_Q": M_T @ (C_K @ M),
+        }
+        velocity = self.velocity(params, slope)
+        return {name: params[name] + eta * velocity[name] + eta**2 * curvature[name] for name in params}
 
 
 def in_gram_variables(params: PyTree, objective: Objective) -> tuple[dict[str, Array], Objective]:
@@ -77,16 +129,13 @@ def in_gram_variables(params: PyTree, objective: Objective) -> tuple[dict[str, A
     model = objective.model
     known = isinstance(model, OneLayerTransformer)
     require(known, "model", type(model).__name__, "must be one_layer for a law in Gram variables")
-    gram = objective.apply(params, method="gram")
-    return gram._asdict(), Objective(GramModel.of(model), objective.constants, objective.batch)
+    gram = objective.apply(params, method="gram")._asdict()
+    return gram, with_width(GramModel.of(model), objective.constants, objective.batch, model.width)
 
 
-def _forces(
-    loss: Callable[[PyTree], Float[Array, ""]], params: PyTree
-) -> tuple[Float[Array, ""], Float[Array, "H d"], Float[Array, "H d d"]]:
-    """The loss, z = −∂L/∂G and M = −∂L/∂A."""
-    value, slopes = jax.value_and_grad(lambda tables: loss({**params, **tables}))({"A": params["A"], "G": params["G"]})
-    return value, -slopes["G"], -slopes["A"]
+def with_width(model: GramModel, constants: PyTree, batch: Batch, width: Any) -> Objective:
+    """The objective of a model of Gram matrices at width m."""
+    return Objective(model, {**constants, "width": jnp.asarray(width, model.dtype)}, batch)
 
 
 def _symmetric(matrix: Float[Array, "H d d"]) -> Float[Array, "H d d"]:
@@ -97,51 +146,8 @@ def _symmetric_between_heads(tensor: Float[Array, "H d H d"]) -> Float[Array, "H
     return tensor + jnp.transpose(tensor, (2, 3, 0, 1))
 
 
-class GramFlow(Flow):
-    """Gradient flow in Gram variables; see Flow for the solver's settings.
-
-    Ġ = S z + m1 C_V z      Ṡ = 2 m1 Gᵀz           Ċ_V = z Gᵀ + G zᵀ
-    Ȧ = C_K M + M C_Q       Ċ_K = A Mᵀ + M Aᵀ      Ċ_Q = Aᵀ M + Mᵀ A
-    """
-
-    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """The right-hand side, z and M from the full batch."""
-        A, G, S, C_V, C_K, C_Q = Gram(**params)
-        _, z, M = _forces(objective.loss, params)
-        m1 = objective.model.neurons
-        M_T = jnp.swapaxes(M, -1, -2)
-        return {
-            "A": C_K @ M + M @ C_Q,
-            "G": S * z + m1 * jnp.einsum("higj,gj->hi", C_V, z),
-            "S": 2 * m1 * jnp.sum(G * z),
-            "C_V": _symmetric_between_heads(jnp.einsum("hi,gj->higj", z, G)),
-            "C_K": _symmetric(A @ M_T),
-            "C_Q": _symmetric(M_T @ A),
-        }
-
-
-def _step(eta: Any, params: PyTree, z: Float[Array, "H d"], M: Float[Array, "H d d"], m1: int) -> dict[str, Array]:
-    """One exact step of gradient descent on the weights, seen in Gram variables.
-
-    G' = G + η(m1 C_V z + S z) + η² m1 (Gᵀz) z      S' = S + 2η m1 Gᵀz + η² m1² zᵀC_V z
-    C_V' = C_V + η(zGᵀ + Gzᵀ) + η² S zzᵀ            A' = A + η(C_K M + M C_Q) + η² M Aᵀ M
-    C_K' = C_K + η(AMᵀ + MAᵀ) + η² M C_Q Mᵀ         C_Q' = C_Q + η(AᵀM + MᵀA) + η² Mᵀ C_K M
-    """
-    A, G, S, C_V, C_K, C_Q = Gram(**params)
-    M_T = jnp.swapaxes(M, -1, -2)
-    C_V_z = jnp.einsum("higj,gj->hi", C_V, z)
-    G_z = jnp.sum(G * z)
-    K_M, M_Q = C_K @ M, M @ C_Q
-    return {
-        "A": A + eta * (K_M + M_Q) + eta**2 * M @ jnp.swapaxes(A, -1, -2) @ M,
-        "G": G + eta * (m1 * C_V_z + S * z) + eta**2 * m1 * G_z * z,
-        "S": S + 2 * eta * m1 * G_z + eta**2 * m1**2 * jnp.sum(z * C_V_z),
-        "C_V": C_V
-        + eta * _symmetric_between_heads(jnp.einsum("hi,gj->higj", z, G))
-        + eta**2 * S * jnp.einsum("hi,gj->higj", z, z),
-        "C_K": C_K + eta * _symmetric(A @ M_T) + eta**2 * M_Q @ M_T,
-        "C_Q": C_Q + eta * _symmetric(M_T @ A) + eta**2 * M_T @ K_M,
-    }
+class GramFlow(GradientFlow):
+    """Gradient flow on the weights, in Gram variables: GramModel.velocity; see Flow for the solver's settings."""
 
 
 def _descend(
@@ -153,8 +159,8 @@ def _descend(
     probes: Callable[[PyTree], dict[str, Array]],
 ) -> Trajectory:
     def update(params, k):
-        loss, z, M = _forces(lambda p: loss_at_step(p, k), params)
-        return _step(eta, params, z, M, objective.model.neurons), loss
+        loss, gradient = jax.value_and_grad(loss_at_step)(params, k)
+        return objective.model.step(params, jax.tree.map(jnp.negative, gradient), eta), loss
 
     return iterate(update, params0, lambda state: state, objective.loss, eta, times, probes)
 

@@ -63,25 +63,26 @@ class Initialisation(eqx.Module):
 
         return jax.tree_util.tree_map_with_path(rescaled, variables["params"]), variables["constants"]
 
-    def gram(self, model: Any, key: PRNGKeyArray) -> tuple[dict[str, Array], dict[str, Array]]:
-        """(Gram matrices, constants) of `model` at this start, without forming the weights: O(d²) memory at any m.
+    def gram(self, model: Any, width: Any, key: PRNGKeyArray) -> tuple[dict[str, Array], dict[str, Array]]:
+        """(Gram matrices, constants) at this start, without forming the weights: O(d²) memory at any m.
 
         Given a, u = Wᵀa is N(0, σ1² m1 I), so [W_V, u] and [W_K, W_Q] are Gaussian matrices with m independent rows,
         and their Gram matrices are Wishart.
 
-        Raises:
-            ConfigError: when m is smaller than the number of columns of one of them (use draw="weights").
+        Args:
+            model: what has the other shapes: vocabulary, neurons, heads, dtype.
+            width: m; traced, so that another one does not compile again.
+            key: of this draw; one key at several widths gives starts that are not independent.
         """
-        m, d, heads, dtype = model.width, model.vocabulary, model.heads, jnp.dtype(model.dtype)
-        columns = max(heads * d + 1, 2 * d)
-        require(m >= columns, "draw", self.draw, f"needs a width of at least {columns}, found {m}; use 'weights'")
+        d, heads, dtype = model.vocabulary, model.heads, jnp.dtype(model.dtype)
+        m = jnp.asarray(width, dtype)
         sigma0 = jnp.sqrt(2 / d) if self.sigma0 is None else self.sigma0
         sigma1 = jnp.sqrt(2 / m) if self.sigma1 is None else self.sigma1
         sign_key, value_key, *head_keys = jax.random.split(key, 2 + heads)
-        value = _wishart(value_key, m, heads * d + 1, dtype)
+        value = _wishart(value_key, m, heads * d + 1)
         C_V = (sigma0**2 * value[:-1, :-1]).reshape(heads, d, heads, d)
         sigma_u = sigma1 * jnp.sqrt(jnp.array(model.neurons, dtype))
-        pairs = sigma0**2 * jnp.stack([_wishart(k, m, 2 * d, dtype) for k in head_keys])
+        pairs = sigma0**2 * jnp.stack([_wishart(k, m, 2 * d) for k in head_keys])
         gram = Gram(
             A=pairs[:, :d, d:],
             G=(sigma0 * sigma_u * value[:-1, -1]).reshape(heads, d),
@@ -93,14 +94,15 @@ class Initialisation(eqx.Module):
         return gram._asdict(), {"a": jax.random.rademacher(sign_key, (model.neurons,), dtype)}
 
 
-def _wishart(key: PRNGKeyArray, m: int, p: int, dtype: Any) -> Float[Array, "p p"]:
-    """XᵀX of an m × p matrix of independent N(0, 1), by Bartlett's decomposition L Lᵀ, m ≥ p.
+def _wishart(key: PRNGKeyArray, m: Float[Array, ""], p: int) -> Float[Array, "p p"]:
+    """XᵀX of an m × p matrix of independent N(0, 1), by Bartlett's decomposition L Lᵀ.
 
-    L is lower triangular with independent entries: N(0, 1) below the diagonal, and the square root of a chi-square with
-    m − i degrees of freedom at (i, i), i = 0, 1, ...
+    L is lower triangular with independent entries in its first min(m, p) columns: N(0, 1) below the diagonal, and the
+    square root of a chi-square with m − i degrees of freedom at (i, i), i = 0, 1, ... Its other columns are zero.
     """
     below_key, diagonal_key = jax.random.split(key)
-    below = jnp.tril(jax.random.normal(below_key, (p, p), dtype), -1)
-    degrees = jnp.array(m, dtype) - jnp.arange(p, dtype=dtype)
-    L = below + jnp.diag(jnp.sqrt(2 * jax.random.gamma(diagonal_key, degrees / 2, dtype=dtype)))
+    degrees = m - jnp.arange(p, dtype=m.dtype)
+    below = jnp.tril(jax.random.normal(below_key, (p, p), m.dtype), -1)
+    chi_square = 2 * jax.random.gamma(diagonal_key, jnp.maximum(degrees, 1) / 2, dtype=m.dtype)
+    L = jnp.where(degrees > 0, below + jnp.diag(jnp.sqrt(chi_square)), 0)
     return L @ L.T

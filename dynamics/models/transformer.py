@@ -35,7 +35,10 @@ class Gram(NamedTuple):
 
 
 def read_tables(
-    A: Sequence[Float[Array, "d d"]], G: Sequence[Float[Array, " d"]], tokens: Int[Array, "n L"], width: int
+    A: Sequence[Float[Array, "d d"]],
+    G: Sequence[Float[Array, " d"]],
+    tokens: Int[Array, "n L"],
+    width: int | Float[Array, ""],
 ) -> tuple[Float[Array, " n"], dict[str, Any]]:
     """F(X) = Σ_h Σ_l G^h(X) softmax(Xᵀ A^h x_l / √m): the MLP is linear, aᵀ W W_V X p = G(X) p.
 
