@@ -21,7 +21,7 @@ from dynamics.probes import PROBES, View, evaluator
 from dynamics.tasks import TASKS
 from dynamics.trajectory import COMPLETED, Times, Trajectory
 
-__all__ = ["Experiment", "programs", "solve"]
+__all__ = ["Experiment", "programs", "solve", "traced"]
 
 KEYS = ("data", "init", "sgd")
 WIDEST = 10**6  # a row of weights more for every unit of width
@@ -124,6 +124,11 @@ class Experiment:
         """The parameters at t = 0 and the objective in the variables of a law."""
         return in_gram_variables(*self.start) if self.reduces(law) else self.start
 
+    def abstract_start_of(self, law: str) -> tuple[PyTree, Objective]:
+        """The shapes of `start_of`."""
+        start = self.abstract_start
+        return jax.eval_shape(in_gram_variables, *start) if self.reduces(law) else start
+
     def reduces(self, law: str) -> bool:
         """Whether the law's variables are the Gram matrices of the weights of `start`."""
         return self.initialisation.draw == "weights" and isinstance(self.laws[law], IN_GRAM_VARIABLES)
@@ -214,21 +219,27 @@ def programs(found: Experiment) -> dict[str, Future]:
     pool = ThreadPoolExecutor()
     pool.submit(lambda: found.start)
     compiled = {}
-    for name, law in found.laws.items():
-        params, objective = found.abstract_start
-        with under(f"laws.{name}."):
-            if found.reduces(name):
-                params, objective = jax.eval_shape(in_gram_variables, params, objective)
-            inputs = (law, objective, params, params, _padded(found, found.segments[0]), found.keys["sgd"])
-            traced = _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)
-        compiled[name] = pool.submit(_compiled, traced)
+    for name in found.laws:
+        compiled[name] = pool.submit(_compiled, traced(found, name))
     pool.shutdown(wait=False)
     return compiled
 
 
-def _compiled(traced: Any) -> tuple[Any, float]:
+def traced(found: Experiment, name: str) -> Any:
+    """The program of a law between two checkpoints, traced.
+
+    Raises:
+        ConfigError: for what the law refuses, naming its key.
+    """
+    with under(f"laws.{name}."):
+        params, objective = found.abstract_start_of(name)
+        inputs = (found.laws[name], objective, params, params, _padded(found, found.segments[0]), found.keys["sgd"])
+        return _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)
+
+
+def _compiled(program: Any) -> tuple[Any, float]:
     begin = time.perf_counter()
-    return traced.lower().compile(), time.perf_counter() - begin
+    return program.lower().compile(), time.perf_counter() - begin
 
 
 def solve(found: Experiment, name: str, program: Any = None) -> Iterator[tuple[Trajectory, float]]:

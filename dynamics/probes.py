@@ -1,5 +1,6 @@
 """Probes: pure functions of the parameters with a name and dimension names, evaluated inside the solve."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ __all__ = ["PROBES", "Probe", "View", "coordinates", "dimensions", "evaluator", 
 
 
 MATRICES = ("W", "W_K", "W_Q", "W_V")
+ESTIMATE = ("mean", "standard error")
+POPULATION = 1024  # fresh samples, the same ones in every run
 
 
 class View(NamedTuple):
@@ -55,6 +58,10 @@ class View(NamedTuple):
     def gram(self, params: PyTree) -> Any:
         """The Gram matrices of the model."""
         return self.objective.apply(params, method="gram")
+
+    def gram_velocity(self, params: PyTree) -> Any:
+        """d/dt of the Gram matrices along gradient flow, whatever law moves the parameters."""
+        return jax.jvp(self.gram, (params,), (self.objective.velocity(params),))[1]
 
 
 Measure = Callable[[PyTree, View], Array]
@@ -114,6 +121,15 @@ def margin(params: PyTree, view: View) -> Array:
     return jnp.min(view.signed_output(params))
 
 
+@probe("estimate")
+def population_loss(params: PyTree, view: View) -> Array:
+    """The mean loss over fresh samples of the task, and the standard error of that mean."""
+    batch = view.task.sample(jax.random.key(0), POPULATION)
+    output, _ = view.objective.apply(params, batch.tokens)
+    losses = logistic_loss(output, batch.label)
+    return jnp.stack([jnp.mean(losses), jnp.std(losses, ddof=1) / math.sqrt(POPULATION)])
+
+
 @probe("head", "key", "query")
 def scores(params: PyTree, view: View) -> Array:
     """νᵀ W_Kᵀ W_Q μ for key ν and query μ, without the 1/√m."""
@@ -142,6 +158,24 @@ def query_gram(params: PyTree, view: View) -> Array:
 def mlp(params: PyTree, view: View) -> Array:
     """The linear MLP function G(μ) = aᵀ W W_V μ."""
     return view.gram(params).G[:, : view.words]
+
+
+@probe("head", "key", "query")
+def scores_velocity(params: PyTree, view: View) -> Array:
+    """d/dt νᵀ W_Kᵀ W_Q μ along gradient flow."""
+    return view.gram_velocity(params).A[:, : view.words, : view.words]
+
+
+@probe("head", "key", "query")
+def value_gram_velocity(params: PyTree, view: View) -> Array:
+    """d/dt νᵀ W_Vᵀ W_V μ along gradient flow."""
+    return jnp.einsum("hihj->hij", view.gram_velocity(params).C_V[:, : view.words, :, : view.words])
+
+
+@probe("head", "word")
+def mlp_velocity(params: PyTree, view: View) -> Array:
+    """d/dt G(μ) along gradient flow."""
+    return view.gram_velocity(params).G[:, : view.words]
 
 
 @probe("head", "type", "key", "query")
@@ -194,6 +228,7 @@ def coordinates(task: Task, words: int, model: Any) -> dict[str, list[Any]]:
         "word": names,
         "type": list(task.types),
         "matrix": list(MATRICES),
+        "estimate": list(ESTIMATE),
         "invariant": list(REDUCED),
         "conserved": list(model.CONSERVED),
     }

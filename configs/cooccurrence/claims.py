@@ -1,0 +1,67 @@
+"""What the claims of experiments/cooccurrence/claims.py are measured on, at any width (arXiv:2410.09605, Condition 1).
+
+n = 60, L = 5, every random word at most once (d = 163), m1 = 64, σ0 = 0.3/√(L m), σ1 = 0.3/√m1, which follow from
+overridden L, m and m1; gradient flow in Gram variables to t = 300.
+
+    dynamics run --config=configs/cooccurrence/claims.py[:variant] [--config.model.width=...]
+
+Variants: theory (default); appendix, the paper's own experiment (Appendix A, true Kaiming); the controls shuffled_labels,
+contradiction, no_common_token, unbalanced_labels (tasks), frozen_attention (a law), fan_in (σ1 = 0.3/√m); smoke.
+"""
+
+from ml_collections import config_dict
+
+import dynamics
+from experiments.cooccurrence import controls  # noqa: F401  (their names)
+
+TASKS = ("shuffled_labels", "contradiction", "no_common_token", "unbalanced_labels")
+VARIANTS = ("theory", "appendix", *TASKS, "frozen_attention", "fan_in", "smoke")
+
+
+def get_config(variant: str = "theory"):
+    if variant not in VARIANTS:
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
+    config = dynamics.base()
+    smallest_that_fits = config_dict.placeholder(int)
+    config.task = {
+        "name": variant if variant in TASKS else "cooccurrence",
+        "samples": 60,
+        "length": 5,
+        "vocabulary": smallest_that_fits,
+        "words": "distinct",
+    }
+    config.model = {"name": "one_layer", "width": 2**14, "neurons": 64, "heads": 1}
+    config.init.draw = "gram"
+    if variant == "appendix":
+        config.task.update(vocabulary=64, words="uniform")
+        config.model.update(width=128, neurons=256)
+        config.init.name = "kaiming_normal"
+    else:
+        config.init.name = "theory"
+        length, width = config.task.get_ref("length").to_float(), config.model.get_ref("width").to_float()
+        neurons = config.model.get_ref("neurons").to_float()
+        config.init.sigma0 = 0.3 / (length * width) ** 0.5
+        config.init.sigma1 = 0.3 / (width if variant == "fan_in" else neurons) ** 0.5
+    law = "frozen_attention" if variant == "frozen_attention" else "gram_flow"
+    config.laws = {"flow": {"name": law, "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000}}
+    config.times.update(start=1e-7, stop=300.0, count=240)
+    config.probes = (
+        "loss",
+        "population_loss",
+        "gradient_by_type",
+        "margin",
+        "scores",
+        "value_gram",
+        "key_gram",
+        "query_gram",
+        "mlp",
+        "scores_velocity",
+        "value_gram_velocity",
+        "mlp_velocity",
+        "drift",
+    )
+    config.update(words=8, checkpoints=1)
+    if variant == "smoke":
+        config.task.update(samples=12, length=4)
+        config.times.update(count=20)
+    return config

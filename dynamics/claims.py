@@ -1,0 +1,246 @@
+"""Statements of a paper as checks: what is measured, the bound that was set before, and controls that must fail."""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from dynamics.ensemble import ensemble
+from dynamics.experiment import Experiment
+from dynamics.probes import coordinates, dimensions
+from dynamics.record import Arrays, Record, Recorder, provenance
+from dynamics.run import config_hash
+
+__all__ = [
+    "FAIL",
+    "INCONCLUSIVE",
+    "PASS",
+    "Case",
+    "Claim",
+    "Finding",
+    "Fit",
+    "Verdict",
+    "all_of",
+    "exponent",
+    "gather",
+    "judge",
+    "markdown",
+    "within",
+]
+
+PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
+CONFIDENCE = 0.95
+
+
+class Fit(NamedTuple):
+    """The exponent b of y ∝ x^b by least squares in logarithms, with its confidence interval."""
+
+    slope: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.slope:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def exponent(x: Any, y: Any) -> Fit:
+    """Fit y ∝ x^b; nan when some y is not positive and finite.
+
+    The interval is Student's, for independent errors of one variance in log y.
+    """
+    x, y = (np.ravel(values).astype(float) for values in (x, y))
+    if not (np.isfinite(y) & (y > 0)).all():
+        return Fit(np.nan, np.nan, np.nan)
+    line = stats.linregress(np.log(x), np.log(y))
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * line.stderr
+    return Fit(float(line.slope), float(line.slope - half), float(line.slope + half))
+
+
+class Finding(NamedTuple):
+    """What a claim measured.
+
+    Attributes:
+        holds: whether the bound holds; None when the evidence cannot tell.
+        measured: the numbers, as a reader wants them.
+    """
+
+    holds: bool | None
+    measured: str
+
+
+def within(fit: Fit, low: float, high: float) -> bool | None:
+    """Whether the whole interval lies in [low, high]: False when all of it lies outside, None when it straddles."""
+    if low <= fit.low and fit.high <= high:
+        return True
+    # A fit of values that are not positive is none: what was to be there is not.
+    return False if np.isnan(fit.slope) or fit.high < low or fit.low > high else None
+
+
+def all_of(*findings: Finding) -> Finding:
+    """The conjunction."""
+    held = [finding.holds for finding in findings]
+    holds = False if False in held else None if None in held else True
+    return Finding(holds, "; ".join(finding.measured for finding in findings))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A set-up over widths and seeds: evidence.
+
+    Attributes:
+        config: of one member, width and seed apart; its one law is named "flow".
+        widths: m.
+        seeds: how many members of each width; all members have their own seed.
+    """
+
+    config: Callable[[], Any]
+    widths: tuple[int, ...]
+    seeds: int
+
+    def members(self) -> list[dict[str, Any]]:
+        """Resolved configs, seeds running fastest."""
+        configs = []
+        for number, (width, _) in enumerate(itertools.product(self.widths, range(self.seeds))):
+            config = self.config()
+            config.model.width, config.seed = width, number
+            configs.append(config.to_dict())
+        return configs
+
+
+Data = Mapping[str, Any]  # the xarray Dataset of every case
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement as code.
+
+    Attributes:
+        source: where the paper states it.
+        statement: in its own symbols.
+        bound: on which statistic, as it was set before it was measured.
+        measure: (datasets, name of a case) -> what that case shows.
+        controls: cases in which the statement must not hold; a check that passes there proves nothing.
+        elsewhere: {where: the same statistic there, in the judged case}, where it must not hold either.
+        fails: why it fails in a case where it is known to.
+    """
+
+    source: str
+    statement: str
+    bound: str
+    measure: Callable[[Data, str], Finding]
+    controls: tuple[str, ...] = ()
+    elsewhere: Mapping[str, Callable[[Data, str], Finding]] = field(default_factory=dict)
+    fails: Mapping[str, str] = field(default_factory=dict)
+
+
+class Verdict(NamedTuple):
+    """A claim, judged on a case.
+
+    Attributes:
+        verdict: PASS, FAIL or INCONCLUSIVE (also when a control passes).
+        measured: on the case.
+        controls: {control: (verdict there, measured there)}.
+        known: the reason why it is known to fail there, or empty.
+    """
+
+    claim: Claim
+    verdict: str
+    measured: str
+    controls: dict[str, tuple[str, str]]
+    known: str
+
+
+def judge(claims: Sequence[Claim], data: Data, case: str) -> list[Verdict]:
+    """The verdict on every claim in a case."""
+    verdicts = []
+    for claim in claims:
+        found = claim.measure(data, case)
+        controls = {name: claim.measure(data, name) for name in claim.controls}
+        controls |= {name: measure(data, case) for name, measure in claim.elsewhere.items()}
+        verdict = _word(found)
+        if verdict == PASS and any(_word(control) != FAIL for control in controls.values()):
+            verdict = INCONCLUSIVE
+        shown = {name: (_word(control), control.measured) for name, control in controls.items()}
+        verdicts.append(Verdict(claim, verdict, found.measured, shown, claim.fails.get(case, "")))
+    return verdicts
+
+
+def _word(finding: Finding) -> str:
+    return {True: PASS, False: FAIL, None: INCONCLUSIVE}[finding.holds]
+
+
+def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
+    """A table of verdicts."""
+    lines = [
+        f"## {title}",
+        "",
+        "| source | statement | bound, set before | measured | controls (all must fail) | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for v in verdicts:
+        controls = "; ".join(f"{name}: {word} ({measured})" for name, (word, measured) in v.controls.items())
+        verdict = f"**{v.verdict}**" + (f": {v.known}" if v.known and v.verdict != PASS else "")
+        cells = (v.claim.source, v.claim.statement, v.claim.bound, v.measured, controls, verdict)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def gather(
+    cases: Mapping[str, Case],
+    workdir: Any,
+    name: str,
+    report: Callable[[str, int, float], None] = lambda *_: None,
+) -> Record:
+    """Solve all members of all cases and record one group per case, with dimensions width, seed and those of the probes.
+
+    Beside the probes a group has `score_change` [width, seed, any_key, any_query], W_Kᵀ W_Q at the end minus at t = 0
+    over the whole vocabulary.
+
+    Args:
+        cases: by name.
+        workdir: where run folders are.
+        name: of the new run folder.
+        report: called with (case, its members, seconds that they took).
+
+    Raises:
+        ConfigError: for a mistake in a config or a name that exists; nothing is written.
+    """
+    begin = time.perf_counter()
+    members = {case: [Experiment.from_config(config) for config in spec.members()] for case, spec in cases.items()}
+    config = {"laws": {}, "cases": {case: spec.members()[0] for case, spec in cases.items()}}
+    recorder = Recorder(workdir, name, config, {**provenance("float64"), "config": config_hash(config)})
+    for case, spec in cases.items():
+        started = time.perf_counter()
+        recorder.group(case, *_evidence(spec, members[case]))
+        report(case, len(members[case]), time.perf_counter() - started)
+    recorder.close()
+    seconds = {"total": time.perf_counter() - begin}
+    recorder.status(state="done", reason="", laws={}, seconds=seconds)
+    return Record(recorder.path)
+
+
+def _evidence(spec: Case, members: Sequence[Experiment]) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
+    solved = list(ensemble(members, "flow"))
+    grid = (len(spec.widths), spec.seeds)
+    one = members[0]
+
+    def stacked(values: Sequence[np.ndarray]) -> np.ndarray:
+        return np.reshape(np.stack(values), (*grid, *np.shape(values[0])))
+
+    arrays: Arrays = {
+        probe: (
+            ("width", "seed", "t", *dimensions(probe, one.model.heads)),
+            stacked([trajectory.probes[probe] for _, trajectory in solved]),
+        )
+        for probe in one.probes
+    }
+    change = stacked([trajectory.params["A"][0] - start["A"][0] for start, trajectory in solved])
+    arrays["score_change"] = (("width", "seed", "any_key", "any_query"), change)
+    labels = coordinates(one.task, one.words, one.start_of("flow")[1].model)
+    names = list(one.task.word_names)
+    labels |= {"width": list(spec.widths), "seed": list(range(spec.seeds)), "t": one.times}
+    return arrays, {**labels, "any_key": names, "any_query": names}, {"task": vars(one.task)}
