@@ -141,6 +141,8 @@ class Verdict(NamedTuple):
     """A claim, judged on a case.
 
     Attributes:
+        claim: the claim.
+        case: where it was judged.
         verdict: PASS, FAIL or INCONCLUSIVE (also when a control passes).
         measured: on the case.
         controls: {control: (verdict there, measured there)}.
@@ -148,10 +150,17 @@ class Verdict(NamedTuple):
     """
 
     claim: Claim
+    case: str
     verdict: str
     measured: str
     controls: dict[str, tuple[str, str]]
     known: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        claim = self.claim
+        stated = {"source": claim.source, "statement": claim.statement, "bound": claim.bound}
+        return {**stated, **{key: value for key, value in self._asdict().items() if key != "claim"}}
 
 
 def judge(claims: Sequence[Claim], data: Data, case: str) -> list[Verdict]:
@@ -165,7 +174,7 @@ def judge(claims: Sequence[Claim], data: Data, case: str) -> list[Verdict]:
         if verdict == PASS and any(_word(control) != FAIL for control in controls.values()):
             verdict = INCONCLUSIVE
         shown = {name: (_word(control), control.measured) for name, control in controls.items()}
-        verdicts.append(Verdict(claim, verdict, found.measured, shown, claim.fails.get(case, "")))
+        verdicts.append(Verdict(claim, case, verdict, found.measured, shown, claim.fails.get(case, "")))
     return verdicts
 
 
@@ -193,6 +202,7 @@ def gather(
     cases: Mapping[str, Case],
     workdir: Any,
     name: str,
+    figures: str = "",
     report: Callable[[str, int, float], None] = lambda *_: None,
 ) -> Record:
     """Solve all members of all cases and record one group per case, with dimensions width, seed and those of the probes.
@@ -204,6 +214,7 @@ def gather(
         cases: by name.
         workdir: where run folders are.
         name: of the new run folder.
+        figures: the module that draws such a record, with draw(record, folder).
         report: called with (case, its members, seconds that they took).
 
     Raises:
@@ -211,7 +222,7 @@ def gather(
     """
     begin = time.perf_counter()
     members = {case: [Experiment.from_config(config) for config in spec.members()] for case, spec in cases.items()}
-    config = {"laws": {}, "cases": {case: spec.members()[0] for case, spec in cases.items()}}
+    config = {"figures": figures, "laws": {}, "cases": {case: spec.members()[0] for case, spec in cases.items()}}
     recorder = Recorder(workdir, name, config, {**provenance("float64"), "config": config_hash(config)})
     for case, spec in cases.items():
         started = time.perf_counter()
@@ -228,7 +239,7 @@ def _evidence(spec: Case, members: Sequence[Experiment]) -> tuple[Arrays, dict[s
     grid = (len(spec.widths), spec.seeds)
     one = members[0]
 
-    def stacked(values: Sequence[np.ndarray]) -> np.ndarray:
+    def stacked(values: Sequence[Any]) -> np.ndarray:
         return np.reshape(np.stack(values), (*grid, *np.shape(values[0])))
 
     arrays: Arrays = {
@@ -240,7 +251,7 @@ def _evidence(spec: Case, members: Sequence[Experiment]) -> tuple[Arrays, dict[s
     }
     change = stacked([trajectory.params["A"][0] - start["A"][0] for start, trajectory in solved])
     arrays["score_change"] = (("width", "seed", "any_key", "any_query"), change)
-    labels = coordinates(one.task, one.words, one.start_of("flow")[1].model)
+    labels: dict[str, Any] = coordinates(one.task, one.words, one.start_of("flow")[1].model)
     names = list(one.task.word_names)
     labels |= {"width": list(spec.widths), "seed": list(range(spec.seeds)), "t": one.times}
     return arrays, {**labels, "any_key": names, "any_query": names}, {"task": vars(one.task)}

@@ -4,8 +4,10 @@
     dynamics ls [--workdir=runs]
     dynamics show RUN
     dynamics figures RUN ...
+    dynamics claims EXPERIMENT [--workdir=runs] [--name=NAME]
 
-Exit codes: 0 done, 2 bad input (one line, nothing written), 1 failed run (recorded), 130 interrupted (recorded).
+Exit codes: 0 done, 2 bad input (one line, nothing written), 1 failed run (recorded) or a claim that should pass but
+does not, 130 interrupted (recorded).
 """
 
 import argparse
@@ -19,7 +21,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,6 +32,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from dynamics.claims import PASS, Verdict, gather, judge, markdown
 from dynamics.config import ConfigError, check_keys, require
 from dynamics.experiment import Experiment
 from dynamics.record import Record, load, runs
@@ -63,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="run | ls | show | figures")
+    commands = parser.add_subparsers(required=True, metavar="run | ls | show | figures | claims")
     commands.add_parser("run", help="execute a config; --help lists its flags")
     ls = commands.add_parser("ls", help="the runs of a folder")
     ls.add_argument("--workdir", default="runs", type=pathlib.Path)
@@ -74,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     figures = commands.add_parser("figures", help="draw the figures of runs; of several runs, their comparison too")
     figures.add_argument("runs", nargs="+", metavar="RUN")
     figures.set_defaults(command=_figures)
+    claims = commands.add_parser("claims", help="check what a paper states; writes the table, JSON and Markdown")
+    claims.add_argument("experiment", help="a folder of experiments/")
+    claims.add_argument("--workdir", default="runs", type=pathlib.Path)
+    claims.add_argument("--name", default=None)
+    claims.set_defaults(command=_claims)
     return parser
 
 
@@ -87,12 +95,7 @@ def _run(argv: list[str], argv0: str) -> int:
     _check_figures(config["figures"])
     workdir = pathlib.Path(str(values["workdir"].value))
     name = values["name"].value
-    require(
-        name is None or (name == pathlib.Path(name).name and not name.startswith(".")),
-        "name",
-        name,
-        "must be one folder name",
-    )
+    _check_name(name)
     _keep_compiled_programs()
     importing = threading.Thread(target=_figure_module, args=(config["figures"],), daemon=True)
     with _Report(list(found.laws)) as bars:
@@ -102,7 +105,7 @@ def _run(argv: list[str], argv0: str) -> int:
                 importing.start()
             bars(law, part, fraction)
 
-        record = execute(config, workdir, name or _numbered(workdir, argv), report, _draw)
+        record = execute(config, workdir, name or _numbered(workdir, _stem(argv)), report, _draw)
     print(f"{record.status['state']} in {time.monotonic() - begin:.0f} s: {record.path}")
     _print_laws(record)
     for path in sorted((record.path / "figures").glob("*")):
@@ -110,6 +113,11 @@ def _run(argv: list[str], argv0: str) -> int:
     # As it was typed: `make figures` runs a program that is on nobody's PATH.
     print(f"next: {argv0} show {record.path}   or another seed, variant or value: {argv0} run ... --config.seed=1")
     return EXIT[record.status["state"]]
+
+
+def _check_name(name: str | None) -> None:
+    one_folder = name is None or (name == pathlib.Path(name).name and not name.startswith("."))
+    require(one_folder, "name", name, "must be one folder name")
 
 
 def _flag_values(argv: list[str]) -> flags.FlagValues:
@@ -194,10 +202,13 @@ def _keep_compiled_programs() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def _numbered(workdir: pathlib.Path, argv: list[str]) -> str:
-    """figure1-1, figure1-2, ...: the first that is free, after the config file."""
+def _stem(argv: list[str]) -> str:
     file = next(re.split("^--?config=", a)[-1] for a in reversed(argv) if re.match("--?config=|[^-]", a))
-    stem = pathlib.Path(file.partition(":")[0]).stem
+    return pathlib.Path(file.partition(":")[0]).stem
+
+
+def _numbered(workdir: pathlib.Path, stem: str) -> str:
+    """figure1-1, figure1-2, ...: the first that is free."""
     return next(f"{stem}-{i}" for i in itertools.count(1) if not (workdir / f"{stem}-{i}").exists())
 
 
@@ -271,6 +282,48 @@ def _print_laws(record: Record) -> None:
 def _number(summary: Mapping[str, Any], key: str) -> str:
     value = summary.get(key)
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _claims(arguments: argparse.Namespace) -> int:
+    begin = time.monotonic()
+    name = f"experiments.{arguments.experiment}.claims"
+    known = sorted(path.parent.name for path in pathlib.Path("experiments").glob("*/claims.py"))
+    allowed = f"must be one of {', '.join(known)}" if known else "must be a folder of ./experiments with a claims.py"
+    require(arguments.experiment in known, "experiment", arguments.experiment, allowed)
+    _check_name(arguments.name)
+    claims = importlib.import_module(name)
+    _keep_compiled_programs()
+    record = gather(
+        claims.CASES,
+        arguments.workdir,
+        arguments.name or _numbered(arguments.workdir, f"{arguments.experiment}-claims"),
+        claims.FIGURES,
+        lambda case, runs, seconds: print(f"{case}: {runs} runs, {seconds:.0f} s", file=sys.stderr, flush=True),
+    )
+    data = {case: record[case].load() for case in claims.CASES}
+    verdicts = {case: judge(claims.CLAIMS, data, case) for case in claims.TABLES}
+    tables = [markdown(title, verdicts[case]) for case, title in claims.TABLES.items()]
+    plain = {case: [verdict.as_dict() for verdict in found] for case, found in verdicts.items()}
+    paths = [record.attach("claims.md", "\n".join(tables)), record.attach("claims.json", plain), *_draw(record)]
+    for case, title in claims.TABLES.items():
+        _print_verdicts(title, verdicts[case])
+    print("\n".join(map(str, paths)))
+    required = next(iter(verdicts.values()))
+    unmet = [verdict for verdict in required if verdict.verdict != PASS and not verdict.known]
+    known_failures = sum(verdict.verdict != PASS for verdict in required) - len(unmet)
+    print(
+        f"{len(required) - len(unmet) - known_failures} pass, {known_failures} known not to hold, {len(unmet)} that "
+        f"should pass do not, in {time.monotonic() - begin:.0f} s: {record.path}"
+    )
+    return int(bool(unmet))
+
+
+def _print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
+    table = Table("verdict", "source", "statement", "measured", title=title, title_justify="left", box=None)
+    for verdict in verdicts:
+        measured = verdict.measured + (f" ({verdict.known})" if verdict.known and verdict.verdict != PASS else "")
+        table.add_row(verdict.verdict, verdict.claim.source, verdict.claim.statement, measured)
+    Console(width=max(Console().width, 140)).print(table)
 
 
 def _figures(arguments: argparse.Namespace) -> int:

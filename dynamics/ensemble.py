@@ -1,4 +1,4 @@
-"""One law of many experiments: those of equal shape share one compiled program, and as many run at once as there are cores."""
+"""One law of many experiments: equal shapes share one compiled program, and as many run at once as there are cores."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +54,7 @@ def _filled(trajectory: Trajectory, times: np.ndarray) -> Trajectory:
     """The rows of all saved times: nan where the law did not get to."""
     missing = len(times) - len(trajectory.t)
 
-    def fill(values: np.ndarray) -> np.ndarray:
+    def fill(values: Any) -> np.ndarray:
         return np.concatenate([values, np.full((missing, *values.shape[1:]), np.nan)])
 
     valid = np.arange(len(times)) < len(trajectory.t)

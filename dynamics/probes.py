@@ -121,6 +121,12 @@ def margin(params: PyTree, view: View) -> Array:
     return jnp.min(view.signed_output(params))
 
 
+@probe("sample")
+def output(params: PyTree, view: View) -> Array:
+    """F(X_i) on the training set."""
+    return view.objective.output(params)
+
+
 @probe("estimate")
 def population_loss(params: PyTree, view: View) -> Array:
     """The mean loss over fresh samples of the task, and the standard error of that mean."""
@@ -227,6 +233,7 @@ def coordinates(task: Task, words: int, model: Any) -> dict[str, list[Any]]:
         "query": names,
         "word": names,
         "type": list(task.types),
+        "sample": list(range(task.samples)),
         "matrix": list(MATRICES),
         "estimate": list(ESTIMATE),
         "invariant": list(REDUCED),

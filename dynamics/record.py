@@ -62,10 +62,14 @@ def _commit() -> str:
         return "unknown"
 
 
-def _write_json(path: pathlib.Path, content: Any) -> None:
+def _write_text(path: pathlib.Path, text: str) -> None:
     beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    beside.write_text(text)
     beside.replace(path)
+
+
+def _write_json(path: pathlib.Path, content: Any) -> None:
+    _write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def _consolidate(store: pathlib.Path) -> None:
@@ -175,6 +179,12 @@ class Record:
 
     def _json(self, name: str) -> Any:
         return json.loads((self.path / name).read_text())
+
+    def attach(self, name: str, content: Any) -> pathlib.Path:
+        """Add a document to the folder: a text as it is, anything else as JSON."""
+        path = self.path / name
+        (_write_text if isinstance(content, str) else _write_json)(path, content)
+        return path
 
     @functools.cached_property
     def config(self) -> ml_collections.ConfigDict:

@@ -1,8 +1,8 @@
 """What arXiv:2410.09605 proves, as checks: Theorems 3.1 to 3.3, Lemmas 4.1 to 4.7, Corollary 4.6.
 
 The theorems are asymptotic, with hidden constants and logarithms: a check is a sign in every run, an order between
-quantities, or an exponent fitted over widths, which may miss the stated one by SLACK (the logarithms of a factor 4096 in
-m look like a power of about 0.1). T1 is operational, see dynamics.trajectory.classification_time; T2 is the last time.
+quantities, or an exponent fitted over widths, which may miss the stated one by SLACK (over a factor 4096 in m a
+logarithm looks like a power of about 0.1). T1 is operational, see dynamics.trajectory.classification_time; T2 is the last time.
 """
 
 import pathlib
@@ -15,13 +15,14 @@ import xarray as xr
 from dynamics.claims import Case, Claim, Data, Finding, all_of, exponent, within
 from dynamics.trajectory import classification_time
 
-__all__ = ["CASES", "CLAIMS", "TABLES"]
+__all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
 WIDTHS = tuple(2**k for k in range(8, 21, 2))
 APPENDIX_WIDTHS = tuple(2**k for k in range(7, 20, 3))
 CONTROL_WIDTHS = (2**8, 2**14, 2**20)
-SIZES = (24, 48, 96)  # n
+SIZES = (18, 36)  # n, beside the 60 of the other cases
+SIZES_WIDTH = 2**14
 SLACK = 0.1
 LENGTH = 5  # L
 TYPES = ("I1", "I2", "I3", "I4")
@@ -31,15 +32,17 @@ def _config(variant: str, **task: Any) -> Any:
     def config() -> Any:
         found = runpy.run_path(str(CONFIG))["get_config"](variant)
         found.task.update(task)
+        if task:
+            found.probes = ("loss", "population_loss")
         if variant == "contradiction":
-            found.times.stop = 10.0  # its loss has a minimum, and the flow is stiff there
+            found.times.stop = 1.0  # its loss has a minimum, and the flow is stiff there
         return found
 
     return config
 
 
 def _controls(variant: str, widths: tuple[int, ...] = CONTROL_WIDTHS) -> Case:
-    return Case(_config(variant), widths, 3)
+    return Case(_config(variant), widths, 2)
 
 
 CASES = {
@@ -51,8 +54,7 @@ CASES = {
     "frozen_attention": _controls("frozen_attention"),
     "fan_in": _controls("fan_in"),
     "contradiction": _controls("contradiction", (2**8,)),
-    **{f"theory, n = {n}": Case(_config("theory", samples=n), (2**14,), 5) for n in SIZES},
-    **{f"shuffled_labels, n = {n}": Case(_config("shuffled_labels", samples=n), (2**14,), 3) for n in SIZES},
+    **{f"theory, n = {n}": Case(_config("theory", samples=n), (SIZES_WIDTH,), 5) for n in SIZES},
 }
 
 
@@ -173,12 +175,27 @@ def _monotone(data: Any, values: Any, velocity: Any, signs: dict[tuple[str, str]
     return every._replace(measured=f"{every.measured}; at least {100 * share:.1f} % of the times of each")
 
 
+def _separation(found: Any) -> Any:
+    """The smallest of G(μ1) + G(μ2) + G(μ3), −G(μ1) − G(μ3), −G(μ2) − G(μ3) over t."""
+    one, two, three = _words(found.mlp)
+    return np.minimum(one + two + three, np.minimum(-one - three, -two - three))
+
+
 def signals_separate(data: Data, case: str) -> Finding:
     found = data[case]
-    one, two, three = _words(_phase2(found, found.mlp))
-    smallest = _lowest(np.minimum(one + two + three, np.minimum(-one - three, -two - three)))
+    smallest = _lowest(_phase2(found, _separation(found)))
     trend = _trend(smallest, -SLACK, np.inf, "exponent")
     return trend._replace(measured=f"{_range(smallest, 'smallest of the three on [T1, T2]:')}, {trend.measured}")
+
+
+def signals_separate_in_the_end(data: Data, case: str) -> Finding:
+    found = data[case]
+    separation = _separation(found)
+    wrong = found.t.where(~(separation > 0)).max("t")
+    since = found.t.where(found.t > wrong).min("t") / _t1(found)
+    trend = _trend(since, -np.inf, SLACK, "exponent")
+    ends = _trend(separation.isel(t=-1), -SLACK, np.inf, "of the smallest at T2")
+    return all_of(trend._replace(measured=f"{_range(since, 'from t / T1 =')} on, {trend.measured}"), ends)
 
 
 def _t_star(data: Any) -> Any:
@@ -196,7 +213,13 @@ def population_loss(data: Data, case: str) -> Finding:
     mean = estimate.sel(estimate="mean", drop=True)
     error = float(estimate.sel(estimate="standard error").max())
     trend = _trend(mean, -np.inf, -SLACK, "exponent")
-    return trend._replace(measured=f"{_range(mean, 'population loss there:')} (± {error:.2g}), {trend.measured}")
+    seen = f"{_range(mean, 'population loss there:')} (± {error:.2g}), {trend.measured}"
+    if case == "theory":
+        by_size = {n: data[f"theory, n = {n}"].population_loss.isel(t=-1) for n in SIZES}
+        by_size[60] = found.population_loss.sel(width=SIZES_WIDTH).isel(t=-1)
+        sizes = ", ".join(f"{float(x.sel(estimate='mean').mean()):.3g} at n = {n}" for n, x in by_size.items())
+        seen += f"; at T2 and m = {SIZES_WIDTH}: {sizes}"
+    return trend._replace(measured=seen)
 
 
 def _signal_coefficients(found: Any) -> Any:
@@ -224,14 +247,15 @@ def _random_share(found: Any) -> Any:
 
 
 def random_words(data: Data, case: str) -> Finding:
-    sizes = [n for n in SIZES if f"{case}, n = {n}" in data]
-    shares = [_random_share(data[f"{case}, n = {n}"]).values.ravel() for n in sizes]
-    if not sizes:
-        share = _random_share(data[case])
-        found = _always((share > 0) & (share < 0.5), "share below one half (one n only)")
-        return found._replace(measured=f"{found.measured}; {_range(share, 'share:')}")
-    fit = exponent(np.repeat(sizes, [len(share) for share in shares]), np.concatenate(shares))
-    return Finding(within(fit, -1.5, -0.5), f"share ∝ n^b, b = {fit}; {_range(np.concatenate(shares), 'share:')}")
+    share = _random_share(data[case])
+    small = _always((share > 0) & (share < 0.5), "share below one half")
+    small = small._replace(measured=f"{small.measured}; {_range(share, 'share:')}")
+    if case != "theory":
+        return small
+    shares = {n: _random_share(data[f"theory, n = {n}"]).values.ravel() for n in SIZES}
+    shares[60] = share.sel(width=SIZES_WIDTH).values
+    fit = exponent(np.repeat(list(shares), [len(s) for s in shares.values()]), np.concatenate(list(shares.values())))
+    return all_of(small, Finding(within(fit, -1.5, -0.5), f"share ∝ n^b, b = {fit}"))
 
 
 def start_of_targets(data: Data, case: str) -> Finding:
@@ -248,16 +272,13 @@ def start_of_common(data: Data, case: str) -> Finding:
     m = found.width
     sigma0_squared, sigma1_squared, m1 = _variances(case, m)
     one, two, three = _words(found.mlp_velocity.isel(t=0))
-    # |min y F|, not the larger max |F|: the bound is a stricter one.
-    output = np.abs(found.margin.isel(t=0))
-    bound = (
-        sigma1_squared * np.sqrt(m * m1)
-        + sigma0_squared * np.sqrt(m * LENGTH)
-        + (sigma0_squared + sigma1_squared) * m * output
-    )
+    largest = np.abs(found.output.isel(t=0)).max("sample")
+    noise = sigma1_squared * np.sqrt(m * m1) + sigma0_squared * np.sqrt(m * LENGTH)
+    bound = noise + (sigma0_squared + sigma1_squared) * m * largest
     share = np.abs(three) / np.minimum(one, two)
     smaller = _always((share > 0) & (share < 0.5), "|Ġ(μ3)| below half of Ġ(μ1), Ġ(μ2)")
-    bounded = _trend(np.abs(three) / m1 / bound, -np.inf, SLACK, "exponent over the stated bound")
+    over = np.abs(three) / m1 / bound
+    bounded = _always(over <= 1, f"{_range(over, 'over the stated bound:')}, at most 1")
     return all_of(smaller._replace(measured=f"{smaller.measured} ({_range(share, 'share')})"), bounded)
 
 
@@ -274,15 +295,20 @@ def _g(found: Any) -> list[Any]:
     return [_phase2(found, found.gradient_by_type.sel(type=kind, drop=True)) for kind in TYPES]
 
 
-def targets_balance(data: Data, case: str) -> Finding:
+def _balance(data: Data, case: str, first: int, second: int) -> Finding:
     found = data[case]
-    _, two, three, _ = _g(found)
-    gap = (np.abs(two - three) / np.minimum(two, three)).max("t")
+    one, two = _g(found)[first], _g(found)[second]
+    gap = (np.abs(one - two) / np.minimum(one, two)).max("t")
     small = _always(gap <= 0.5, "at most 0.5")
-    return all_of(
-        small._replace(measured=f"{small.measured} ({_range(gap, 'largest on [T1, T2]:')})"),
-        _trend(gap, -np.inf, SLACK, "exponent"),
-    )
+    return small._replace(measured=f"{small.measured} ({_range(gap, 'largest on [T1, T2]:')})")
+
+
+def targets_balance(data: Data, case: str) -> Finding:
+    return _balance(data, case, 1, 2)
+
+
+def others_balance(data: Data, case: str) -> Finding:
+    return _balance(data, case, 2, 3)
 
 
 def types_balance(data: Data, case: str) -> Finding:
@@ -310,15 +336,14 @@ def score_velocities(data: Data, case: str) -> Finding:
     m = found.width
     sigma0_squared, _, _ = _variances(case, m)
     unit = found.loss * sigma0_squared * np.sqrt(m) / LENGTH
-    findings = []
-    for target, other in (("μ1", "μ2"), ("μ2", "μ1")):
-        to_other = _phase2(found, _pair(found.scores_velocity, other, target) / unit)
-        to_common = _phase2(found, -_pair(found.scores_velocity, "μ3", target) / unit)
-        for values, key in ((to_other, other), (to_common, "μ3")):
-            lowest, largest = _lowest(values), values.max("t")
-            findings.append(_trend(lowest, -SLACK, np.inf, f"query {target}, key {key}: {float(lowest.min()):.2g} to"))
-            findings.append(_trend(largest, -np.inf, SLACK, f"{float(largest.max()):.2g}, exponents"))
-    return all_of(*findings)
+    pairs = {("μ2", "μ1"): 1, ("μ1", "μ2"): 1, ("μ3", "μ1"): -1, ("μ3", "μ2"): -1}
+    quotients = xr.concat([s * _pair(found.scores_velocity, *pair) / unit for pair, s in pairs.items()], "pair")
+    phase2 = _phase2(found, quotients)
+    lowest, largest = _lowest(phase2).min("pair"), phase2.max(("t", "pair"))
+    return all_of(
+        _trend(lowest, -SLACK, np.inf, f"quotients {_range(phase2, '')}, exponent of the smallest"),
+        _trend(largest, -np.inf, SLACK, "of the largest"),
+    )
 
 
 CLAIMS = (
@@ -377,6 +402,14 @@ CLAIMS = (
         f"positive in every run, exponent in m at least −{SLACK}",
         signals_separate,
         ("shuffled_labels", "no_common_token"),
+        fails={"theory": "true a few T1 later only, see the next row", "appendix": "likewise, and not in every run"},
+    ),
+    Claim(
+        "Theorem 3.2",
+        "The same from some t = Õ(T1) on",
+        f"exponent of that t over T1 in m at most {SLACK}, of the smallest of the three at T2 at least −{SLACK}",
+        signals_separate_in_the_end,
+        ("shuffled_labels", "no_common_token"),
     ),
     Claim(
         "Theorem 3.3",
@@ -391,6 +424,7 @@ CLAIMS = (
         f"where the training loss is 1/m: exponent in m at most −{SLACK}",
         population_loss,
         ("shuffled_labels",),
+        fails={"theory": "what it has learnt of the random words stays; it falls with n, not with m"},
     ),
     Claim(
         "Theorem 3.3",
@@ -402,7 +436,7 @@ CLAIMS = (
     Claim(
         "Theorem 3.3",
         "Every coefficient that involves a random word is smaller by a factor of about 1/n",
-        "exponent of (largest of them) / (mean signal) in n within [−1.5, −0.5]",
+        "largest of them below half of the mean signal in every run, exponent of the share in n within [−1.5, −0.5]",
         random_words,
         ("shuffled_labels",),
     ),
@@ -416,7 +450,7 @@ CLAIMS = (
     Claim(
         "Lemma 4.2",
         "The same for μ3 is Õ(σ1²√(m m1) + σ0²√(mL) + (σ0² + σ1²) m max|F(0)|), much smaller",
-        f"below half of μ1's and μ2's in every run; exponent over the bound at most {SLACK}",
+        "below half of μ1's and μ2's, and at most that expression itself, in every run",
         start_of_common,
         ("unbalanced_labels",),
     ),
@@ -430,9 +464,9 @@ CLAIMS = (
     Claim(
         "Lemma 4.4",
         "|Σ_{I2} g − Σ_{I3} g| / min(Σ_{I2} g, Σ_{I3} g) ≪ 1 on [T1, T2]",
-        f"at most 0.5 in every run, exponent in m at most {SLACK}",
+        "at most 0.5 in every run",
         targets_balance,
-        ("shuffled_labels",),
+        elsewhere={"I3 and I4": others_balance},
     ),
     Claim(
         "Lemma 4.5",
@@ -459,6 +493,7 @@ CLAIMS = (
     ),
 )
 
+FIGURES = "experiments.cooccurrence.claim_figures"
 TABLES = {
     "theory": "Under the theory's data and initialisation: m = 2^8 to 2^20, 5 seeds each",
     "appendix": "The paper's own experiment (Appendix A, true Kaiming): m = 2^7 to 2^19, 5 seeds each",

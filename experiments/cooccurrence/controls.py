@@ -41,8 +41,10 @@ class NoCommonToken(dynamics.Cooccurrence):
     def training_set(self, key):
         """μ3 becomes a random word, drawn anew for every sample."""
         batch = super().training_set(key)
-        other = jax.random.randint(jax.random.fold_in(key, 2), batch.tokens.shape, SIGNALS, self.vocabulary)
-        return batch._replace(tokens=jnp.where(batch.tokens == COMMON, other.astype(jnp.int32), batch.tokens))
+        other = jax.random.randint(
+            jax.random.fold_in(key, 2), batch.tokens.shape, SIGNALS, len(self.word_names), jnp.int32
+        )
+        return batch._replace(tokens=jnp.where(batch.tokens == COMMON, other, batch.tokens))
 
 
 @dataclass(frozen=True)

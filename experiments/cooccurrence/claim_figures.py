@@ -1,0 +1,124 @@
+"""Figures of the evidence behind the claims of arXiv:2410.09605: widths, balancing, and the scores at the end."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dynamics.claims import exponent
+from dynamics.plotting import COLOURS, DIVERGING, figure, provenance, save, styled
+from dynamics.record import Record
+from dynamics.trajectory import classification_time
+
+__all__ = ["draw"]
+
+TYPES = {"I1": COLOURS["blue"], "I2": COLOURS["vermilion"], "I3": COLOURS["orange"], "I4": COLOURS["green"]}
+SHOWN = {
+    "theory": "the theory's data and start",
+    "appendix": "the paper's Appendix A, Kaiming",
+    "fan_in": "σ1 = 0.3/√m",
+}
+BALANCED = 2**14  # the width at which balancing is shown
+
+
+@styled
+def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
+    """All figures of a record of claims."""
+    line = f"{provenance(record)} · tsit5, rtol {record.config.cases.theory.laws.flow.rtol:g}"
+    data = {case: record[case].load() for case in SHOWN}
+    return [
+        *save(_widths(data), folder, "t1_against_width", line),
+        *save(_balancing(data["theory"]), folder, "balancing", line),
+        *save(_coefficients(data["theory"]), folder, "coefficients", line),
+    ]
+
+
+def _t1(data: Any) -> np.ndarray:
+    """T1 [width, seed]."""
+    return np.array([[classification_time(data.t.values, m) for m in row] for row in data.margin.values])
+
+
+def _widths(data: dict[str, Any]) -> Figure:
+    drawn = figure(7.2, 4.4)
+    axes = drawn.subplots()
+    for (case, label), name, marker in zip(SHOWN.items(), ("blue", "vermilion", "grey"), "osD", strict=True):
+        widths, times = data[case].width.values, _t1(data[case])
+        fit = exponent(np.repeat(widths, times.shape[1]), times)
+        middle = np.exp(np.mean(np.log(times)))
+        line = middle * (widths / np.exp(np.mean(np.log(widths)))) ** fit.slope
+        axes.plot(widths, line, color=COLOURS[name], linewidth=1)
+        axes.plot(
+            np.repeat(widths, times.shape[1]),
+            times.ravel(),
+            marker,
+            color=COLOURS[name],
+            markersize=4,
+            alpha=0.6,
+            label=f"{label}: T1 ∝ m^{fit.slope:.3f}, 95 % [{fit.low:.3f}, {fit.high:.3f}]",
+        )
+    axes.set(xscale="log", yscale="log", xlabel="width m", ylabel="T1")
+    axes.set_title("Phase 1 ends at T1 = Õ(1/m): every sample classified from T1 on")
+    axes.legend(fontsize=7.5, loc="lower left")
+    return drawn
+
+
+def _balancing(data: Any) -> Figure:
+    one = data.sel(width=BALANCED).isel(seed=0, t=slice(1, None))
+    end_of_phase_1 = classification_time(one.t.values, one.margin.values)
+    g = {kind: one.gradient_by_type.sel(type=kind) for kind in TYPES}
+    negatives = g["I2"] + g["I3"] + g["I4"] - g["I1"]
+    ratio = negatives / (g["I1"] - g["I2"])
+    drawn = figure(9.6, 3.6, wspace=0.35)
+    left, middle, right = drawn.subplots(1, 3)
+    for kind, colour in TYPES.items():
+        left.plot(one.t, g[kind], color=colour, label=kind, linestyle="--" if kind == "I3" else "-")
+    left.set(yscale="log", ylabel="Σ g over a type, over n")
+    left.set_title("gradients by type")
+    left.legend(fontsize=8)
+    middle.plot(one.t, g["I2"] / g["I3"], color=COLOURS["vermilion"], label="I2 / I3")
+    middle.plot(one.t, g["I1"] / g["I2"], color=COLOURS["blue"], label="I1 / I2")
+    middle.plot(one.t, g["I4"] / g["I2"], color=COLOURS["green"], label="I4 / I2")
+    middle.set_title("their ratios")
+    middle.legend(fontsize=8)
+    phase_2 = one.t >= end_of_phase_1
+    right.plot(one.t[phase_2], ratio[phase_2], color=COLOURS["black"])
+    right.axhline(float(ratio[-1]), color=COLOURS["grey"], linewidth=0.8, linestyle="--")
+    right.text(float(one.t[-1]), float(ratio[-1]), f"{float(ratio[-1]):.3f}", ha="right", va="bottom", fontsize=8)
+    right.set_title("R(t) on [T1, T2], and its last value")
+    for axes in (left, middle, right):
+        axes.set(xscale="log", xlabel="t")
+        axes.axvline(end_of_phase_1, color="black", linewidth=0.8, linestyle=":")
+    drawn.suptitle(f"Automatic balancing at m = {BALANCED}; dotted: T1", x=0.01, y=0.99, ha="left", fontsize=10)
+    return drawn
+
+
+def _coefficients(data: Any) -> Figure:
+    widest = data.score_change.isel(width=-1, seed=0)
+    t, width = float(data.t[-1]), int(widest.width)
+    limit = float(np.abs(widest).max())
+    drawn = figure(8.6, 4.2, right=1.0, wspace=0.25)
+    panels = drawn.subplots(1, 2)
+    for axes, words in zip(panels, (len(widest), 12), strict=True):
+        block = widest[:words, :words]
+        image = axes.imshow(block, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
+        axes.set(xlabel="query word", ylabel="key word")
+        ticks = [0, 1, 2, words - 1]
+        axes.set_xticks(ticks, block.any_query.values[ticks], fontsize=7, rotation=90)
+        axes.set_yticks(ticks, block.any_key.values[ticks], fontsize=7)
+    for i, j in np.ndindex(3, 3):
+        value = float(widest[i, j]) / limit
+        panels[1].text(
+            j, i, f"{value:.2f}", ha="center", va="center", fontsize=5, color="white" if abs(value) > 0.6 else "black"
+        )
+    panels[0].set_title(f"all {len(widest)} words")
+    panels[1].set_title("the first 12, in units of the largest")
+    drawn.colorbar(image, ax=panels, shrink=0.8, pad=0.02, label="C = W_KᵀW_Q(t) − W_KᵀW_Q(0)")
+    drawn.suptitle(
+        f"Coefficients of Theorem 3.3 at t = {t:g}, m = {width}: targets μ1, μ2, common token μ3, random words from μ4 on",
+        x=0.01,
+        y=0.99,
+        ha="left",
+        fontsize=10,
+    )
+    return drawn
