@@ -44,6 +44,8 @@ class Fit(NamedTuple):
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.slope):
+            return "none (not all positive)"
         return f"{self.slope:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
@@ -205,7 +207,7 @@ def gather(
     figures: str = "",
     report: Callable[[str, int, float], None] = lambda *_: None,
 ) -> Record:
-    """Solve all members of all cases and record one group per case, with dimensions width, seed and those of the probes.
+    """Solve all members of all cases; record a group per case with dimensions width, seed and those of the probes.
 
     Beside the probes a group has `score_change` [width, seed, any_key, any_query], W_Kᵀ W_Q at the end minus at t = 0
     over the whole vocabulary.

@@ -29,18 +29,20 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from dynamics.claims import PASS, Verdict, gather, judge, markdown
 from dynamics.config import ConfigError, check_keys, require
-from dynamics.experiment import Experiment
+from dynamics.experiment import TIGHTER, Experiment
 from dynamics.record import Record, load, runs
 from dynamics.run import execute
 from dynamics.trajectory import Trajectory
 
 __all__ = ["main"]
 
+KEPT = 10  # drift / rtol up to which a flow's certificate counts as kept
 EXIT = {"done": 0, "failed": 1, "interrupted": 130}
 
 
@@ -266,6 +268,9 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"config {origin['config']}, commit {origin['commit']}, {origin['dtype']}, {origin['device']}")
     print("command: " + " ".join(origin["command"]))
     _print_laws(record)
+    for law, summary in status["laws"].items():
+        if "rtol" in summary and "drift" in summary:
+            print(_certificate(law, summary))
     for law in record.laws:
         print(f"parameters of {law} at t = {', '.join(f'{t:g}' for t in record.checkpoints(law))}")
     return 0
@@ -277,6 +282,17 @@ def _print_laws(record: Record) -> None:
     for law, summary in record.status["laws"].items():
         table.add_row(law, *(_number(summary, key) for key in columns[1:]), summary["reason"])
     Console(width=140).print(table)
+
+
+def _certificate(law: str, summary: Mapping[str, Any]) -> str:
+    drift, rtol = summary["drift"], summary["rtol"]
+    # Calibrated in experiments/cooccurrence/README.md: a solve whose drift is larger is one to distrust.
+    verdict = "kept" if drift <= KEPT * rtol else "BROKEN, distrust it"
+    line = f"certificate of {law}: drift {drift:.1e}, at most {KEPT} rtol = {KEPT * rtol:.1e} allowed: {verdict}"
+    if "error" in summary:
+        errors = ", ".join(f"{probe} {error:.1e}" for probe, error in summary["error"].items())
+        line += f"\n    largest relative errors against {TIGHTER} times tighter tolerances: {errors}"
+    return line
 
 
 def _number(summary: Mapping[str, Any], key: str) -> str:
@@ -322,7 +338,7 @@ def _print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
     table = Table("verdict", "source", "statement", "measured", title=title, title_justify="left", box=None)
     for verdict in verdicts:
         measured = verdict.measured + (f" ({verdict.known})" if verdict.known and verdict.verdict != PASS else "")
-        table.add_row(verdict.verdict, verdict.claim.source, verdict.claim.statement, measured)
+        table.add_row(*map(escape, (verdict.verdict, verdict.claim.source, verdict.claim.statement, measured)))
     Console(width=max(Console().width, 140)).print(table)
 
 

@@ -78,6 +78,8 @@ def base() -> ml_collections.ConfigDict:
             "words": 16,
             # Parameters are stored at t = 0 and at this many later times, the last one the end.
             "checkpoints": 4,
+            # Solve every flow again at a hundred times tighter tolerances, and record the error of every probe.
+            "certify": False,
             "figures": "",
             "wandb": {"mode": "offline", "project": "dynamics", "group": ""},
         }

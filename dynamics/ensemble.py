@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from dynamics.experiment import Experiment, solve, traced
+from dynamics.experiment import Experiment, form, solve, traced
 from dynamics.trajectory import Trajectory, joined
 
 __all__ = ["ensemble"]
@@ -27,7 +27,7 @@ def ensemble(members: Sequence[Experiment], law: str) -> Iterator[tuple[PyTree, 
         In the order of the members: the parameters at t = 0, and the trajectory with numpy leaves; its rows are the
         saved times, nan from the time on at which it failed.
     """
-    keys = [_shape(found, law) for found in members]
+    keys = [form(found, law) for found in members]
     first = dict(zip(reversed(keys), reversed(members), strict=True))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         programs = {key: pool.submit(_compiled, found, law) for key, found in first.items()}
@@ -38,12 +38,6 @@ def ensemble(members: Sequence[Experiment], law: str) -> Iterator[tuple[PyTree, 
             return jax.tree.map(np.asarray, start), _filled(joined(found_parts), found.times)
 
         yield from pool.map(one, members, keys)
-
-
-def _shape(found: Experiment, law: str) -> Any:
-    leaves, structure = jax.tree.flatten((found.laws[law], *found.abstract_start_of(law)))
-    shapes = tuple(leaf.shape if hasattr(leaf, "shape") else () for leaf in leaves)
-    return structure, shapes, found.task, found.probes, found.words, len(found.times), len(found.segments)
 
 
 def _compiled(found: Experiment, law: str) -> Callable[..., Trajectory]:

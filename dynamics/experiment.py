@@ -3,9 +3,9 @@
 import functools
 import itertools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -14,16 +14,17 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
-from dynamics.laws import IN_GRAM_VARIABLES, LAWS, GramModel, Law, in_gram_variables, with_width
+from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Flow, GramModel, Law, in_gram_variables, with_width
 from dynamics.models import MODELS, Initialisation
 from dynamics.objective import Objective
 from dynamics.probes import PROBES, View, evaluator
 from dynamics.tasks import TASKS
 from dynamics.trajectory import COMPLETED, Times, Trajectory
 
-__all__ = ["Experiment", "programs", "solve", "traced"]
+__all__ = ["Experiment", "form", "programs", "solve", "traced"]
 
 KEYS = ("data", "init", "sgd")
+TIGHTER, TIGHTEST = 100, 1e-11  # of a flow's tolerances, to certify it; the smallest that can be certified
 WIDEST = 10**6  # a row of weights more for every unit of width
 
 
@@ -38,6 +39,7 @@ class Experiment:
         probes: names.
         words: matrix probes keep this many words.
         checkpoints: parameters are stored at t = 0 and at this many later saved times.
+        certify: whether flows are solved again at tighter tolerances.
         seed: the keys of data, initialisation and minibatches are derived from it.
     """
 
@@ -49,6 +51,7 @@ class Experiment:
     probes: tuple[str, ...]
     words: int
     checkpoints: int
+    certify: bool
     seed: int
 
     @classmethod
@@ -86,6 +89,14 @@ class Experiment:
             settings.checkpoints,
             f"must be 1 to {count}, the saved times",
         )
+        flows = {name: law for name, law in laws.items() if isinstance(law, Flow)}
+        if settings.certify:
+            require(bool(flows), "certify", True, "needs a flow among the laws")
+            for name, law in flows.items():
+                allowed = (
+                    f"must be at least {TIGHTEST} with certify: a {TIGHTER} times tighter solve has to be possible"
+                )
+                require(law.rtol >= TIGHTEST, f"laws.{name}.rtol", law.rtol, allowed)
         drawn = initialisation.draw
         for name, law in laws.items():
             allowed = f"must be 'weights': laws.{name} moves weights"
@@ -107,6 +118,7 @@ class Experiment:
             probes=settings.probes,
             words=settings.words,
             checkpoints=settings.checkpoints,
+            certify=settings.certify,
             seed=settings.seed,
         )
 
@@ -147,6 +159,11 @@ class Experiment:
         """The model that `start` is drawn for."""
         return GramModel.of(self.model) if self.initialisation.draw == "gram" else self.model
 
+    def tighter(self, law: str) -> "Experiment":
+        """The same with a flow's tolerances TIGHTER times smaller; its program is the same."""
+        flow: Any = self.laws[law]
+        return replace(self, laws={**self.laws, law: replace(flow, rtol=flow.rtol / TIGHTER, atol=flow.atol / TIGHTER)})
+
     @functools.cached_property
     def segments(self) -> list[np.ndarray]:
         """The times from one checkpoint to the next, both included."""
@@ -160,6 +177,7 @@ class _Settings:
     dtype: Literal["float64", "float32"]
     words: int
     checkpoints: int
+    certify: bool
     figures: str
     probes: tuple[str, ...]
 
@@ -219,10 +237,21 @@ def programs(found: Experiment) -> dict[str, Future]:
     pool = ThreadPoolExecutor()
     pool.submit(lambda: found.start)
     compiled = {}
+    forms: dict[Hashable, Future] = {}
     for name in found.laws:
-        compiled[name] = pool.submit(_compiled, traced(found, name))
+        kind = form(found, name)
+        if kind not in forms:
+            forms[kind] = pool.submit(_compiled, traced(found, name))
+        compiled[name] = forms[kind]
     pool.shutdown(wait=False)
     return compiled
+
+
+def form(found: Experiment, name: str) -> Hashable:
+    """What a law's program depends on: laws of one form share it."""
+    leaves, structure = jax.tree.flatten((found.laws[name], *found.abstract_start_of(name)))
+    shapes = tuple(np.shape(leaf) for leaf in leaves)
+    return structure, shapes, found.task, found.probes, found.words, max(map(len, found.segments))
 
 
 def traced(found: Experiment, name: str) -> Any:

@@ -77,6 +77,8 @@ def provenance(record: Record) -> str:
         settings = record.config.laws[law]
         numbers = ", ".join(f"{key} {settings[key]:g}" for key in ("rtol", "learning_rate") if key in settings)
         laws.append(f"{law} ({settings.get('solver', settings.name)} {numbers})")
+    if len(laws) > 2:
+        laws = [f"{len(laws)} laws"]
     parts = (f"config {origin['config']}", f"commit {origin['commit']}", origin["dtype"], *laws, origin["device"])
     return " · ".join(parts)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dynamics.experiment import Experiment, programs, solve
-from dynamics.laws import Law
+from dynamics.laws import Flow, Law
 from dynamics.probes import coordinates, dimensions
 from dynamics.record import Arrays, Record, Recorder, provenance
 from dynamics.tracking import Tracker
@@ -139,11 +139,33 @@ def _follow(
     if not parts:
         return {"state": "interrupted", "reason": "interrupted before the first checkpoint"}
     trajectory = joined(parts)
-    summary = {**_summary(trajectory, interrupted), "compile_s": compile_s, "solve_s": solve_s}
+    summary = {**_summary(found.laws[law], trajectory, interrupted), "compile_s": compile_s, "solve_s": solve_s}
+    if found.certify and isinstance(found.laws[law], Flow) and summary["state"] == "done":
+        with clock("certify"):
+            reference = joined([part for part, _ in solve(found.tighter(law), law, program)])
+        errors = _errors(trajectory, reference)
+        summary["error"] = {probe: float(np.max(error)) for probe, error in errors.items()}
+        arrays: Arrays = {probe: (("t",), error) for probe, error in errors.items()}
+        with clock("record"):
+            recorder.group(f"{law}_error", arrays, {"t": trajectory.t}, described(found.tighter(law).laws[law]))
     with clock("record"):
         attributes = {**summary, **described(found.laws[law])}
         recorder.group(law, _arrays(found, trajectory), {"t": trajectory.t, **labels}, attributes)
     return summary
+
+
+def _errors(found: Trajectory, reference: Trajectory) -> dict[str, np.ndarray]:
+    """Max |p − p_ref| / max |p_ref| over the entries of every probe p, by time; large where a probe crosses zero."""
+
+    def error(values: Any, exact: Any) -> np.ndarray:
+        axes = tuple(range(1, exact.ndim))
+        return np.max(np.abs(values - exact), axis=axes) / np.max(np.abs(exact), axis=axes)
+
+    rows = len(reference.t)
+    # The drift of the reference is nearly zero: nothing to compare with.
+    return {
+        name: error(found.probes[name][:rows], exact) for name, exact in reference.probes.items() if name != "drift"
+    }
 
 
 def described(law: Law) -> dict[str, Any]:
@@ -168,7 +190,7 @@ def _training_set(found: Experiment) -> Arrays:
     }
 
 
-def _summary(trajectory: Trajectory, interrupted: bool) -> dict[str, Any]:
+def _summary(law: Law, trajectory: Trajectory, interrupted: bool) -> dict[str, Any]:
     """State, reason and the numbers that matter of a law."""
     end, outcome = float(trajectory.end), int(trajectory.outcome)
     summary: dict[str, Any] = {"state": "done", "reason": f"{REASONS[outcome]}, t = {end:.6g}"}
@@ -176,6 +198,8 @@ def _summary(trajectory: Trajectory, interrupted: bool) -> dict[str, Any]:
         summary = {"state": "interrupted", "reason": f"interrupted after t = {end:.6g}"}
     elif outcome != COMPLETED:
         summary = {"state": "failed", "reason": f"{REASONS[outcome]} at t = {end:.6g}"}
+    if isinstance(law, Flow):
+        summary["rtol"] = law.rtol
     summary |= {"end": end, "steps": int(trajectory.steps)}
     probes = trajectory.probes
     if len(trajectory.t):

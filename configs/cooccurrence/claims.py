@@ -5,7 +5,7 @@ overridden L, m and m1; gradient flow in Gram variables to t = 300.
 
     dynamics run --config=configs/cooccurrence/claims.py[:variant] [--config.model.width=...]
 
-Variants: theory (default); appendix, the paper's own experiment (Appendix A, true Kaiming); the controls shuffled_labels,
+Variants: theory (default); appendix, the paper's own experiment (Appendix A, true Kaiming); controls: shuffled_labels,
 contradiction, no_common_token, unbalanced_labels (tasks), frozen_attention (a law), fan_in (σ1 = 0.3/√m); smoke.
 """
 

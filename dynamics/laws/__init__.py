@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.laws.descent import GradientDescent, StochasticGradientDescent
-from dynamics.laws.flow import GradientFlow
+from dynamics.laws.flow import Flow, GradientFlow
 from dynamics.laws.gram import (
     GramFlow,
     GramGradientDescent,
@@ -21,6 +21,7 @@ from dynamics.trajectory import Trajectory
 __all__ = [
     "IN_GRAM_VARIABLES",
     "LAWS",
+    "Flow",
     "GradientDescent",
     "GradientFlow",
     "GramFlow",

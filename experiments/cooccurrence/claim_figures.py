@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from dynamics.claims import exponent
@@ -19,6 +20,7 @@ SHOWN = {
     "appendix": "the paper's Appendix A, Kaiming",
     "fan_in": "σ1 = 0.3/√m",
 }
+FIRST = 12  # words that are shown large
 BALANCED = 2**14  # the width at which balancing is shown
 
 
@@ -89,36 +91,36 @@ def _balancing(data: Any) -> Figure:
     for axes in (left, middle, right):
         axes.set(xscale="log", xlabel="t")
         axes.axvline(end_of_phase_1, color="black", linewidth=0.8, linestyle=":")
-    drawn.suptitle(f"Automatic balancing at m = {BALANCED}; dotted: T1", x=0.01, y=0.99, ha="left", fontsize=10)
+    _title(drawn, f"Automatic balancing at m = {BALANCED}; dotted: T1")
     return drawn
 
 
 def _coefficients(data: Any) -> Figure:
     widest = data.score_change.isel(width=-1, seed=0)
-    t, width = float(data.t[-1]), int(widest.width)
-    limit = float(np.abs(widest).max())
-    drawn = figure(8.6, 4.2, right=1.0, wspace=0.25)
-    panels = drawn.subplots(1, 2)
-    for axes, words in zip(panels, (len(widest), 12), strict=True):
-        block = widest[:words, :words]
-        image = axes.imshow(block, cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
-        axes.set(xlabel="query word", ylabel="key word")
-        ticks = [0, 1, 2, words - 1]
-        axes.set_xticks(ticks, block.any_query.values[ticks], fontsize=7, rotation=90)
-        axes.set_yticks(ticks, block.any_key.values[ticks], fontsize=7)
+    names, largest = widest.any_key.values, float(np.abs(widest).max())
+    share = widest.values / largest
+    drawn = figure(9.2, 4.2, right=0.9, wspace=0.5)
+    left, right = drawn.subplots(1, 2)
+    everything = left.imshow(np.abs(share), cmap="Greys", norm=LogNorm(1e-5, 1.0), interpolation="nearest")
+    drawn.colorbar(everything, ax=left, shrink=0.8, label="size, largest = 1")
+    left.set_title(f"all {len(names)} words, logarithmic")
+    signed = right.imshow(share[:FIRST, :FIRST], cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
+    drawn.colorbar(signed, ax=right, shrink=0.8, label="coefficient, largest = 1")
+    right.set_title(f"the first {FIRST}")
     for i, j in np.ndindex(3, 3):
-        value = float(widest[i, j]) / limit
-        panels[1].text(
-            j, i, f"{value:.2f}", ha="center", va="center", fontsize=5, color="white" if abs(value) > 0.6 else "black"
-        )
-    panels[0].set_title(f"all {len(widest)} words")
-    panels[1].set_title("the first 12, in units of the largest")
-    drawn.colorbar(image, ax=panels, shrink=0.8, pad=0.02, label="C = W_KᵀW_Q(t) − W_KᵀW_Q(0)")
-    drawn.suptitle(
-        f"Coefficients of Theorem 3.3 at t = {t:g}, m = {width}: targets μ1, μ2, common token μ3, random words from μ4 on",
-        x=0.01,
-        y=0.99,
-        ha="left",
-        fontsize=10,
+        colour = "white" if abs(share[i, j]) > 0.6 else "black"
+        right.text(j, i, f"{share[i, j]:.2f}", ha="center", va="center", fontsize=5, color=colour)
+    for axes, ticks in ((left, [0, len(names) - 1]), (right, [0, 1, 2, FIRST - 1])):
+        axes.set(xlabel="query word", ylabel="key word")
+        axes.set_xticks(ticks, names[ticks], fontsize=7, rotation=90)
+        axes.set_yticks(ticks, names[ticks], fontsize=7)
+    _title(
+        drawn,
+        f"W_KᵀW_Q at t = {float(data.t[-1]):g} minus at 0, m = {int(widest.width)}: targets μ1, μ2, common token μ3, "
+        "random words",
     )
     return drawn
+
+
+def _title(drawn: Figure, text: str) -> None:
+    drawn.suptitle(text, x=0.01, y=0.99, ha="left", fontsize=10)

@@ -2,7 +2,8 @@
 
 The theorems are asymptotic, with hidden constants and logarithms: a check is a sign in every run, an order between
 quantities, or an exponent fitted over widths, which may miss the stated one by SLACK (over a factor 4096 in m a
-logarithm looks like a power of about 0.1). T1 is operational, see dynamics.trajectory.classification_time; T2 is the last time.
+logarithm looks like a power of about 0.1). T1 is operational, see dynamics.trajectory.classification_time; T2 is the
+last time.
 """
 
 import pathlib
@@ -341,7 +342,7 @@ def score_velocities(data: Data, case: str) -> Finding:
     phase2 = _phase2(found, quotients)
     lowest, largest = _lowest(phase2).min("pair"), phase2.max(("t", "pair"))
     return all_of(
-        _trend(lowest, -SLACK, np.inf, f"quotients {_range(phase2, '')}, exponent of the smallest"),
+        _trend(lowest, -SLACK, np.inf, f"{_range(phase2, 'quotients')}, exponent of the smallest"),
         _trend(largest, -np.inf, SLACK, "of the largest"),
     )
 

@@ -1,0 +1,36 @@
+"""Drift of what the flow conserves against true error: the paper's experiment over solvers, tolerances and variables.
+
+dynamics run --config=configs/cooccurrence/calibration.py[:smoke]
+"""
+
+import itertools
+
+import dynamics
+
+TOLERANCES = {"1e-4": 1e-4, "1e-5": 1e-5, "1e-6": 1e-6, "1e-7": 1e-7, "1e-8": 1e-8, "1e-9": 1e-9}
+
+
+def get_config(variant: str = "paper"):
+    if variant not in ("paper", "smoke"):
+        raise dynamics.ConfigError("variant", variant, "must be one of paper, smoke")
+    config = dynamics.base()
+    config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
+    config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
+
+    def law(name, solver, rtol):
+        return {"name": name, "solver": solver, "rtol": rtol, "atol": rtol / 100, "max_steps": 100_000}
+
+    laws = {"reference": law("flow", "dopri8", 1e-11)}
+    for name, solver, (label, rtol) in itertools.product(
+        ("flow", "gram_flow"), ("tsit5", "dopri8"), TOLERANCES.items()
+    ):
+        laws[f"{name}_{solver}_{label}"] = law(name, solver, rtol)
+    config.laws = laws
+    config.probes = ("loss", "scores", "mlp", "drift")
+    config.update(words=3, checkpoints=1)
+    config.figures = "experiments.cooccurrence.calibration"
+    if variant == "smoke":
+        config.task.update(samples=12, vocabulary=12)
+        config.model.update(width=16, neurons=16)
+        config.times.update(stop=20.0, count=20)
+    return config
