@@ -303,9 +303,11 @@ def _number(summary: Mapping[str, Any], key: str) -> str:
 def _claims(arguments: argparse.Namespace) -> int:
     begin = time.monotonic()
     name = f"experiments.{arguments.experiment}.claims"
-    known = sorted(path.parent.name for path in pathlib.Path("experiments").glob("*/claims.py"))
-    allowed = f"must be one of {', '.join(known)}" if known else "must be a folder of ./experiments with a claims.py"
-    require(arguments.experiment in known, "experiment", arguments.experiment, allowed)
+    try:
+        known = importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of its package
+        known = False
+    require(known, "experiment", arguments.experiment, "must be a folder of experiments/ with a claims.py")
     _check_name(arguments.name)
     claims = importlib.import_module(name)
     _keep_compiled_programs()

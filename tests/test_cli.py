@@ -3,7 +3,7 @@
 import pathlib
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, small_config
 
 import dynamics
 import dynamics.cli
@@ -71,6 +71,11 @@ BAD = {
     "dtype": ([SMOKE, "--config.dtype=bfloat16"], "dtype = 'bfloat16': must be one of 'float64', 'float32'"),
     "figures": ([SMOKE, "--config.figures=no.such"], "figures = 'no.such': must be a module"),
     "mirror": ([SMOKE, "--config.wandb.mode=on"], "wandb.mode = 'on': must be one of 'offline', 'online', 'disabled'"),
+    "certify": ([SMOKE, "--config.certify=perhaps"], "perhaps"),
+    "certified beyond float64": (
+        [SMOKE, "--config.certify=True", "--config.laws.flow.rtol=1e-12"],
+        "laws.flow.rtol = 1e-12: must be at least 1e-11 with certify",
+    ),
     "run name": ([SMOKE, "--name=../up"], "name = '../up': must be one folder name"),
 }
 
@@ -90,6 +95,25 @@ def test_a_name_that_exists(smoke, capsys):
     assert dynamics.cli.main(["dynamics", "run", SMOKE, workdir, "--name=smoke"]) == 2
     assert f"name = 'smoke': exists in {smoke.path.parent}; choose another" in capsys.readouterr().err
     assert sorted(smoke.path.rglob("*")) == before
+
+
+def test_nothing_to_certify():
+    config = small_config(certify=True)
+    del config["laws"]["flow"]
+    with pytest.raises(dynamics.ConfigError, match="certify = True: needs a flow among the laws"):
+        dynamics.Experiment.from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch"], "experiment = 'nosuch': must be a folder of experiments/ with a claims.py"),
+        (["cooccurrence", "--name=a/b"], "name = 'a/b': must be one folder name"),
+    ],
+)
+def test_bad_claims(tmp_path, capsys, arguments, message):
+    assert dynamics.cli.main(["dynamics", "claims", *arguments, f"--workdir={tmp_path}"]) == 2
+    assert capsys.readouterr().err == f"dynamics: {message}\n" and not list(tmp_path.iterdir())
 
 
 def test_not_a_run(tmp_path, capsys):
@@ -133,7 +157,7 @@ def test_a_failed_law_is_exit_1(tmp_path, capsys):
 
 
 def test_runs_are_numbered(tmp_path):
-    from dynamics.cli import _numbered
+    from dynamics.cli import _numbered, _stem
 
     (tmp_path / "figure1-1").mkdir()
-    assert _numbered(tmp_path, ["run", "--config=configs/cooccurrence/figure1.py:smoke"]) == "figure1-2"
+    assert _numbered(tmp_path, _stem(["run", "--config=configs/cooccurrence/figure1.py:smoke"])) == "figure1-2"

@@ -19,15 +19,21 @@ def module(file):
     return loaded
 
 
-@pytest.mark.parametrize("variant", [None, "kaiming_normal", "kaiming_uniform", "torch_linear", "theory", "smoke"])
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
-def test_builds(file, variant):
-    get_config = module(file).get_config
-    config = get_config(variant) if variant else get_config()
-    found = dynamics.Experiment.from_config(config.to_dict())
-    if variant in dynamics.Initialisation.__annotations__["name"].__args__ if variant else False:
-        assert found.initialisation.name == variant
-    assert module(file).__doc__.count("dynamics run --config=") >= 1
+def test_builds(file):
+    config = module(file)
+    assert (
+        "smoke" in config.VARIANTS and f"dynamics run --config=configs/{file.parent.name}/{file.name}" in config.__doc__
+    )
+    dynamics.Experiment.from_config(config.get_config().to_dict())
+    for variant in config.VARIANTS:
+        found = dynamics.Experiment.from_config(config.get_config(variant).to_dict())
+        if variant in getattr(config, "INITIALISATIONS", ()):
+            assert found.initialisation.name == variant
+        if variant in dynamics.TASKS:
+            assert type(found.task) is dynamics.TASKS[variant]
+    with pytest.raises(dynamics.ConfigError, match="variant = 'nosuch': must be one of "):
+        config.get_config("nosuch")
 
 
 def test_the_paper_experiment():

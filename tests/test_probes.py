@@ -54,6 +54,32 @@ def test_values(seen):
         np.testing.assert_allclose(values[name], per_head[0] if heads == 1 else per_head, rtol=1e-12, atol=1e-14)
 
 
+def test_velocities(seen):
+    """Central differences of the Gram probes along −∇L."""
+    found, values = seen
+    params, objective = found.start
+    slope = jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))
+    view = View.at_start(objective, found.task, params, found.words)
+    h = 1e-5
+    measure = evaluator(("scores", "value_gram", "mlp"), view)
+    ahead = measure(jax.tree.map(lambda p, v: p + h * v, params, slope))
+    behind = measure(jax.tree.map(lambda p, v: p - h * v, params, slope))
+    for name in ahead:
+        difference = (ahead[name] - behind[name]) / (2 * h)
+        np.testing.assert_allclose(values[f"{name}_velocity"], difference, rtol=1e-6, atol=1e-9)
+
+
+def test_population_loss(seen):
+    """The mean over other fresh samples lies within five standard errors, which are those of a mean."""
+    found, values = seen
+    params, objective = found.start
+    batch = found.task.sample(jax.random.key(5), 20_000)
+    losses = np.asarray(dynamics.objective.logistic_loss(objective.apply(params, batch.tokens)[0], batch.label))
+    mean, error = values["population_loss"]
+    assert abs(float(mean) - losses.mean()) < 5 * float(error)
+    np.testing.assert_allclose(error, losses.std() / np.sqrt(1024), rtol=0.2)
+
+
 def test_drift_is_relative_to_the_start(seen):
     """The start has weights 0.9 θ, so every quadratic form went from 0.81 Q to Q, and W ⊥ a from 0.9 to 1."""
     _, values = seen

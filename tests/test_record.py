@@ -108,6 +108,36 @@ def test_every_write_is_whole(tmp_path):
     assert not [p for p in (tmp_path / "run").iterdir() if p.name.startswith(".")]
 
 
+def test_certify(tmp_path, capsys):
+    """The measured error is the difference to a solve that was set up by hand; the certificate is printed."""
+    config = small_config(certify=True, **{"laws.flow.rtol": 1e-5, "laws.flow.atol": 1e-7})
+    record = dynamics.execute(config, tmp_path, "run")
+    assert record.groups() == {"data", "flow", "flow_error", "gd"}
+    tight = small_config(**{"laws.flow.rtol": 1e-7, "laws.flow.atol": 1e-9})
+    reference = [part for part, _ in dynamics.solve(dynamics.Experiment.from_config(tight), "flow")]
+    exact = dynamics.joined(reference).probes
+    seen, error = record["flow"].load(), record["flow_error"].load()
+    np.testing.assert_array_equal(error.loss, np.abs(seen.loss - exact["loss"]) / exact["loss"])
+    scores = np.abs(seen.scores - exact["scores"]).max(axis=(1, 2)) / np.abs(exact["scores"]).max(axis=(1, 2))
+    np.testing.assert_array_equal(error.scores, scores)
+    assert 1e-9 < float(error.loss.max()) < 1e-3 and "drift" not in error
+    assert record.status["laws"]["flow"]["error"]["loss"] == float(error.loss.max())
+    assert dynamics.cli.main(["dynamics", "show", str(record.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "certificate of flow: drift" in shown and ": kept\n" in shown and "certificate of gd" not in shown
+    assert f"loss {float(error.loss.max()):.1e}" in shown
+
+
+def test_a_broken_certificate_says_so(tmp_path, capsys):
+    record = dynamics.execute(small_config(), tmp_path, "run")
+    for factor, verdict in ((9.9, "kept"), (10.1, "BROKEN, distrust it")):
+        status = record.status
+        status["laws"]["flow"]["rtol"] = status["laws"]["flow"]["drift"] / factor
+        record.attach("status.json", status)
+        dynamics.cli.main(["dynamics", "show", str(record.path)])
+        assert f"allowed: {verdict}\n" in capsys.readouterr().out
+
+
 def test_same_config_same_bits(tmp_path):
     one, two = (dynamics.execute(small_config(), tmp_path, name) for name in ("one", "two"))
     for law in one.laws:

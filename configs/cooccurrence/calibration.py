@@ -8,11 +8,12 @@ import itertools
 import dynamics
 
 TOLERANCES = {"1e-4": 1e-4, "1e-5": 1e-5, "1e-6": 1e-6, "1e-7": 1e-7, "1e-8": 1e-8, "1e-9": 1e-9}
+VARIANTS = ("paper", "smoke")
 
 
 def get_config(variant: str = "paper"):
-    if variant not in ("paper", "smoke"):
-        raise dynamics.ConfigError("variant", variant, "must be one of paper, smoke")
+    if variant not in VARIANTS:
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
     config = dynamics.base()
     config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}

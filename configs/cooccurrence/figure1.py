@@ -13,11 +13,12 @@ import math
 import dynamics
 
 INITIALISATIONS = ("kaiming_normal", "kaiming_uniform", "torch_linear", "theory")
+VARIANTS = (*INITIALISATIONS, "smoke")
 
 
 def get_config(variant: str = "kaiming_normal"):
-    if variant not in (*INITIALISATIONS, "smoke"):
-        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(INITIALISATIONS)}, smoke")
+    if variant not in VARIANTS:
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
     config = dynamics.base()
     config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}

@@ -13,11 +13,12 @@ from ml_collections import config_dict
 import dynamics
 
 INITIALISATIONS = ("theory", "kaiming_normal", "kaiming_uniform", "torch_linear")
+VARIANTS = (*INITIALISATIONS, "smoke")
 
 
 def get_config(variant: str = "theory"):
-    if variant not in (*INITIALISATIONS, "smoke"):
-        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(INITIALISATIONS)}, smoke")
+    if variant not in VARIANTS:
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
     config = dynamics.base()
     smallest_that_fits = config_dict.placeholder(int)
     config.task = {

@@ -5,10 +5,12 @@ dynamics run --config=configs/cooccurrence/wide.py[:smoke]
 
 import dynamics
 
+VARIANTS = ("million", "smoke")
+
 
 def get_config(variant: str = "million"):
-    if variant not in ("million", "smoke"):
-        raise dynamics.ConfigError("variant", variant, "must be one of million, smoke")
+    if variant not in VARIANTS:
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
     config = dynamics.base()
     config.task = {"name": "cooccurrence", "samples": 18, "length": 5, "vocabulary": 51, "words": "distinct"}
     config.model = {"name": "one_layer", "width": 10**6, "neurons": 64, "heads": 1}
