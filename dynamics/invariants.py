@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from dynamics.models import Gram
 
-__all__ = ["REDUCED", "reduced", "relative_drift"]
+__all__ = ["REDUCED", "reduced", "relative_drift", "spectra"]
 
 REDUCED = ("I1", "I2", "I3", "I4")
 
@@ -36,3 +36,27 @@ def reduced(gram: Gram, neurons: int) -> Float[Array, " invariant"]:
             jnp.sum(C_Q**2) + jnp.sum(C_K**2) - 2 * jnp.sum(A**2),
         ]
     )
+
+
+def spectra(gram: Gram, neurons: int) -> tuple[Float[Array, " mode"], Float[Array, "H mode"]]:
+    """The eigenvalues that the flow keeps, ascending: it is isospectral in the Gram variables.
+
+    Those of diag(−I, 1/m1) · Gram([W_V, u]), H d + 1 of them, and of diag(I, −I) · Gram([W_Q, W_K]), 2 d of every head:
+    the non-zero eigenvalues of u uᵀ/m1 − Σ_h W_V^h W_V^hᵀ and of W_Q W_Qᵀ − W_K W_Kᵀ, and zeros.
+    """
+    A, G, S, C_V, C_K, C_Q = gram
+    heads, d = G.shape
+    values = jnp.block([[C_V.reshape(heads * d, heads * d), G.reshape(-1, 1)], [G.reshape(1, -1), S.reshape(1, 1)]])
+    signs = jnp.append(-jnp.ones(heads * d, G.dtype), jnp.array(1 / neurons, G.dtype))
+    pairs = jnp.concatenate(
+        [jnp.concatenate([C_Q, jnp.swapaxes(A, 1, 2)], axis=2), jnp.concatenate([A, C_K], axis=2)], axis=1
+    )
+    opposite = jnp.append(jnp.ones(d, G.dtype), -jnp.ones(d, G.dtype))
+    return _spectrum(values[None], signs)[0], _spectrum(pairs, opposite)
+
+
+def _spectrum(gram: Float[Array, "H p p"], signs: Float[Array, " p"]) -> Float[Array, "H p"]:
+    """The eigenvalues of diag(signs) · gram, which are those of the symmetric gram^½ diag(signs) gram^½."""
+    squares, basis = jnp.linalg.eigh(gram)
+    root = basis * jnp.sqrt(jnp.maximum(squares, 0))[:, None, :]
+    return jnp.linalg.eigvalsh(jnp.swapaxes(root, 1, 2) @ (signs[None, :, None] * root))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from dynamics.config import require
-from dynamics.invariants import REDUCED, reduced, relative_drift
+from dynamics.invariants import REDUCED, reduced, relative_drift, spectra
 from dynamics.objective import Objective, logistic_loss
 from dynamics.tasks import Task
 
@@ -213,6 +213,18 @@ def invariants(params: PyTree, view: View) -> Array:
     return reduced(view.gram(params), view.objective.model.neurons)
 
 
+@probe("value_mode")
+def value_spectrum(params: PyTree, view: View) -> Array:
+    """The eigenvalues of u uᵀ/m1 − W_V W_Vᵀ and zeros, constant along the flow; see dynamics.invariants.spectra."""
+    return spectra(view.gram(params), view.objective.model.neurons)[0]
+
+
+@probe("head", "score_mode")
+def score_spectrum(params: PyTree, view: View) -> Array:
+    """The eigenvalues of W_Q W_Qᵀ − W_K W_Kᵀ and zeros, constant along the flow; see dynamics.invariants.spectra."""
+    return spectra(view.gram(params), view.objective.model.neurons)[1]
+
+
 @probe("conserved")
 def drift(params: PyTree, view: View) -> Array:
     """Max |Q(t) − Q(0)| / max |Q(0)| of what the flow conserves; see dynamics.invariants."""
@@ -237,6 +249,8 @@ def coordinates(task: Task, words: int, model: Any) -> dict[str, list[Any]]:
         "matrix": list(MATRICES),
         "estimate": list(ESTIMATE),
         "invariant": list(REDUCED),
+        "value_mode": list(range(model.heads * model.vocabulary + 1)),
+        "score_mode": list(range(2 * model.vocabulary)),
         "conserved": list(model.CONSERVED),
     }
 

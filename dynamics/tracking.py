@@ -48,7 +48,9 @@ class Tracker:
             dir=folder,
             mode=settings["mode"],
             config=dict(config),
-            settings=wandb.Settings(silent=True, console="off", init_timeout=20, disable_git=True),
+            settings=wandb.Settings(
+                silent=True, console="off", init_timeout=20, disable_git=True, x_disable_stats=True
+            ),
         )
         self._run.define_metric("t")
         self._run.define_metric("*", step_metric="t")
@@ -83,8 +85,10 @@ class Tracker:
         columns = {}
         for probe, (dims, values) in arrays.items():
             for index in np.ndindex(*map(_shown, dims[1:], values.shape[1:])):
-                labels = [str(coordinates[dim][i]) for dim, i in zip(dims[1:], index, strict=True)]
-                columns["/".join([law, probe, *labels])] = values[(slice(None), *index)].tolist()
+                column = values[(slice(None), *index)]
+                if column.any():  # attention between words of which a sample has only one is zero throughout
+                    labels = [str(coordinates[dim][i]) for dim, i in zip(dims[1:], index, strict=True)]
+                    columns["/".join([law, probe, *labels])] = column.tolist()
         for i, time in enumerate(t.tolist()):
             row: dict[str, Any] = {"t": time, **{key: column[i] for key, column in columns.items()}}
             for probe in ("scores", "attention"):

@@ -67,25 +67,36 @@ def test_velocity_is_the_derivative_of_the_reduction(small):
         np.testing.assert_allclose(velocity[name], value, rtol=1e-11, atol=1e-14)
 
 
-def test_spectra_are_constant(small):
-    """The flow is isospectral: J·Gram([W_V, u]), J = diag(−I, 1/m1), and diag(I, −I)·Gram([W_Q, W_K])."""
+@pytest.mark.parametrize("heads", [1, 2])
+def test_spectra_are_those_of_the_weights(heads):
+    """The non-zero eigenvalues of u uᵀ/m1 − Σ W_V W_Vᵀ and W_Q W_Qᵀ − W_K W_Kᵀ, at m = 8 rows; the others are zero."""
+    found = dynamics.Experiment.from_config(small_config(**{"model.heads": heads}))
+    params, objective = found.start
+    value, score = dynamics.invariants.spectra(objective.apply(params, method="gram"), found.model.neurons)
+    split = {name: np.asarray(params[name]).reshape(heads, 8, -1) for name in ("W_Q", "W_K", "W_V")}
+    u = objective.constants["a"] @ params["W"]
+    matrices = [np.outer(u, u) / 6 - sum(V @ V.T for V in split["W_V"])]
+    matrices += [Q @ Q.T - K @ K.T for Q, K in zip(split["W_Q"], split["W_K"], strict=True)]
+    for seen, matrix in zip([value, *score], matrices, strict=True):
+        exact = np.linalg.eigvalsh(matrix)
+        np.testing.assert_allclose(np.sort(seen), np.sort(np.append(exact, np.zeros(len(seen) - 8))), atol=1e-7)
+        assert np.abs(exact).max() > 0.1
+
+
+def test_spectra_are_constant():
+    """The flow in Gram variables is isospectral; GD is not."""
     config = small_config(**{"times.stop": 20.0})
-    config["probes"], config["laws"] = ("loss",), {"gram": {"name": "gram_flow", "rtol": 1e-11, "atol": 1e-13}}
+    config["probes"] = ("scores", "value_spectrum", "score_spectrum")
+    config["laws"] = {
+        "flow": {"name": "gram_flow", "rtol": 1e-11, "atol": 1e-13},
+        "gd": {"name": "gram_gd", "learning_rate": 0.05},
+    }
     found = dynamics.Experiment.from_config(config)
-    start, _ = found.start_of("gram")
-    end = dynamics.joined([part for part, _ in dynamics.solve(found, "gram")]).params
-
-    def spectra(state):
-        A, G, S, C_V, C_K, C_Q = (np.asarray(state[name]) for name in ("A", "G", "S", "C_V", "C_K", "C_Q"))
-        d, m1 = G.shape[1], found.model.neurons
-        value = np.block([[C_V[0, :, 0], G[0][:, None]], [G[0][None], S]])
-        attention = np.block([[C_Q[0], A[0].T], [A[0], C_K[0]]])
-        J = np.diag([-1.0] * d + [1 / m1])
-        return [np.sort(np.linalg.eigvals(m).real) for m in (J @ value, np.diag([1.0] * d + [-1.0] * d) @ attention)]
-
-    for before, after in zip(spectra(start), spectra(end), strict=True):
-        assert np.abs(before - after).max() < 1e-7 * np.abs(before).max()
-    assert np.abs(np.asarray(start["A"]) - np.asarray(end["A"])).max() > 1e-2
+    flow, gd = (dynamics.joined([part for part, _ in dynamics.solve(found, law)]).probes for law in ("flow", "gd"))
+    for name in ("value_spectrum", "score_spectrum"):
+        moved = [np.abs(probes[name] - probes[name][0]).max() / np.abs(probes[name][0]).max() for probes in (flow, gd)]
+        assert moved[0] < 1e-7 and moved[1] > 1e-5, (name, moved)
+    assert np.abs(flow["scores"][-1] - flow["scores"][0]).max() > 1e-2
 
 
 def test_width_and_start_do_not_change_the_shape(small):

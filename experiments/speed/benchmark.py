@@ -22,12 +22,13 @@ import jax
 import numpy as np
 
 import dynamics
-from dynamics.experiment import programs
+from dynamics.experiment import form, programs
 from dynamics.trajectory import COMPLETED, REASONS
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "figure1.py"
 ETA = 0.01
 ROUNDS = 3
+PRODUCTS_PER_EVALUATION = 4  # C_K M, M C_Q, A Mᵀ, Aᵀ M; 2 d³ flop each
 PRODUCTS_PER_STEP = 3  # W_Kᵀ W_Q forward, and its two adjoints backward; 2 m d² flop each
 TORCH_WARM_UP, TORCH_STEPS, TORCH_ROUNDS = 30, 300, 5
 
@@ -41,11 +42,17 @@ def main() -> None:
     descent(floor_s)
     flow()
     accuracy()
+    evaluation()
+    widths()
     recording()
     if importlib.util.find_spec("torch"):
         against_torch()
     else:
         print("PyTorch eager: not measured; pip install torch==2.13.0 (optional, not in the lock), then run again")
+    if importlib.util.find_spec("torchdiffeq"):
+        against_torchdiffeq()
+    else:
+        print("torchdiffeq: not measured; pip install torch==2.13.0 torchdiffeq==0.2.5, then run again")
     load()
 
 
@@ -152,6 +159,91 @@ def accuracy() -> None:
     show("    the same, of the reference", f"{runs['reference'].probes['drift'].max():.2e}")
 
 
+def evaluation(count: int = 2000) -> None:
+    """One right-hand side of the flow in Gram variables against the four products that it cannot do without."""
+    params, objective = variation({"name": "gram_flow"}, {}).start_of("law")
+
+    @jax.jit
+    def repeated(objective: dynamics.Objective, params: Any) -> Any:
+        def step(_: Any, params: Any) -> Any:
+            return jax.tree.map(lambda p, v: p + 1e-12 * v, params, objective.velocity(params))
+
+        return jax.lax.fori_loop(0, count, step, params)
+
+    jax.block_until_ready(repeated(objective, params))
+    seconds = min(seconds_of(lambda: jax.block_until_ready(repeated(objective, params))) for _ in range(2 * ROUNDS))
+    bare = PRODUCTS_PER_EVALUATION * product_seconds(*2 * (paper()["task"]["vocabulary"],))
+    ratio = f"{seconds / count / bare:.2f} x {PRODUCTS_PER_EVALUATION} products"
+    show("one right-hand side in Gram variables", f"{1e6 * seconds / count:.0f} µs", "2 x", ratio)
+
+
+def widths() -> None:
+    """The flow in Gram variables at two widths, by accepted step: the same program, and so the same memory."""
+    runs = {}
+    for m in (128, 10**6):
+        config = paper()
+        config["model"]["width"] = m
+        config["init"] = {"name": "theory", "sigma0": 0.3 / math.sqrt(5 * m), "sigma1": 0.3 / 16, "draw": "gram"}
+        config |= {"laws": {"law": {"name": "gram_flow"}}, "probes": ("loss",), "checkpoints": 1}
+        runs[m] = dynamics.Experiment.from_config(config)
+    if form(runs[128], "law") != form(runs[10**6], "law"):
+        raise SystemExit("the two widths do not share a program")
+    program, _ = programs(runs[128])["law"].result()
+    per_step: dict[int, list[float]] = defaultdict(list)
+    for m in [*runs] * (2 * ROUNDS):
+        ((trajectory, seconds),) = dynamics.solve(runs[m], "law", program)
+        per_step[m].append(seconds / int(trajectory.steps))
+    for m, steps in per_step.items():
+        show(f"flow in Gram variables, m = {m}, one accepted step", f"{1e3 * min(steps):.3f} ms")
+    ratio = min(per_step[10**6]) / min(per_step[128])
+    memory = program.memory_analysis()
+    held = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+    show("    m = 10^6 against m = 128, one program", f"{ratio:.2f}", "1.2", f"{held / 2**20:.1f} MiB at every width")
+
+
+def against_torchdiffeq() -> None:
+    """The flow to t = 300 at a final loss with a relative error below 1e-5, in Gram variables and in torchdiffeq."""
+    times = {"spacing": "given", "given": (300.0,)}
+    tight = {"name": "gram_flow", "solver": "dopri8", "rtol": 1e-11, "atol": 1e-13}
+    exact = float(integrate(variation(tight, times))[0].probes["loss"][-1])
+    found = variation({"name": "gram_flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-8}, times)
+    trajectory, ours = integrate(found, 3 * ROUNDS)
+    error = abs(float(trajectory.probes["loss"][-1]) / exact - 1)
+    show(
+        "flow to t = 300 in Gram variables, tsit5, rtol 1e-6, best of 9",
+        f"{min(ours):.4f} s",
+        ratio=f"error {error:.1e}",
+    )
+    theirs = []
+    for _ in range(ROUNDS):
+        seconds, loss = torchdiffeq_flow(found, 1e-6, 1e-8)
+        theirs.append(seconds)
+    error = abs(loss / exact - 1)
+    ratio = f"{min(theirs) / min(ours):.1f} x ours, error {error:.1e}"
+    show("torchdiffeq dopri5 in weights, rtol 1e-6, best of 3", f"{min(theirs):.3f} s", "10 x", ratio)
+
+
+def torchdiffeq_flow(found: dynamics.Experiment, rtol: float, atol: float) -> tuple[float, float]:
+    """Its seconds and its last loss."""
+    import torch
+    from torchdiffeq import odeint
+
+    weights, loss = torch_model(found)
+
+    def velocity(t: Any, state: Any) -> Any:
+        del t
+        with torch.enable_grad():
+            leaves = [matrix.detach().requires_grad_() for matrix in state]
+            return tuple(-slope for slope in torch.autograd.grad(loss(*leaves), leaves))
+
+    start = tuple(matrix.detach() for matrix in weights)
+    end: list[Any] = []
+    ends = torch.tensor([0.0, 300.0], dtype=torch.float64)
+    with torch.no_grad():
+        seconds = seconds_of(lambda: end.append(odeint(velocity, start, ends, rtol=rtol, atol=atol, method="dopri5")))
+        return seconds, loss(*(matrix[-1] for matrix in end[0])).item()
+
+
 def against_torch() -> None:
     """The same descent in plain PyTorch, measured in turn with ours."""
     import torch
@@ -178,7 +270,25 @@ def against_torch() -> None:
 
 
 def torch_descent(found: dynamics.Experiment) -> tuple[float, float]:
-    """The descent as equation (1) reads, on one-hot words: its seconds per step and its last loss."""
+    """Its seconds per step and its last loss."""
+    import torch
+
+    weights, loss = torch_model(found)
+
+    def descend(steps: int) -> None:
+        for _ in range(steps):
+            loss(*weights).backward()
+            with torch.no_grad():
+                for matrix in weights:
+                    matrix.sub_(ETA * matrix.grad)
+                    matrix.grad = None
+
+    descend(TORCH_WARM_UP)
+    return seconds_of(lambda: descend(TORCH_STEPS)) / TORCH_STEPS, loss(*weights).item()
+
+
+def torch_model(found: dynamics.Experiment) -> tuple[list[Any], Callable[..., Any]]:
+    """Equation (1) as it reads, on one-hot words: its weights, and the loss as a function of them."""
     import torch
 
     start, objective = found.start
@@ -186,25 +296,16 @@ def torch_descent(found: dynamics.Experiment) -> tuple[float, float]:
     y = torch.tensor(np.array(objective.batch.label, np.float64))
     a = torch.tensor(np.array(objective.constants["a"]))
     names = ("W_Q", "W_K", "W_V", "W")
-    W_Q, W_K, W_V, W = weights = [torch.tensor(np.array(start[name]), requires_grad=True) for name in names]
+    weights = [torch.tensor(np.array(start[name]), requires_grad=True) for name in names]
 
-    def loss() -> Any:
+    def loss(W_Q: Any, W_K: Any, W_V: Any, W: Any) -> Any:
         queries, keys, values = (torch.einsum("nld,md->nlm", X, matrix) for matrix in (W_Q, W_K, W_V))
         attention = torch.softmax(torch.einsum("nkm,nqm->nkq", keys, queries) / math.sqrt(W_Q.shape[0]), dim=1)
         hidden = torch.einsum("jm,nqm->nqj", W, torch.einsum("nkm,nkq->nqm", values, attention))
         output = torch.einsum("j,nqj->n", a, hidden)
         return torch.nn.functional.softplus(-y * output).mean()
 
-    def descend(steps: int) -> None:
-        for _ in range(steps):
-            loss().backward()
-            with torch.no_grad():
-                for matrix in weights:
-                    matrix.sub_(ETA * matrix.grad)
-                    matrix.grad = None
-
-    descend(TORCH_WARM_UP)
-    return seconds_of(lambda: descend(TORCH_STEPS)) / TORCH_STEPS, loss().item()
+    return weights, loss
 
 
 def recording() -> None:
