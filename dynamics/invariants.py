@@ -38,7 +38,7 @@ def reduced(gram: Gram, neurons: int) -> Float[Array, " invariant"]:
     )
 
 
-def spectra(gram: Gram, neurons: int) -> tuple[Float[Array, " mode"], Float[Array, "H mode"]]:
+def spectra(gram: Gram, neurons: int) -> tuple[Float[Array, " value_mode"], Float[Array, "H score_mode"]]:
     """The eigenvalues that the flow keeps, ascending: it is isospectral in the Gram variables.
 
     Those of diag(−I, 1/m1) · Gram([W_V, u]), H d + 1 of them, and of diag(I, −I) · Gram([W_Q, W_K]), 2 d of every head:

@@ -19,8 +19,8 @@ from dynamics.trajectory import classification_time
 __all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
-WIDTHS = tuple(2**k for k in range(8, 21, 2))
-APPENDIX_WIDTHS = tuple(2**k for k in range(7, 20, 3))
+WIDTHS = tuple(2**k for k in range(8, 21, 3))
+APPENDIX_WIDTHS = tuple(2**k for k in range(7, 20, 4))
 CONTROL_WIDTHS = (2**8, 2**14, 2**20)
 SIZES = (18, 36)  # n, beside the 60 of the other cases
 SIZES_WIDTH = 2**14
