@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: figures test test-slow check smoke bench lock clean
+.PHONY: figures claims test test-slow check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -23,6 +23,9 @@ smoke: .venv/ready
 	for config in configs/*/*.py; do \
 		$(BIN)/dynamics run --config=$$config:smoke --workdir=runs/smoke-$(STAMP) || exit 1; \
 	done
+
+claims: .venv/ready
+	$(BIN)/dynamics claims cooccurrence --name=claims-$(STAMP)
 
 bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark

@@ -1,4 +1,4 @@
-"""Statements of a paper as checks: what is measured, the bound that was set before, and controls that must fail."""
+"""Statements of a paper as checks: what is measured, its bound, and controls that must fail."""
 
 import itertools
 import time
@@ -123,7 +123,7 @@ class Claim:
     Attributes:
         source: where the paper states it.
         statement: in its own symbols.
-        bound: on which statistic, as it was set before it was measured.
+        bound: on the statistic, set before it is measured.
         measure: (datasets, name of a case) -> what that case shows.
         controls: cases in which the statement must not hold; a check that passes there proves nothing.
         elsewhere: {where: the same statistic there, in the judged case}, where it must not hold either.
@@ -189,7 +189,7 @@ def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
     lines = [
         f"## {title}",
         "",
-        "| source | statement | bound, set before | measured | controls (all must fail) | verdict |",
+        "| source | statement | bound | measured | controls (all must fail) | verdict |",
         "|---|---|---|---|---|---|",
     ]
     for v in verdicts:

@@ -5,8 +5,10 @@ overridden L, m and m1; gradient flow in Gram variables to t = 300.
 
     dynamics run --config=configs/cooccurrence/claims.py[:variant] [--config.model.width=...]
 
-Variants: theory (default); appendix, the paper's own experiment (Appendix A, true Kaiming); controls: shuffled_labels,
-contradiction, no_common_token, unbalanced_labels (tasks), frozen_attention (a law), fan_in (σ1 = 0.3/√m); smoke.
+Variants: theory (default); appendix, the paper's own experiment (Appendix A, true Kaiming), and the same with distinct
+words (appendix_distinct), with the theory's start (appendix_small), with both (appendix_mended); controls:
+shuffled_labels, contradiction, no_common_token, unbalanced_labels (tasks), frozen_attention (a law), fan_in
+(σ1 = 0.3/√m); smoke.
 """
 
 from ml_collections import config_dict
@@ -15,7 +17,8 @@ import dynamics
 from experiments.cooccurrence import controls  # noqa: F401  (their names)
 
 TASKS = ("shuffled_labels", "contradiction", "no_common_token", "unbalanced_labels")
-VARIANTS = ("theory", "appendix", *TASKS, "frozen_attention", "fan_in", "smoke")
+APPENDIX = ("appendix", "appendix_distinct", "appendix_small", "appendix_mended")
+VARIANTS = ("theory", *APPENDIX, *TASKS, "frozen_attention", "fan_in", "smoke")
 
 
 def get_config(variant: str = "theory"):
@@ -32,9 +35,11 @@ def get_config(variant: str = "theory"):
     }
     config.model = {"name": "one_layer", "width": 2**14, "neurons": 64, "heads": 1}
     config.init.draw = "gram"
-    if variant == "appendix":
-        config.task.update(vocabulary=64, words="uniform")
+    if variant in APPENDIX:
         config.model.update(width=128, neurons=256)
+    if variant in ("appendix", "appendix_small"):
+        config.task.update(vocabulary=64, words="uniform")
+    if variant in ("appendix", "appendix_distinct"):
         config.init.name = "kaiming_normal"
     else:
         config.init.name = "theory"

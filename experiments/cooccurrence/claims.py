@@ -347,6 +347,15 @@ def score_velocities(data: Data, case: str) -> Finding:
     )
 
 
+# Why a claim is known to fail in a set-up. Those of the appendix were told apart by mending one hypothesis at a time:
+# the variants appendix_distinct, appendix_small and appendix_mended of the config.
+LATER = "true from a few T1 on only, see the next row: the samples are first classified with the help of random words"
+MEMORISED = "what it has learnt of the random words stays; it falls with n and hardly with m"
+NOT_WIDE = "m = 128 < m1 = 256 is not wide (Condition 1); likewise with distinct words and a small start"
+LARGE = "the Kaiming start has |F(0)| far above 0; with the theory's start it holds"
+RECUR = "61 random words for 160 places (Assumption 2.3) and a large start; with both mended it holds"
+EITHER = "61 random words for 160 places (Assumption 2.3) and a large start; with either mended it holds"
+
 CLAIMS = (
     Claim(
         "Theorem 3.1",
@@ -361,6 +370,7 @@ CLAIMS = (
         f"exponent of T1 in m within −1 ± {SLACK}",
         phase_one_ends,
         ("fan_in",),
+        fails={"appendix": NOT_WIDE},
     ),
     Claim(
         "Theorem 3.1",
@@ -403,7 +413,7 @@ CLAIMS = (
         f"positive in every run, exponent in m at least −{SLACK}",
         signals_separate,
         ("shuffled_labels", "no_common_token"),
-        fails={"theory": "true a few T1 later only, see the next row", "appendix": "likewise, and not in every run"},
+        fails={"theory": LATER, "appendix": LATER},
     ),
     Claim(
         "Theorem 3.2",
@@ -411,6 +421,7 @@ CLAIMS = (
         f"exponent of that t over T1 in m at most {SLACK}, of the smallest of the three at T2 at least −{SLACK}",
         signals_separate_in_the_end,
         ("shuffled_labels", "no_common_token"),
+        fails={"appendix": RECUR},
     ),
     Claim(
         "Theorem 3.3",
@@ -425,7 +436,7 @@ CLAIMS = (
         f"where the training loss is 1/m: exponent in m at most −{SLACK}",
         population_loss,
         ("shuffled_labels",),
-        fails={"theory": "what it has learnt of the random words stays; it falls with n, not with m"},
+        fails={"theory": MEMORISED, "appendix": MEMORISED},
     ),
     Claim(
         "Theorem 3.3",
@@ -440,6 +451,7 @@ CLAIMS = (
         "largest of them below half of the mean signal in every run, exponent of the share in n within [−1.5, −0.5]",
         random_words,
         ("shuffled_labels",),
+        fails={"appendix": EITHER},
     ),
     Claim(
         "Lemma 4.1",
@@ -447,6 +459,7 @@ CLAIMS = (
         f"positive in every run, exponent of the quotient in m within ±{SLACK}",
         start_of_targets,
         ("shuffled_labels",),
+        fails={"appendix": LARGE},
     ),
     Claim(
         "Lemma 4.2",
@@ -454,6 +467,7 @@ CLAIMS = (
         "below half of μ1's and μ2's, and at most that expression itself, in every run",
         start_of_common,
         ("unbalanced_labels",),
+        fails={"appendix": LARGE},
     ),
     Claim(
         "Lemmas 4.3, 4.5",
@@ -461,6 +475,7 @@ CLAIMS = (
         f"C positive in every run, exponent in m at least −{SLACK}",
         velocities_balance,
         ("shuffled_labels", "no_common_token"),
+        fails={"appendix": RECUR},
     ),
     Claim(
         "Lemma 4.4",
@@ -468,6 +483,7 @@ CLAIMS = (
         "at most 0.5 in every run",
         targets_balance,
         elsewhere={"I3 and I4": others_balance},
+        fails={"appendix": EITHER},
     ),
     Claim(
         "Lemma 4.5",
