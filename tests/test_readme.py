@@ -1,4 +1,4 @@
-"""Every code block of the README runs, and every command of it is one."""
+"""Every code block of the README runs, and every command of it and of the experiments' pages is one."""
 
 import re
 import shlex
@@ -13,11 +13,12 @@ from dynamics.probes import PROBES
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+PAGES = "\n".join([README, *(page.read_text() for page in sorted((ROOT / "experiments").glob("*/README.md")))])
 COMMANDS = [
     line.partition("#")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL)
     for line in block.splitlines()
-] + re.findall(r"`(dynamics \w+ [^`]*|make [\w-]+)`", README)
+] + re.findall(r"`(dynamics \w+ [^`]*|make [\w-]+)`", PAGES)
 
 
 def test_short():
