@@ -166,6 +166,12 @@ def mlp(params: PyTree, view: View) -> Array:
     return view.gram(params).G[:, : view.words]
 
 
+@probe()
+def neuron_gram(params: PyTree, view: View) -> Array:
+    """The mean over neurons of a_i a_j ⟨w_i, w_j⟩, ‖Wᵀa‖² / m1²."""
+    return view.gram(params).S / view.objective.model.neurons**2
+
+
 @probe("head", "key", "query")
 def scores_velocity(params: PyTree, view: View) -> Array:
     """d/dt νᵀ W_Kᵀ W_Q μ along gradient flow."""

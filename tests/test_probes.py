@@ -43,6 +43,8 @@ def test_values(seen):
     words, heads = found.words, found.model.heads
     split = {name: params[name].reshape(heads, found.model.width, -1)[..., :words] for name in ("W_Q", "W_K", "W_V")}
     u = params["W"].T @ objective.constants["a"]
+    inner = np.outer(objective.constants["a"], objective.constants["a"]) * (params["W"] @ params["W"].T)
+    np.testing.assert_allclose(values["neuron_gram"], inner.mean(), rtol=1e-12)
     expected = {
         "scores": [K.T @ Q for K, Q in zip(split["W_K"], split["W_Q"], strict=True)],
         "value_gram": [V.T @ V for V in split["W_V"]],

@@ -60,6 +60,7 @@ def get_config(variant: str = "theory"):
         "value_gram",
         "key_gram",
         "query_gram",
+        "neuron_gram",
         "mlp",
         "scores_velocity",
         "value_gram_velocity",

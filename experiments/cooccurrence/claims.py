@@ -133,11 +133,13 @@ def signals_at_t1(data: Data, case: str) -> Finding:
 
 def grams_stay(data: Data, case: str) -> Finding:
     found = data[case]
-    sigma0_squared, _, _ = _variances(case, found.width)
+    sigma0_squared, sigma1_squared, _ = _variances(case, found.width)
     findings = []
-    for name in ("scores", "key_gram", "query_gram", "value_gram"):
-        moved = np.abs(found[name] - found[name].isel(t=0)).max(("key", "query")).where(found.t <= _t1(found)).max("t")
-        findings.append(_trend(moved / (sigma0_squared * np.sqrt(found.width)), -np.inf, SLACK, f"{name}:"))
+    for name in ("scores", "key_gram", "query_gram", "value_gram", "neuron_gram"):
+        change = np.abs(found[name] - found[name].isel(t=0)).where(found.t <= _t1(found))
+        moved = change.max([dim for dim in change.dims if dim not in ("width", "seed")])
+        unit = (sigma1_squared if name == "neuron_gram" else sigma0_squared) * np.sqrt(found.width)
+        findings.append(_trend(moved / unit, -np.inf, SLACK, f"{name}:"))
     return all_of(*findings)
 
 
@@ -381,8 +383,8 @@ CLAIMS = (
     ),
     Claim(
         "Theorem 3.1",
-        "The Grams νᵀW.ᵀW.μ stay within Õ(σ0²√m) of their start until T1 (first 8 words)",
-        f"exponent of the largest change over σ0²√m at most {SLACK}",
+        "The Grams νᵀW.ᵀW.μ (first 8 words) and ⟨w_i, w_j⟩ (mean of a_i a_j ⟨w_i, w_j⟩) stay near their start until T1",
+        f"exponent of the largest change over σ0²√m, σ1²√m at most {SLACK}",
         grams_stay,
         ("fan_in",),
     ),
