@@ -11,6 +11,7 @@ from scipy import stats
 
 import dynamics
 import dynamics.cli
+import experiments
 from dynamics.claims import Case, Claim, Finding, all_of, exponent, gather, judge, markdown, within
 from dynamics.ensemble import ensemble
 from dynamics.laws import GramFlow
@@ -148,6 +149,33 @@ def test_frozen_attention_moves_the_rest():
         assert np.abs(free[name]).max() > 0
         expected = 0 if name in ("A", "C_K", "C_Q") else free[name]
         np.testing.assert_array_equal(frozen[name], np.broadcast_to(expected, frozen[name].shape))
+
+
+MODULE = """
+from test_claims import gram_config
+from dynamics.claims import Case, Claim, Finding
+def small(data, case):
+    return Finding(bool(data[case].loss.max() < LIMIT), "the loss")
+CASES = {"small": Case(gram_config, (64,), 2)}
+CLAIMS = (Claim("Theorem 0", "L is small", "a limit", small, fails=FAILS),)
+FIGURES, TABLES = "", {"small": "Title"}
+"""
+
+
+@pytest.mark.parametrize(("limit", "fails", "code"), [(9.0, "{}", 0), (0.0, "{}", 1), (0.0, "{'small': 'why'}", 0)])
+def test_exit_code(tmp_path, monkeypatch, capsys, limit, fails, code):
+    """1 exactly when a claim that should pass does not."""
+    name = f"toy{abs(hash((limit, fails)))}"
+    folder = tmp_path / "experiments" / name
+    folder.mkdir(parents=True)
+    (folder / "claims.py").write_text(f"LIMIT, FAILS = {limit}, {fails}\n{MODULE}")
+    monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(tmp_path / "experiments")])
+    assert dynamics.cli.main(["dynamics", "claims", name, f"--workdir={tmp_path}/runs"]) == code
+    shown = capsys.readouterr().out
+    assert f"{code} that should pass do not" in shown and "the loss" in shown
+    (run,) = (tmp_path / "runs").iterdir()
+    assert json.loads((run / "claims.json").read_text())["small"][0]["verdict"] == ("PASS" if limit else "FAIL")
+    assert dynamics.cli.main(["dynamics", "ls", f"--workdir={tmp_path}/runs"]) == 0
 
 
 @pytest.mark.slow

@@ -131,6 +131,16 @@ def test_another_model_is_refused(small):
         in_gram_variables(state, reduced)
 
 
+def test_the_weights_of_another_model_are_refused(small):
+    """A checkpoint of a wider model."""
+    params, objective = small.start
+    wider = dynamics.Experiment.from_config(small_config(**{"model.width": 16})).start[0]
+    with pytest.raises(dynamics.ConfigError, match=r"params = \{'W': \(6, 16\), .*must have the shapes of the model, "):
+        in_gram_variables(wider, objective)
+    with pytest.raises(dynamics.ConfigError, match="params = "):
+        in_gram_variables(in_gram_variables(params, objective)[0], objective)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [12, 3])
 def test_wishart_starts_have_the_law_of_the_weights(width):

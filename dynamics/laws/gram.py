@@ -124,11 +124,15 @@ def in_gram_variables(params: PyTree, objective: Objective) -> tuple[dict[str, A
     """The same start and the same objective, in Gram variables.
 
     Raises:
-        ConfigError: for a model that is not the one-layer transformer.
+        ConfigError: for a model that is not the one-layer transformer, and for the weights of another one.
     """
     model = objective.model
     known = isinstance(model, OneLayerTransformer)
     require(known, "model", type(model).__name__, "must be one_layer for a law in Gram variables")
+    rows, d = model.heads * model.width, model.vocabulary
+    expected = {"W": (model.neurons, model.width), "W_K": (rows, d), "W_Q": (rows, d), "W_V": (rows, d)}
+    found = {name: jnp.shape(matrix) for name, matrix in sorted(params.items())}
+    require(found == expected, "params", found, f"must have the shapes of the model, {expected}")
     gram = objective.apply(params, method="gram")._asdict()
     return gram, with_width(GramModel.of(model), objective.constants, objective.batch, model.width)
 
