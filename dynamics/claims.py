@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
+from dynamics.config import require
 from dynamics.ensemble import ensemble
 from dynamics.experiment import Experiment
+from dynamics.laws import IN_GRAM_VARIABLES
 from dynamics.probes import coordinates, dimensions
 from dynamics.record import Arrays, Record, Recorder, provenance
 from dynamics.run import config_hash
@@ -94,7 +96,7 @@ class Case:
     """A set-up over widths and seeds: evidence.
 
     Attributes:
-        config: of one member, width and seed apart; its one law is named "flow".
+        config: of one member, width and seed apart; its law "flow" is one in Gram variables.
         widths: m.
         seeds: how many members of each width; all members have their own seed.
     """
@@ -224,6 +226,9 @@ def gather(
     """
     begin = time.perf_counter()
     members = {case: [Experiment.from_config(config) for config in spec.members()] for case, spec in cases.items()}
+    for found in itertools.chain(*members.values()):
+        law = found.laws.get("flow")
+        require(isinstance(law, IN_GRAM_VARIABLES), "laws.flow", law, "must be a law in Gram variables")
     config = {"figures": figures, "laws": {}, "cases": {case: spec.members()[0] for case, spec in cases.items()}}
     recorder = Recorder(workdir, name, config, {**provenance("float64"), "config": config_hash(config)})
     for case, spec in cases.items():

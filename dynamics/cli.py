@@ -267,7 +267,8 @@ def _show(arguments: argparse.Namespace) -> int:
     print(f"{record.path}: {record.state}" + (f" ({status['reason']})" if status["reason"] else ""))
     print(f"config {origin['config']}, commit {origin['commit']}, {origin['dtype']}, {origin['device']}")
     print("command: " + " ".join(origin["command"]))
-    _print_laws(record)
+    if status["laws"]:
+        _print_laws(record)
     for law, summary in status["laws"].items():
         if "rtol" in summary:
             print(_certificate(law, summary))
