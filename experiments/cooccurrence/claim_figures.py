@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dynamics.claims import exponent
 from dynamics.plotting import COLOURS, DIVERGING, figure, provenance, save, styled
 from dynamics.record import Record
-from dynamics.trajectory import classification_time
+from experiments.cooccurrence.claims import t1
 
 __all__ = ["draw"]
 
@@ -36,16 +36,11 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
     ]
 
 
-def _t1(data: Any) -> np.ndarray:
-    """T1 [width, seed]."""
-    return np.array([[classification_time(data.t.values, m) for m in row] for row in data.margin.values])
-
-
 def _widths(data: dict[str, Any]) -> Figure:
     drawn = figure(7.2, 4.4)
     axes = drawn.subplots()
     for (case, label), name, marker in zip(SHOWN.items(), ("blue", "vermilion", "grey"), "osD", strict=True):
-        widths, times = data[case].width.values, _t1(data[case])
+        widths, times = data[case].width.values, t1(data[case]).values
         fit = exponent(np.repeat(widths, times.shape[1]), times)
         middle = np.exp(np.mean(np.log(times)))
         line = middle * (widths / np.exp(np.mean(np.log(widths)))) ** fit.slope
@@ -66,8 +61,8 @@ def _widths(data: dict[str, Any]) -> Figure:
 
 
 def _balancing(data: Any) -> Figure:
+    end_of_phase_1 = float(t1(data).sel(width=BALANCED).isel(seed=0))
     one = data.sel(width=BALANCED).isel(seed=0, t=slice(1, None))
-    end_of_phase_1 = classification_time(one.t.values, one.margin.values)
     g = {kind: one.gradient_by_type.sel(type=kind) for kind in TYPES}
     negatives = g["I2"] + g["I3"] + g["I4"] - g["I1"]
     ratio = negatives / (g["I1"] - g["I2"])

@@ -16,7 +16,7 @@ import xarray as xr
 from dynamics.claims import Case, Claim, Data, Finding, all_of, exponent, within
 from dynamics.trajectory import classification_time
 
-__all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]
+__all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES", "t1"]
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
 WIDTHS = tuple(2**k for k in range(8, 21, 3))
@@ -59,7 +59,7 @@ CASES = {
 }
 
 
-def _t1(data: Any) -> Any:
+def t1(data: Any) -> Any:
     """T1 [width, seed]."""
     return xr.apply_ufunc(
         lambda margin: classification_time(data.t.values, margin), data.margin, input_core_dims=[["t"]], vectorize=True
@@ -72,12 +72,12 @@ def _at(t: Any, values: Any) -> Any:
 
 
 def _at_t1(data: Any, values: Any) -> Any:
-    return _at(_t1(data), values)
+    return _at(t1(data), values)
 
 
 def _phase2(data: Any, values: Any) -> Any:
     """Values on [T1, T2]; nan before. A member without a T1 has none."""
-    return values.where(data.t >= _t1(data))
+    return values.where(data.t >= t1(data))
 
 
 def _lowest(values: Any) -> Any:
@@ -117,11 +117,11 @@ def _variances(case: str, m: Any) -> tuple[Any, Any, int]:
 
 
 def classified(data: Data, case: str) -> Finding:
-    return _always(np.isfinite(_t1(data[case])), "T1 exists")
+    return _always(np.isfinite(t1(data[case])), "T1 exists")
 
 
 def phase_one_ends(data: Data, case: str) -> Finding:
-    return _trend(_t1(data[case]), -1 - SLACK, -1 + SLACK, "T1 ∝ m^b, b =")
+    return _trend(t1(data[case]), -1 - SLACK, -1 + SLACK, "T1 ∝ m^b, b =")
 
 
 def signals_at_t1(data: Data, case: str) -> Finding:
@@ -136,7 +136,7 @@ def grams_stay(data: Data, case: str) -> Finding:
     sigma0_squared, sigma1_squared, _ = _variances(case, found.width)
     findings = []
     for name in ("scores", "key_gram", "query_gram", "value_gram", "neuron_gram"):
-        change = np.abs(found[name] - found[name].isel(t=0)).where(found.t <= _t1(found))
+        change = np.abs(found[name] - found[name].isel(t=0)).where(found.t <= t1(found))
         moved = change.max([dim for dim in change.dims if dim not in ("width", "seed")])
         unit = (sigma1_squared if name == "neuron_gram" else sigma0_squared) * np.sqrt(found.width)
         findings.append(_trend(moved / unit, -np.inf, SLACK, f"{name}:"))
@@ -195,7 +195,7 @@ def signals_separate_in_the_end(data: Data, case: str) -> Finding:
     found = data[case]
     separation = _separation(found)
     wrong = found.t.where(~(separation > 0)).max("t")
-    since = found.t.where(found.t > wrong).min("t") / _t1(found)
+    since = found.t.where(found.t > wrong).min("t") / t1(found)
     trend = _trend(since, -np.inf, SLACK, "exponent")
     ends = _trend(separation.isel(t=-1), -SLACK, np.inf, "of the smallest at T2")
     return all_of(trend._replace(measured=f"{_range(since, 'from t / T1 =')} on, {trend.measured}"), ends)
