@@ -26,11 +26,11 @@ def test_exponent_of_a_power():
 
 
 def test_interval_covers_at_its_level():
-    """2000 fits with noise: the true exponent is in the interval in 95 % of them, within three standard errors."""
+    """500 fits with noise: the true exponent is in the interval in 95 % of them, within three standard errors."""
     random, x = np.random.default_rng(0), np.repeat(np.geomspace(1, 1e4, 5), 3)
-    fits = [exponent(x, x**-1.0 * np.exp(0.2 * random.normal(size=x.size))) for _ in range(2000)]
+    fits = [exponent(x, x**-1.0 * np.exp(0.2 * random.normal(size=x.size))) for _ in range(500)]
     covered = np.mean([fit.low <= -1 <= fit.high for fit in fits])
-    assert abs(covered - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 2000)
+    assert abs(covered - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 500)
 
 
 def test_within():
@@ -89,7 +89,7 @@ def test_evidence_is_that_of_single_solves(tmp_path):
     assert data.loss.dims == ("width", "seed", "t") and data.scores.dims == ("width", "seed", "t", "key", "query")
     assert data.score_change.dims == ("width", "seed", "any_key", "any_query")
     assert record.state == "done" and record.config.figures == "some.module"
-    for number, (width, seed) in enumerate([(64, 0), (64, 1), (4096, 0), (4096, 1)]):
+    for number, width, seed in ((1, 64, 1), (2, 4096, 0)):
         found = dynamics.Experiment.from_config(gram_config(**{"model.width": width, "seed": number}).to_dict())
         alone = dynamics.joined([part for part, _ in dynamics.solve(found, "flow")])
         member = data.sel(width=width, seed=seed)
@@ -107,6 +107,7 @@ def test_evidence_needs_gram_variables(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_member_that_fails_is_nan_from_then_on():
     config = gram_config()
     config.laws.flow.max_steps = 3
@@ -129,31 +130,35 @@ def test_widths_and_seeds_share_a_program():
 def test_controls_are_what_they_say():
     settings = {"samples": 60, "length": 5, "words": "distinct"}
     key = jax.random.key(3)
-    real = dynamics.Cooccurrence(**settings).training_set(key)
+
+    def training_set(task):
+        return jax.jit(task(**settings).training_set)(key)
+
+    real = training_set(dynamics.Cooccurrence)
     tokens, label = np.asarray(real.tokens), np.asarray(real.label)
 
-    shuffled = controls.ShuffledLabels(**settings).training_set(key)
+    shuffled = training_set(controls.ShuffledLabels)
     np.testing.assert_array_equal(shuffled.tokens, tokens)
     assert sorted(shuffled.label.tolist()) == sorted(label.tolist())
     assert stats.pearsonr(np.asarray(shuffled.label), label).statistic < 0.5
 
-    same = controls.Contradiction(**settings).training_set(key)
+    same = training_set(controls.Contradiction)
     labels = {}
     for row, y in zip(np.sort(np.asarray(same.tokens), axis=1).tolist(), same.label.tolist(), strict=True):
         labels.setdefault(tuple(row), set()).add(y)
     assert len(labels) == 4 and {-1, 1} in labels.values()
 
-    missing = np.asarray(controls.NoCommonToken(**settings).training_set(key).tokens)
+    missing = np.asarray(training_set(controls.NoCommonToken).tokens)
     assert (missing != 2).all() and (missing == tokens).mean() == 0.8 and missing.max() < 163
 
-    unbalanced = controls.UnbalancedLabels(**settings).training_set(key)
+    unbalanced = training_set(controls.UnbalancedLabels)
     assert int(np.asarray(unbalanced.label).sum()) == 20
 
 
 def test_frozen_attention_moves_the_rest():
     found = dynamics.Experiment.from_config(gram_config().to_dict())
     params, objective = found.start
-    free, frozen = (law.velocity(objective, params) for law in (GramFlow(), controls.FrozenAttention()))
+    free, frozen = (jax.jit(law.velocity)(objective, params) for law in (GramFlow(), controls.FrozenAttention()))
     for name in free:
         assert np.abs(free[name]).max() > 0
         expected = 0 if name in ("A", "C_K", "C_Q") else free[name]
@@ -188,6 +193,7 @@ def test_exit_code(tmp_path, monkeypatch, capsys, limit, fails, code):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_paper(tmp_path, capsys):
     """The whole command: exit 0, every control of the theory's table fails, and what fails is known to."""
     assert dynamics.cli.main(["dynamics", "claims", "cooccurrence", f"--workdir={tmp_path}", "--name=run"]) == 0

@@ -11,7 +11,7 @@ import dynamics
 from dynamics.probes import PROBES, View, coordinates, dimensions, evaluator
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one head", "two heads"])
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["one head", "two heads"])
 def seen(request):
     found = dynamics.Experiment.from_config(small_config(**{"model.heads": request.param}))
     params, objective = found.start

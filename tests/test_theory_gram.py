@@ -67,7 +67,7 @@ def test_velocity_is_the_derivative_of_the_reduction(small):
         np.testing.assert_allclose(velocity[name], value, rtol=1e-11, atol=1e-14)
 
 
-@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("heads", [slow(1), 2])
 def test_spectra_are_those_of_the_weights(heads):
     """The non-zero eigenvalues of u uᵀ/m1 − Σ W_V W_Vᵀ and W_Q W_Qᵀ − W_K W_Kᵀ, at m = 8 rows; the others are zero."""
     found = dynamics.Experiment.from_config(small_config(**{"model.heads": heads}))
