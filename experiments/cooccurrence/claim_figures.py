@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dynamics.claims import exponent
 from dynamics.plotting import COLOURS, DIVERGING, figure, provenance, save, styled
 from dynamics.record import Record
-from experiments.cooccurrence.claims import t1
+from experiments.cooccurrence.measures import t1
 
 __all__ = ["draw"]
 
