@@ -177,7 +177,7 @@ def _t_star(data: Any) -> Any:
 
 def training_loss(data: Data, case: str) -> Finding:
     """The exponent of the first time with a training loss of 1/m."""
-    return _trend(_t_star(data[case]), -3, 3, "first t with loss ≤ 1/m ∝ m^b, b =")
+    return _trend(_t_star(data[case]), -3.0, 3.0, "first t with loss ≤ 1/m ∝ m^b, b =")
 
 
 def population_loss(data: Data, case: str) -> Finding:
