@@ -141,6 +141,14 @@ def test_the_weights_of_another_model_are_refused(small):
         in_gram_variables(in_gram_variables(params, objective)[0], objective)
 
 
+def test_narrow_starts_have_the_rank_of_their_width():
+    """At m = 3 the Gram matrix of [W_K, W_Q], of 8 columns, has rank 3."""
+    init = dynamics.Initialisation("theory", 0.3, 0.2, "gram")
+    gram = init.gram(dynamics.OneLayerTransformer(vocabulary=4, width=3, neurons=5), 3, jax.random.key(0))[0]
+    A, C_K, C_Q = (np.asarray(gram[name][0]) for name in ("A", "C_K", "C_Q"))
+    assert np.linalg.matrix_rank(np.block([[C_K, A], [A.T, C_Q]]), tol=1e-10) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [12, 3])
 def test_wishart_starts_have_the_law_of_the_weights(width):
