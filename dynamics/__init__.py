@@ -22,7 +22,7 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 from dynamics.config import ConfigError, base  # noqa: E402
 from dynamics.experiment import Experiment, solve  # noqa: E402
-from dynamics.laws import LAWS, GradientDescent, GradientFlow, StochasticGradientDescent  # noqa: E402
+from dynamics.laws import LAWS, GradientDescent, GradientFlow, Law, Optimizer, StochasticGradientDescent  # noqa: E402
 from dynamics.models import MODELS, Initialisation, OneLayerTransformer  # noqa: E402
 from dynamics.objective import Objective  # noqa: E402
 from dynamics.probes import PROBES  # noqa: E402
@@ -42,8 +42,10 @@ __all__ = [
     "GradientDescent",
     "GradientFlow",
     "Initialisation",
+    "Law",
     "Objective",
     "OneLayerTransformer",
+    "Optimizer",
     "Record",
     "StochasticGradientDescent",
     "Times",

@@ -215,8 +215,8 @@ def _start(data_key, init_key, initialisation, width, *, task, model):
 
 
 @functools.partial(jax.jit, static_argnames=("task", "probes", "words"))
-def _segment(law, objective, params, start, times, key, *, task, probes, words):
-    return law(objective, params, times, evaluator(probes, View.at_start(objective, task, start, words)), key)
+def _segment(law, objective, params, memory, start, times, key, *, task, probes, words):
+    return law(objective, params, times, evaluator(probes, View.at_start(objective, task, start, words)), key, memory)
 
 
 def _padded(found: Experiment, t: np.ndarray) -> Array:
@@ -262,7 +262,9 @@ def traced(found: Experiment, name: str) -> Any:
     """
     with under(f"laws.{name}."):
         params, objective = found.abstract_start_of(name)
-        inputs = (found.laws[name], objective, params, params, _padded(found, found.segments[0]), found.keys["sgd"])
+        law = found.laws[name]
+        memory = jax.eval_shape(law.memory, params)
+        inputs = (law, objective, params, memory, params, _padded(found, found.segments[0]), found.keys["sgd"])
         return _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)
 
 
@@ -286,11 +288,14 @@ def solve(found: Experiment, name: str, program: Any = None) -> Iterator[tuple[T
     start, objective = found.start_of(name)
     if program is None:
         program = functools.partial(_segment, task=found.task, probes=found.probes, words=found.words)
-    params = start
+    law = found.laws[name]
+    params, memory = start, law.memory(start)
     for i, t in enumerate(found.segments):
         begin = time.perf_counter()
-        part = program(found.laws[name], objective, params, start, _padded(found, t), found.keys["sgd"])
-        params = jax.block_until_ready(part).params
+        part = jax.block_until_ready(
+            program(law, objective, params, memory, start, _padded(found, t), found.keys["sgd"])
+        )
+        params, memory = part.params, part.memory
         seconds = time.perf_counter() - begin
         host = jax.tree.map(np.asarray, part)
         # Without the padding, what came after a failure, and the time that the part before ended with.

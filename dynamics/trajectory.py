@@ -35,6 +35,7 @@ class Trajectory(NamedTuple):
         steps: accepted steps of the law since t[0].
         outcome: COMPLETED, NON_FINITE or OUT_OF_STEPS.
         end: the last time reached; after a failure the time at which it happened.
+        memory: what the law needs beside the parameters to go on from there.
     """
 
     t: Float[Values, " T"]
@@ -44,6 +45,7 @@ class Trajectory(NamedTuple):
     steps: Int[Values, ""]
     outcome: Int[Values, ""]
     end: Float[Values, ""]
+    memory: PyTree = None
 
 
 def joined(parts: Sequence[Trajectory]) -> Trajectory:
@@ -57,6 +59,7 @@ def joined(parts: Sequence[Trajectory]) -> Trajectory:
         steps=np.sum([part.steps for part in parts]),
         outcome=last.outcome,
         end=last.end,
+        memory=last.memory,
     )
 
 

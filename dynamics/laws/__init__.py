@@ -1,12 +1,15 @@
-"""Laws of motion by name: siblings with one signature, law(objective, params0, times, probes, key) -> Trajectory."""
+"""Laws of motion by name: siblings with one signature, see dynamics.laws.law."""
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
-
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
-
-from dynamics.laws.descent import GradientDescent, StochasticGradientDescent
-from dynamics.laws.flow import Flow, GradientFlow
+from dynamics.laws.descent import (
+    Adam,
+    Descent,
+    GradientDescent,
+    HeavyBall,
+    Optimizer,
+    RMSProp,
+    StochasticGradientDescent,
+)
+from dynamics.laws.flow import Flow, GradientFlow, ModifiedFlow, PreconditionedFlow
 from dynamics.laws.gram import (
     GramFlow,
     GramGradientDescent,
@@ -15,12 +18,13 @@ from dynamics.laws.gram import (
     in_gram_variables,
     with_width,
 )
-from dynamics.objective import Objective
-from dynamics.trajectory import Trajectory
+from dynamics.laws.law import Law
 
 __all__ = [
     "IN_GRAM_VARIABLES",
     "LAWS",
+    "Adam",
+    "Descent",
     "Flow",
     "GradientDescent",
     "GradientFlow",
@@ -28,7 +32,12 @@ __all__ = [
     "GramGradientDescent",
     "GramModel",
     "GramStochasticGradientDescent",
+    "HeavyBall",
     "Law",
+    "ModifiedFlow",
+    "Optimizer",
+    "PreconditionedFlow",
+    "RMSProp",
     "StochasticGradientDescent",
     "in_gram_variables",
     "with_width",
@@ -37,30 +46,14 @@ __all__ = [
 IN_GRAM_VARIABLES = (GramFlow, GramGradientDescent, GramStochasticGradientDescent)
 LAWS: dict[str, type] = {
     "flow": GradientFlow,
+    "modified_flow": ModifiedFlow,
+    "preconditioned_flow": PreconditionedFlow,
     "gd": GradientDescent,
     "sgd": StochasticGradientDescent,
+    "heavy_ball": HeavyBall,
+    "adam": Adam,
+    "rmsprop": RMSProp,
     "gram_flow": GramFlow,
     "gram_gd": GramGradientDescent,
     "gram_sgd": GramStochasticGradientDescent,
 }
-
-
-@runtime_checkable
-class Law(Protocol):
-    """From parameters at times[0] to a trajectory on `times`."""
-
-    @property
-    def step(self) -> float | None:
-        """The time between updates, η, or None when time is continuous."""
-        ...
-
-    def __call__(
-        self,
-        objective: Objective,
-        params0: PyTree,
-        times: Float[Array, " T"],
-        probes: Callable[[PyTree], dict[str, Array]],
-        key: PRNGKeyArray,
-    ) -> Trajectory:
-        """Integrate; pure, so that it can be jitted and batched."""
-        ...

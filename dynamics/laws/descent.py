@@ -1,7 +1,8 @@
-"""Gradient descent in discrete steps, by optax, at the times t = η·k."""
+"""Descent in discrete steps, by optax, at the times t = k · step."""
 
 import abc
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,85 +11,24 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
+from dynamics.laws.law import Law
 from dynamics.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
-__all__ = ["FullBatch", "GradientDescent", "Minibatch", "StochasticGradientDescent", "descend", "iterate"]
+__all__ = [
+    "Adam",
+    "Descent",
+    "GradientDescent",
+    "HeavyBall",
+    "Minibatch",
+    "Optimizer",
+    "RMSProp",
+    "StochasticGradientDescent",
+]
 
 
-Loss = Callable[[PyTree], Float[Array, ""]]
-LossAtStep = Callable[[PyTree, Int[Array, ""]], Float[Array, ""]]
-
-
-def iterate(
-    update: Callable[[PyTree, Int[Array, ""]], tuple[PyTree, Float[Array, ""]]],
-    start: PyTree,
-    params_of: Callable[[PyTree], PyTree],
-    full_loss: Loss,
-    step_size: float | Float[Array, ""],
-    times: Float[Array, " T"],
-    probes: Callable[[PyTree], dict[str, Array]],
-) -> Trajectory:
-    """Steps of a map, seen at the steps k = t/η; one scan over the saved times.
-
-    Args:
-        update: (state, k) -> the next state, and a loss of this one that must be finite.
-        start: the state at times[0].
-        params_of: the parameters in a state.
-        full_loss: θ -> the loss that must stay finite at the saved times.
-        step_size: η, the time of one step.
-        times: multiples of η.
-        probes: seen at every time.
-    """
-    steps_T = jnp.rint(times / step_size).astype(jnp.int32)
-
-    def step(carry):
-        k, state, _ = carry
-        new, loss = update(state, k)
-        finite = jnp.isfinite(loss)
-        # A non-finite loss ends the loop at this k, with the state that gave it.
-        return k + finite.astype(k.dtype), jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, state), finite
-
-    def to_next_time(carry, k_next):
-        k, state, finite = jax.lax.while_loop(lambda c: (c[0] < k_next) & c[2], step, carry)
-        finite = finite & jnp.isfinite(full_loss(params_of(state)))
-        return (k, state, finite), (probes(params_of(state)), finite)
-
-    (k, state, finite), (values, valid) = jax.lax.scan(to_next_time, (steps_T[0], start, jnp.array(True)), steps_T)
-    return Trajectory(
-        t=times,
-        probes=values,
-        valid=valid,
-        params=params_of(state),
-        steps=k - steps_T[0],
-        outcome=jnp.where(finite, COMPLETED, NON_FINITE),
-        end=k.astype(times.dtype) * step_size,
-    )
-
-
-def descend(
-    optimizer: optax.GradientTransformation,
-    step_size: float | Float[Array, ""],
-    loss_at_step: LossAtStep,
-    full_loss: Loss,
-    params0: PyTree,
-    times: Float[Array, " T"],
-    probes: Callable[[PyTree], dict[str, Array]],
-) -> Trajectory:
-    """`iterate` of an optax optimizer on the gradient of loss_at_step(θ_k, k)."""
-
-    def update(state, k):
-        params, memory = state
-        loss, gradient = jax.value_and_grad(loss_at_step)(params, k)
-        updates, memory = optimizer.update(gradient, memory, params)
-        return (optax.apply_updates(params, updates), memory), loss
-
-    start = (params0, optimizer.init(params0))
-    return iterate(update, start, lambda state: state[0], full_loss, step_size, times, probes)
-
-
-class FullBatch(eqx.Module):
-    """A descent that follows the full-batch gradient; abstract.
+class Descent(Law):
+    """A map from the gradient at step k, the parameters and a memory to the next ones; abstract.
 
     Attributes:
         learning_rate: η; traced, so that another value does not compile again.
@@ -100,20 +40,18 @@ class FullBatch(eqx.Module):
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
 
     @property
-    def step(self) -> float | Float[Array, ""]:
+    def step(self) -> Any:
         """η."""
         return self.learning_rate
 
+    def loss(self, objective: Objective, params: PyTree, k: Int[Array, ""], key: PRNGKeyArray) -> Float[Array, ""]:
+        """The loss whose gradient step k follows."""
+        del k, key
+        return objective.loss(params)
+
     @abc.abstractmethod
-    def follow(
-        self,
-        loss_at_step: LossAtStep,
-        objective: Objective,
-        params0: PyTree,
-        times: Float[Array, " T"],
-        probes: Callable[[PyTree], dict[str, Array]],
-    ) -> Trajectory:
-        """The trajectory, given the loss whose gradient every step follows."""
+    def update(self, objective: Objective, gradient: PyTree, params: PyTree, memory: PyTree) -> tuple[PyTree, PyTree]:
+        """The next parameters and memory."""
 
     def __call__(
         self,
@@ -122,18 +60,44 @@ class FullBatch(eqx.Module):
         times: Float[Array, " T"],
         probes: Callable[[PyTree], dict[str, Array]],
         key: PRNGKeyArray,
+        memory: PyTree = None,
     ) -> Trajectory:
-        """The trajectory at `times`, which are multiples of η."""
-        del key
+        """Steps of the map, seen at the steps k = t / step; one scan over the saved times."""
+        memory = self.memory(params0) if memory is None else memory
+        steps_T = jnp.rint(times / self.step).astype(jnp.int32)
 
-        def loss_at_step(params, k):
-            del k
-            return objective.loss(params)
+        def step(carry):
+            k, params, memory, _ = carry
+            loss, gradient = jax.value_and_grad(lambda p: self.loss(objective, p, k, key))(params)
+            finite = jnp.isfinite(loss)
+            # A non-finite loss ends the loop at this k, with the state that gave it.
+            kept = jax.tree.map(
+                lambda new, old: jnp.where(finite, new, old),
+                self.update(objective, gradient, params, memory),
+                (params, memory),
+            )
+            return k + finite.astype(k.dtype), *kept, finite
 
-        return self.follow(loss_at_step, objective, params0, times, probes)
+        def to_next_time(carry, k_next):
+            k, params, memory, finite = jax.lax.while_loop(lambda c: (c[0] < k_next) & c[3], step, carry)
+            finite = finite & jnp.isfinite(objective.loss(params))
+            return (k, params, memory, finite), (probes(params), finite)
+
+        start = (steps_T[0], params0, memory, jnp.array(True))
+        (k, params, memory, finite), (values, valid) = jax.lax.scan(to_next_time, start, steps_T)
+        return Trajectory(
+            t=times,
+            probes=values,
+            valid=valid,
+            params=params,
+            memory=memory,
+            steps=k - steps_T[0],
+            outcome=jnp.where(finite, COMPLETED, NON_FINITE),
+            end=k.astype(times.dtype) * self.step,
+        )
 
 
-class Minibatch(FullBatch):
+class Minibatch(Descent):
     """A descent that follows the gradient of a minibatch B_k, drawn anew at every step by fold_in(key, k); abstract.
 
     Attributes:
@@ -147,40 +111,124 @@ class Minibatch(FullBatch):
     def __check_init__(self):
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
 
-    def __call__(
-        self,
-        objective: Objective,
-        params0: PyTree,
-        times: Float[Array, " T"],
-        probes: Callable[[PyTree], dict[str, Array]],
-        key: PRNGKeyArray,
-    ) -> Trajectory:
-        """The trajectory at `times`, which are multiples of η.
+    def loss(self, objective, params, k, key):
+        """That of the minibatch.
 
         Raises:
             ConfigError: for a minibatch without replacement that is larger than the training set.
         """
-        samples = objective.batch.label.shape[0]
-        allowed = f"must be at most the {samples} samples of the training set without replacement"
-        require(self.replacement or self.batch_size <= samples, "batch_size", self.batch_size, allowed)
-
-        def loss_at_step(params, k):
-            return objective.minibatch_loss(params, jax.random.fold_in(key, k), self.batch_size, self.replacement)
-
-        return self.follow(loss_at_step, objective, params0, times, probes)
+        check_batch(self.batch_size, self.replacement, objective)
+        return objective.minibatch_loss(params, jax.random.fold_in(key, k), self.batch_size, self.replacement)
 
 
-class GradientDescent(FullBatch):
+def check_batch(batch_size: int, replacement: bool, objective: Objective) -> None:
+    """Refuse a minibatch that the training set does not fill.
+
+    Raises:
+        ConfigError: for one without replacement that is larger.
+    """
+    samples = objective.batch.label.shape[0]
+    allowed = f"must be at most the {samples} samples of the training set without replacement"
+    require(replacement or batch_size <= samples, "batch_size", batch_size, allowed)
+
+
+class Optimizer(Descent):
+    """A descent by an optimizer of optax; abstract."""
+
+    @property
+    @abc.abstractmethod
+    def optimizer(self) -> optax.GradientTransformation:
+        """The optimizer, at this learning rate."""
+
+    def memory(self, params0: PyTree) -> PyTree:
+        """The optimizer's."""
+        return self.optimizer.init(params0)
+
+    def update(self, objective, gradient, params, memory):
+        """The optimizer's."""
+        del objective
+        updates, memory = self.optimizer.update(gradient, memory, params)
+        return optax.apply_updates(params, updates), memory
+
+
+class GradientDescent(Optimizer):
     """θ_{k+1} = θ_k - η ∇L(θ_k), full batch, t = η·k."""
 
-    def follow(self, loss_at_step, objective, params0, times, probes):
-        """Steps of optax.sgd."""
-        return descend(optax.sgd(self.learning_rate), self.step, loss_at_step, objective.loss, params0, times, probes)
+    @property
+    def optimizer(self):
+        """Plain descent."""
+        return optax.sgd(self.learning_rate)
 
 
-class StochasticGradientDescent(Minibatch):
+class StochasticGradientDescent(Minibatch, GradientDescent):
     """θ_{k+1} = θ_k - η ∇L_{B_k}(θ_k), t = η·k."""
 
-    def follow(self, loss_at_step, objective, params0, times, probes):
-        """Steps of optax.sgd."""
-        return descend(optax.sgd(self.learning_rate), self.step, loss_at_step, objective.loss, params0, times, probes)
+
+class HeavyBall(Optimizer):
+    """θ_{k+1} = θ_k + v_{k+1}, v_{k+1} = β v_k - η ∇L(θ_k), full batch; t = η·k / (1 − β).
+
+    A constant gradient moves θ by η / (1 − β) per step: on this time axis the limit η → 0 is gradient flow.
+
+    Attributes:
+        momentum: β.
+    """
+
+    momentum: float = 0.9
+
+    def __check_init__(self):
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "must be at least 0 and below 1")
+
+    @property
+    def step(self) -> Any:
+        """η / (1 − β)."""
+        return self.learning_rate / (1 - self.momentum)
+
+    @property
+    def optimizer(self):
+        """Polyak's."""
+        return optax.sgd(self.learning_rate, momentum=self.momentum)
+
+
+class Adam(Optimizer):
+    """θ_{k+1} = θ_k - η m̂ / (√v̂ + ε), full batch, t = η·k; m̂ and v̂ are the bias-corrected means of ∇L and (∇L)².
+
+    Attributes:
+        beta1: the decay of m.
+        beta2: the decay of v.
+        epsilon: ε.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __check_init__(self):
+        for name in ("beta1", "beta2"):
+            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be at least 0 and below 1")
+        require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
+
+    @property
+    def optimizer(self):
+        """Kingma and Ba's."""
+        return optax.adam(self.learning_rate, self.beta1, self.beta2, self.epsilon)
+
+
+class RMSProp(Optimizer):
+    """θ_{k+1} = θ_k - η ∇L / (√v̂ + ε), full batch, t = η·k; v̂ is the bias-corrected mean of (∇L)².
+
+    Attributes:
+        decay: of v.
+        epsilon: ε.
+    """
+
+    decay: float = 0.9
+    epsilon: float = 1e-8
+
+    def __check_init__(self):
+        require(0 <= self.decay < 1, "decay", self.decay, "must be at least 0 and below 1")
+        require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
+
+    @property
+    def optimizer(self):
+        """Hinton's, with Adam's correction of the bias, without which the first steps are 1/√(1 − decay) too long."""
+        return optax.rmsprop(self.learning_rate, self.decay, self.epsilon, eps_in_sqrt=False, bias_correction=True)

@@ -1,4 +1,4 @@
-"""Flows, by diffrax, and gradient flow in weight space."""
+"""Flows, by diffrax: gradient flow in weight space, and the flows that descents follow more closely."""
 
 import abc
 from collections.abc import Callable
@@ -11,15 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
+from dynamics.laws.law import Law
 from dynamics.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, OUT_OF_STEPS, Trajectory
 
-__all__ = ["Flow", "GradientFlow"]
+__all__ = ["Flow", "GradientFlow", "ModifiedFlow", "PreconditionedFlow"]
 
 SOLVERS = {"tsit5": diffrax.Tsit5, "dopri8": diffrax.Dopri8}
 
 
-class Flow(eqx.Module):
+class Flow(Law):
     """dθ/dt = velocity(θ), by an explicit Runge-Kutta method with adaptive steps; abstract.
 
     A step is accepted when the root mean square over the parameters of error / (atol + rtol |θ|) is below 1.
@@ -54,9 +55,10 @@ class Flow(eqx.Module):
         times: Float[Array, " T"],
         probes: Callable[[PyTree], dict[str, Array]],
         key: PRNGKeyArray,
+        memory: PyTree = None,
     ) -> Trajectory:
         """The trajectory at `times`, between steps by the solver's own interpolation."""
-        del key
+        del key, memory
 
         @jax.jit  # traced once, where the solver evaluates it in several places
         def velocity(t, params, args):
@@ -99,3 +101,41 @@ class GradientFlow(Flow):
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
         """That of the objective: minus the gradient of the full-batch loss."""
         return objective.velocity(params)
+
+
+class ModifiedFlow(GradientFlow):
+    """dθ/dt = -∇(L + (η/4) |∇L|²)(θ): what gradient descent with step η follows up to O(η²) (arXiv:2009.11162).
+
+    Attributes:
+        learning_rate: η of that descent; traced.
+    """
+
+    learning_rate: float = eqx.field(kw_only=True)
+
+    def __check_init__(self):
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
+
+    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
+        """Velocity v - (η/2) (∂v/∂θ) v with v = -∇L, since ∇|∇L|² = 2 ∇²L ∇L: a Hessian-vector product."""
+        v = objective.velocity(params)
+        _, change = jax.jvp(objective.velocity, (params,), (v,))
+        return jax.tree.map(lambda v, dv: v - self.learning_rate / 2 * dv, v, change)
+
+
+class PreconditionedFlow(GradientFlow):
+    """dθ/dt = -∇L / (|∇L| + ε), entry by entry: the limit η → 0 of Adam and of RMSProp at t = η·k.
+
+    Their means are over a number of steps, so over a time that vanishes with η: m̂ → ∇L and √v̂ → |∇L|.
+
+    Attributes:
+        epsilon: ε; the smaller, the stiffer where an entry changes sign.
+    """
+
+    epsilon: float = eqx.field(kw_only=True)
+
+    def __check_init__(self):
+        require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
+
+    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
+        """That of the objective, divided."""
+        return jax.tree.map(lambda v: v / (jnp.abs(v) + self.epsilon), objective.velocity(params))

@@ -8,7 +8,6 @@ before W and so share u, they were derived here: C_V couples the heads, C_K and 
 closed in these variables.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,13 +17,12 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.config import require
 from dynamics.invariants import reduced
-from dynamics.laws.descent import FullBatch, LossAtStep, Minibatch, iterate
+from dynamics.laws.descent import Descent, Minibatch
 from dynamics.laws.flow import GradientFlow
 from dynamics.models import Gram, OneLayerTransformer
 from dynamics.models.transformer import read_tables
 from dynamics.objective import Objective
 from dynamics.tasks import Batch
-from dynamics.trajectory import Trajectory
 
 __all__ = [
     "GramFlow",
@@ -154,32 +152,14 @@ class GramFlow(GradientFlow):
     """Gradient flow on the weights, in Gram variables: GramModel.velocity; see Flow for the solver's settings."""
 
 
-def _descend(
-    eta: Any,
-    loss_at_step: LossAtStep,
-    objective: Objective,
-    params0: PyTree,
-    times: Float[Array, " T"],
-    probes: Callable[[PyTree], dict[str, Array]],
-) -> Trajectory:
-    def update(params, k):
-        loss, gradient = jax.value_and_grad(loss_at_step)(params, k)
-        return objective.model.step(params, jax.tree.map(jnp.negative, gradient), eta), loss
-
-    return iterate(update, params0, lambda state: state, objective.loss, eta, times, probes)
-
-
-class GramGradientDescent(FullBatch):
+class GramGradientDescent(Descent):
     """Full-batch gradient descent on the weights, exactly, in Gram variables; t = η·k."""
 
-    def follow(self, loss_at_step, objective, params0, times, probes):
-        """Steps of the closed map."""
-        return _descend(self.learning_rate, loss_at_step, objective, params0, times, probes)
+    def update(self, objective, gradient, params, memory):
+        """The closed map."""
+        slope = jax.tree.map(jnp.negative, gradient)
+        return objective.model.step(params, slope, self.learning_rate), memory
 
 
-class GramStochasticGradientDescent(Minibatch):
+class GramStochasticGradientDescent(Minibatch, GramGradientDescent):
     """SGD on the weights, exactly, in Gram variables; its minibatches are those of StochasticGradientDescent."""
-
-    def follow(self, loss_at_step, objective, params0, times, probes):
-        """Steps of the closed map."""
-        return _descend(self.learning_rate, loss_at_step, objective, params0, times, probes)

@@ -1,0 +1,48 @@
+"""What every law of motion is: law(objective, params0, times, probes, key, memory) -> Trajectory."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from dynamics.objective import Objective
+from dynamics.trajectory import Trajectory
+
+__all__ = ["Law"]
+
+
+class Law(eqx.Module):
+    """From parameters at times[0] to a trajectory on `times`; abstract."""
+
+    @property
+    @abc.abstractmethod
+    def step(self) -> Any:
+        """The time between updates, a number, or None when time is continuous."""
+
+    def memory(self, params0: PyTree) -> PyTree:
+        """What the law carries along beside the parameters, at a new start; most laws carry nothing."""
+        del params0
+        return None
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        objective: Objective,
+        params0: PyTree,
+        times: Float[Array, " T"],
+        probes: Callable[[PyTree], dict[str, Array]],
+        key: PRNGKeyArray,
+        memory: PyTree = None,
+    ) -> Trajectory:
+        """Integrate; pure, so that it can be jitted and batched.
+
+        Args:
+            objective: what is trained on what.
+            params0: the parameters at times[0].
+            times: increasing; multiples of `step` where it is a number.
+            probes: seen at every time.
+            key: of what is random in the law.
+            memory: that of the trajectory of which this one is the continuation, or `memory(params0)`.
+        """
