@@ -12,6 +12,8 @@ import os
 # diffrax checks traced save times by a host callback, which keeps a program out of the persistent compile cache. Our
 # times are checked when their grid is made, and a solve's outcome is its result code; a bad time would give nan.
 os.environ.setdefault("EQX_ON_ERROR", "nan")
+# Every core is a device, over which the members of an ensemble are spread; a single run does not notice.
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(os.cpu_count() or 1))
 
 import jax
 

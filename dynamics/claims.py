@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from dynamics.config import require
-from dynamics.ensemble import ensemble
+from dynamics.ensemble import Ensemble
 from dynamics.experiment import Experiment
 from dynamics.laws import IN_GRAM_VARIABLES
 from dynamics.probes import coordinates, dimensions
@@ -242,7 +242,7 @@ def gather(
 
 
 def _evidence(spec: Case, members: Sequence[Experiment]) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
-    solved = list(ensemble(members, "flow"))
+    solved = [(start, trajectory) for _, start, trajectory in Ensemble(members, "flow")]
     grid = (len(spec.widths), spec.seeds)
     one = members[0]
 

@@ -40,9 +40,13 @@ class Objective(eqx.Module):
         """F(X_i) on the training set."""
         return self.apply(params, self.batch.tokens)[0]
 
+    def losses(self, params: PyTree) -> Float[Array, " n"]:
+        """log(1 + exp(-y_i F(X_i))) on the training set."""
+        return logistic_loss(self.output(params), self.batch.label)
+
     def loss(self, params: PyTree) -> Float[Array, ""]:
         """The mean over the training set."""
-        return jnp.mean(logistic_loss(self.output(params), self.batch.label))
+        return jnp.mean(self.losses(params))
 
     def velocity(self, params: PyTree) -> PyTree:
         """dθ/dt of gradient flow, −∇L(θ); a model of other variables than its weights says what it makes of them."""

@@ -28,6 +28,7 @@ DOORS = {
     "absl": {"cli"},
     "rich": {"cli"},
     "diffrax": {"laws"},
+    "lineax": {"laws"},
     "optax": {"laws"},
 }
 
@@ -64,7 +65,7 @@ def test_no_paper_in_the_library():
     for file in (ROOT / "dynamics").rglob("*.py"):
         assert "igure 1" not in file.read_text(), file
         # The command line knows where experiments are; nothing else knows that there are any.
-        assert "experiments." not in file.read_text() or file.name == "cli.py", file
+        assert "experiments." not in file.read_text() or "cli" in file.parts, file
 
 
 def test_no_machine_in_the_lock():

@@ -13,7 +13,7 @@ import dynamics
 import dynamics.cli
 import experiments
 from dynamics.claims import Case, Claim, Finding, all_of, exponent, gather, judge, markdown, within
-from dynamics.ensemble import ensemble
+from dynamics.ensemble import Ensemble
 from dynamics.laws import GramFlow
 from experiments.cooccurrence import controls
 
@@ -93,8 +93,10 @@ def test_evidence_is_that_of_single_solves(tmp_path):
         found = dynamics.Experiment.from_config(gram_config(**{"model.width": width, "seed": number}).to_dict())
         alone = dynamics.joined([part for part, _ in dynamics.solve(found, "flow")])
         member = data.sel(width=width, seed=seed)
-        np.testing.assert_array_equal(member.loss, alone.probes["loss"])
-        np.testing.assert_array_equal(member.score_change, alone.params["A"][0] - found.start[0]["A"][0])
+        # Another program of the same steps: equal but for rounding.
+        np.testing.assert_allclose(member.loss, alone.probes["loss"], rtol=1e-12)
+        change = alone.params["A"][0] - found.start[0]["A"][0]
+        np.testing.assert_allclose(member.score_change, change, rtol=1e-10, atol=1e-12)
     assert len(np.unique(data.loss.isel(t=0))) == 4
 
 
@@ -112,7 +114,7 @@ def test_a_member_that_fails_is_nan_from_then_on():
     config = gram_config()
     config.laws.flow.max_steps = 3
     found = [dynamics.Experiment.from_config(c.to_dict()) for c in (gram_config(), config)]
-    (_, whole), (_, cut) = ensemble(found, "flow")
+    (*_, whole), (*_, cut) = Ensemble(found, "flow")
     assert whole.valid.all() and np.isfinite(whole.probes["loss"]).all()
     reached = int(cut.valid.sum())
     assert 1 <= reached < len(cut.t) == len(whole.t)

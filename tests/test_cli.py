@@ -156,8 +156,8 @@ def test_a_failed_law_is_exit_1(tmp_path, capsys):
     assert record.status["state"] == "failed" and len(record["flow"].t) >= 1 and len(record["gd"].t) == 21
 
 
-def test_runs_are_numbered(tmp_path):
-    from dynamics.cli import _numbered, _stem
+def test_runs_arenumbered(tmp_path):
+    from dynamics.cli.arguments import numbered, stem
 
     (tmp_path / "figure1-1").mkdir()
-    assert _numbered(tmp_path, _stem(["run", "--config=configs/cooccurrence/figure1.py:smoke"])) == "figure1-2"
+    assert numbered(tmp_path, stem(["run", "--config=configs/cooccurrence/figure1.py:smoke"])) == "figure1-2"

@@ -71,7 +71,7 @@ def test_command(runs, capsys, command):
     if words[0] == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
     elif words[1] == "run":
-        _, config = dynamics.cli._parsed(words[1:])
+        _, config = dynamics.cli.arguments.parsed(words[1:])
         dynamics.Experiment.from_config(config)
     elif words[1] == "claims":  # minutes: test_claims.test_the_paper runs it
         dynamics.cli._parser().parse_args(words[1:])

@@ -9,6 +9,7 @@ from dynamics.laws.descent import (
     RMSProp,
     StochasticGradientDescent,
 )
+from dynamics.laws.diffusion import StochasticModifiedEquation
 from dynamics.laws.flow import Flow, GradientFlow, ModifiedFlow, PreconditionedFlow
 from dynamics.laws.gram import (
     GramFlow,
@@ -39,6 +40,7 @@ __all__ = [
     "PreconditionedFlow",
     "RMSProp",
     "StochasticGradientDescent",
+    "StochasticModifiedEquation",
     "in_gram_variables",
     "with_width",
 ]
@@ -50,6 +52,7 @@ LAWS: dict[str, type] = {
     "preconditioned_flow": PreconditionedFlow,
     "gd": GradientDescent,
     "sgd": StochasticGradientDescent,
+    "sme": StochasticModifiedEquation,
     "heavy_ball": HeavyBall,
     "adam": Adam,
     "rmsprop": RMSProp,

@@ -1,8 +1,9 @@
 """Descent in discrete steps, by optax, at the times t = k · step."""
 
 import abc
+import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -24,7 +25,19 @@ __all__ = [
     "Optimizer",
     "RMSProp",
     "StochasticGradientDescent",
+    "check_batch",
 ]
+
+
+def check_batch(size: int, replacement: bool, objective: Objective) -> None:
+    """Refuse a minibatch without replacement that is larger than the training set.
+
+    Raises:
+        ConfigError: naming its size.
+    """
+    samples = objective.batch.label.shape[0]
+    allowed = f"must be at most the {samples} samples of the training set without replacement"
+    require(replacement or size <= samples, "batch_size", size, allowed)
 
 
 class Descent(Law):
@@ -43,6 +56,10 @@ class Descent(Law):
     def step(self) -> Any:
         """η."""
         return self.learning_rate
+
+    def at_step(self, step: float) -> "Law":
+        """With the learning rate that makes this step."""
+        return dataclasses.replace(self, learning_rate=step)
 
     def loss(self, objective: Objective, params: PyTree, k: Int[Array, ""], key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss whose gradient step k follows."""
@@ -108,6 +125,8 @@ class Minibatch(Descent):
     batch_size: int = eqx.field(static=True)
     replacement: bool = eqx.field(static=True, default=False)
 
+    random: ClassVar[bool] = True
+
     def __check_init__(self):
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
 
@@ -115,21 +134,10 @@ class Minibatch(Descent):
         """That of the minibatch.
 
         Raises:
-            ConfigError: for a minibatch without replacement that is larger than the training set.
+            ConfigError: for a minibatch that the training set does not fill.
         """
         check_batch(self.batch_size, self.replacement, objective)
         return objective.minibatch_loss(params, jax.random.fold_in(key, k), self.batch_size, self.replacement)
-
-
-def check_batch(batch_size: int, replacement: bool, objective: Objective) -> None:
-    """Refuse a minibatch that the training set does not fill.
-
-    Raises:
-        ConfigError: for one without replacement that is larger.
-    """
-    samples = objective.batch.label.shape[0]
-    allowed = f"must be at most the {samples} samples of the training set without replacement"
-    require(replacement or batch_size <= samples, "batch_size", batch_size, allowed)
 
 
 class Optimizer(Descent):
@@ -182,6 +190,10 @@ class HeavyBall(Optimizer):
     def step(self) -> Any:
         """η / (1 − β)."""
         return self.learning_rate / (1 - self.momentum)
+
+    def at_step(self, step: float) -> "Law":
+        """With the learning rate that makes this step."""
+        return dataclasses.replace(self, learning_rate=step * (1 - self.momentum))
 
     @property
     def optimizer(self):

@@ -1,6 +1,7 @@
 """Flows, by diffrax: gradient flow in weight space, and the flows that descents follow more closely."""
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -114,6 +115,10 @@ class ModifiedFlow(GradientFlow):
 
     def __check_init__(self):
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
+
+    def at_step(self, step: float) -> "Law":
+        """What the descent with this step follows."""
+        return dataclasses.replace(self, learning_rate=step)
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
         """Velocity v - (η/2) (∂v/∂θ) v with v = -∇L, since ∇|∇L|² = 2 ∇²L ∇L: a Hessian-vector product."""

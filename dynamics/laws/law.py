@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
@@ -14,12 +14,23 @@ __all__ = ["Law"]
 
 
 class Law(eqx.Module):
-    """From parameters at times[0] to a trajectory on `times`; abstract."""
+    """From parameters at times[0] to a trajectory on `times`; abstract.
+
+    Attributes:
+        random: whether the trajectory depends on the key.
+    """
+
+    random: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
     def step(self) -> Any:
         """The time between updates, a number, or None when time is continuous."""
+
+    def at_step(self, step: float) -> "Law":
+        """The same law for this time between updates; itself when it knows of none."""
+        del step
+        return self
 
     def memory(self, params0: PyTree) -> PyTree:
         """What the law carries along beside the parameters, at a new start; most laws carry nothing."""

@@ -1,0 +1,95 @@
+"""What the commands print: progress and tables."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from dynamics.claims import PASS, Verdict
+from dynamics.experiment import TIGHTER
+from dynamics.record import Record
+from dynamics.trajectory import Trajectory
+
+__all__ = ["Report", "certificate", "number", "print_laws", "print_verdicts"]
+
+KEPT = 10  # drift / rtol up to which a flow's certificate counts as kept
+
+
+class Report:
+    """Progress: bars on a terminal, plain lines elsewhere."""
+
+    def __init__(self, laws: list[str]):
+        columns = (
+            TextColumn("{task.description:>8}"),
+            BarColumn(),
+            TextColumn("t = {task.fields[t]:<8.4g} loss {task.fields[loss]:<10.4g}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._console = Console(stderr=True)
+        self._progress = Progress(*columns, console=self._console)
+        if self._console.is_terminal:
+            self._bars = {
+                law: self._progress.add_task(law, total=1.0, start=False, t=0.0, loss=float("nan")) for law in laws
+            }
+
+    def __enter__(self) -> "Report":
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._progress.stop()
+
+    def __call__(self, law: str, part: Trajectory, fraction: float) -> None:
+        """Report a part that is done."""
+        loss = float(part.probes["loss"][-1]) if "loss" in part.probes and len(part.t) else float("nan")
+        if self._console.is_terminal:
+            self._progress.start_task(self._bars[law])
+            self._progress.update(self._bars[law], completed=fraction, t=float(part.end), loss=loss)
+        else:
+            print(f"{law:>8}  t = {float(part.end):<8.4g} loss {loss:.4g}", file=sys.stderr, flush=True)
+
+
+def print_laws(record: Record) -> None:
+    """A row for each law of a run."""
+    columns = ("law", "steps", "end", "loss", "T1", "drift", "compile_s", "solve_s")
+    table = Table(*columns, "outcome", box=None)
+    for law, summary in record.status["laws"].items():
+        table.add_row(law, *(number(summary, key) for key in columns[1:]), summary["reason"])
+    Console(width=140).print(table)
+
+
+def certificate(law: str, summary: Mapping[str, Any]) -> str:
+    """What the drift of a flow says, and its errors where they were measured."""
+    if "drift" not in summary:
+        return f"certificate of {law}: none, the probe drift is not among those of the config"
+    drift, rtol = summary["drift"], summary["rtol"]
+    # Calibrated in experiments/cooccurrence/README.md: a solve whose drift is larger is one to distrust.
+    verdict = "kept" if drift <= KEPT * rtol else "BROKEN, distrust it"
+    line = f"certificate of {law}: drift {drift:.1e}, at most {KEPT} rtol = {KEPT * rtol:.1e} allowed: {verdict}"
+    if "error" in summary:
+        errors = ", ".join(f"{probe} {error:.1e}" for probe, error in summary["error"].items())
+        line += f"\n    largest relative errors against {TIGHTER} times tighter tolerances: {errors}"
+    return line
+
+
+def number(summary: Mapping[str, Any], key: str) -> str:
+    """A number of a summary in four digits, - where there is none."""
+    value = summary.get(key)
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
+    """A row for each verdict."""
+    table = Table("verdict", "source", "statement", "measured", title=title, title_justify="left", box=None)
+    for verdict in verdicts:
+        measured = verdict.measured + (f" ({verdict.known})" if verdict.known and verdict.verdict != PASS else "")
+        table.add_row(*map(escape, (verdict.verdict, verdict.claim.source, verdict.claim.statement, measured)))
+    Console(width=max(Console().width, 140)).print(table)
