@@ -1,9 +1,10 @@
 # Every target does its own set-up: a .venv from the hashed lock. Needs Python >= 3.11, git and make.
 PYTHON ?= python3
 BIN := .venv/bin
+COMPARISONS := laws noise adaptive optimizers stability
 STAMP := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: figures claims test test-slow check smoke bench lock clean
+.PHONY: figures claims compare test test-slow check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -26,6 +27,13 @@ smoke: .venv/ready
 
 claims: .venv/ready
 	$(BIN)/dynamics claims cooccurrence --name=claims-$(STAMP)
+
+# Two at a time: one starts while the other integrates.
+compare: .venv/ready
+	$(MAKE) --no-print-directory -j 2 -O $(addprefix compare-,$(COMPARISONS))
+
+compare-%:
+	$(BIN)/dynamics compare --config=configs/cooccurrence/compare_$*.py --name=compare-$*-$(STAMP)
 
 bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark

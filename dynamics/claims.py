@@ -167,10 +167,10 @@ class Verdict(NamedTuple):
         return {**stated, **{key: value for key, value in self._asdict().items() if key != "claim"}}
 
 
-def judge(claims: Sequence[Claim], data: Data, case: str) -> list[Verdict]:
-    """The verdict on every claim in a case."""
+def judge(stated: Sequence[tuple[str, Claim]], data: Data) -> list[Verdict]:
+    """The verdict on every (case, claim)."""
     verdicts = []
-    for claim in claims:
+    for case, claim in stated:
         found = claim.measure(data, case)
         controls = {name: claim.measure(data, name) for name in claim.controls}
         controls |= {name: measure(data, case) for name, measure in claim.elsewhere.items()}
@@ -187,17 +187,14 @@ def _word(finding: Finding) -> str:
 
 
 def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
-    """A table of verdicts."""
-    lines = [
-        f"## {title}",
-        "",
-        "| source | statement | bound | measured | controls (all must fail) | verdict |",
-        "|---|---|---|---|---|---|",
-    ]
+    """A table of verdicts; with a column for the case where there is more than one."""
+    several = len({v.case for v in verdicts}) > 1
+    columns = ["case"] * several + ["source", "statement", "bound", "measured", "controls (all must fail)", "verdict"]
+    lines = [f"## {title}", "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for v in verdicts:
         controls = "; ".join(f"{name}: {word} ({measured})" for name, (word, measured) in v.controls.items())
         verdict = f"**{v.verdict}**" + (f": {v.known}" if v.known and v.verdict != PASS else "")
-        cells = (v.claim.source, v.claim.statement, v.claim.bound, v.measured, controls, verdict)
+        cells = [v.case] * several + [v.claim.source, v.claim.statement, v.claim.bound, v.measured, controls, verdict]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 

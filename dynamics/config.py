@@ -81,6 +81,8 @@ def base() -> ml_collections.ConfigDict:
             # Solve every flow again at a hundred times tighter tolerances, and record the error of every probe.
             "certify": False,
             "figures": "",
+            # Read by `dynamics compare` alone; see dynamics.compare.Settings.
+            "compare": {"pairs": (), "steps": (), "seeds": 1, "draws": 1, "tolerance": 0.01, "claims": ""},
             "wandb": {"mode": "offline", "project": "dynamics", "group": ""},
         }
     )

@@ -102,7 +102,7 @@ def _paths(laws, objectives, starts, times, member, keys, *, task, probes, words
     def path(place):
         i, key = place
         law, objective, start, t = jax.tree.map(lambda leaf: leaf[i], (laws, objectives, starts, times))
-        return law(objective, start, t, evaluator(probes, View.at_start(objective, task, start, words)), key)
+        return law(objective, start, t, evaluator(probes, View(objective, task, start, words)), key)
 
     def on_one_device(*places):
         # On a CPU one after another: batched, adaptive solves wait for the slowest and small products gain nothing.

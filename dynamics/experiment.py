@@ -3,7 +3,7 @@
 import functools
 import itertools
 import time
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from dynamics.probes import PROBES, View, evaluator
 from dynamics.tasks import TASKS
 from dynamics.trajectory import COMPLETED, Times, Trajectory
 
-__all__ = ["Experiment", "form", "programs", "solve", "traced"]
+__all__ = ["Experiment", "common_times", "form", "programs", "solve", "traced"]
 
 KEYS = ("data", "init", "sgd")
 TIGHTER, TIGHTEST = 100, 1e-11  # of a flow's tolerances, to certify it; the smallest that can be certified
@@ -61,7 +61,7 @@ class Experiment:
         Raises:
             ConfigError: naming the key, the value found and what is allowed.
         """
-        parts = ("task", "model", "init", "laws", "times", "wandb")
+        parts = ("task", "model", "init", "laws", "times", "compare", "wandb")
         check_keys(config, base(), "")
         settings = build(_Settings, {k: v for k, v in config.items() if k not in parts}, "")
         for part in parts:
@@ -114,7 +114,7 @@ class Experiment:
             model=model,
             initialisation=initialisation,
             laws=laws,
-            times=_common_times(times, laws),
+            times=common_times(times, [(f"laws.{k}.learning_rate", law.step) for k, law in laws.items() if law.step]),
             probes=settings.probes,
             words=settings.words,
             checkpoints=settings.checkpoints,
@@ -189,18 +189,25 @@ class _Mirror:
     group: str
 
 
-def _common_times(times: Times, laws: Mapping[str, Law]) -> np.ndarray:
-    """The grid of multiples of the largest learning rate, when there is one."""
-    rates = {name: law.step for name, law in laws.items() if law.step is not None}
-    if not rates:
+def common_times(times: Times, steps: Sequence[tuple[str, float]]) -> np.ndarray:
+    """The grid of multiples of the largest step, when there is one.
+
+    Args:
+        times: as they were asked for.
+        steps: (key of the config that sets it, step).
+
+    Raises:
+        ConfigError: for a step that does not divide the largest, and a grid that the multiples cannot hold.
+    """
+    if not steps:
         return times.grid()
-    step = max(rates.values())
+    largest = max(step for _, step in steps)
     with under("times."):
-        grid = times.grid(step)
-    for name, rate in rates.items():
-        ratio = step / rate
-        allowed = f"must divide the largest learning rate, {step}, so that the laws are seen at the same times"
-        require(abs(ratio - round(ratio)) < 1e-9 * ratio, f"laws.{name}.learning_rate", rate, allowed)
+        grid = times.grid(largest)
+    for key, step in steps:
+        ratio = largest / step
+        allowed = f"must divide the largest step, {largest:g}, so that the laws are seen at the same times"
+        require(abs(ratio - round(ratio)) < 1e-9 * ratio, key, step, allowed)
     return grid
 
 
@@ -216,7 +223,7 @@ def _start(data_key, init_key, initialisation, width, *, task, model):
 
 @functools.partial(jax.jit, static_argnames=("task", "probes", "words"))
 def _segment(law, objective, params, memory, start, times, key, *, task, probes, words):
-    return law(objective, params, times, evaluator(probes, View.at_start(objective, task, start, words)), key, memory)
+    return law(objective, params, times, evaluator(probes, View(objective, task, start, words)), key, memory)
 
 
 def _padded(found: Experiment, t: np.ndarray) -> Array:

@@ -1,15 +1,18 @@
 """Probes: pure functions of the parameters with a name and dimension names, evaluated inside the solve."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from dynamics.config import require
+from dynamics.curvature import top_eigenpair
 from dynamics.invariants import REDUCED, reduced, relative_drift, spectra
 from dynamics.objective import Objective, logistic_loss
 from dynamics.tasks import Task
@@ -28,19 +31,16 @@ class View(NamedTuple):
     Attributes:
         objective: model and training set.
         task: names and canonical samples.
-        conserved: what the flow conserves, at t = 0, in the order of the model's CONSERVED.
+        start: the parameters at t = 0.
         words: matrix probes keep this many words, μ1 first.
+        known: what a probe measured at the start, by its name; see Probe.at_start.
     """
 
     objective: Objective
     task: Task
-    conserved: tuple[Array, ...]
+    start: PyTree
     words: int
-
-    @classmethod
-    def at_start(cls, objective: Objective, task: Task, start: PyTree, words: int) -> "View":
-        """The view of a trajectory that starts at the parameters `start`."""
-        return cls(objective, task, objective.apply(start, method="conserved"), words)
+    known: Mapping[str, Any] = MappingProxyType({})
 
     def signed_output(self, params: PyTree) -> Float[Array, " n"]:
         """y_i F(X_i) over the training set."""
@@ -76,22 +76,26 @@ class Probe:
         dims: the names of its dimensions after t; "head" is dropped when the model has one.
         measure: (params, view) -> array with these dimensions.
         needs_weights: whether it is no function of the Gram matrices.
+        at_start: (parameters at t = 0, view) -> what `measure` finds in view.known under its name; None for nothing.
     """
 
     name: str
     dims: tuple[str, ...]
     measure: Measure
     needs_weights: bool = False
+    at_start: Callable[[PyTree, View], Any] | None = None
 
 
 PROBES: dict[str, Probe] = {}
 
 
-def probe(*dims: str, needs_weights: bool = False) -> Callable[[Measure], Measure]:
-    """Register the function below as the probe of its name."""
+def probe(
+    *dims: str, needs_weights: bool = False, at_start: Callable[[PyTree, View], Any] | None = None
+) -> Callable[[Measure], Measure]:
+    """Register the function below as the probe of its name; see Probe."""
 
     def register(measure: Measure) -> Measure:
-        PROBES[measure.__name__] = Probe(measure.__name__, dims, measure, needs_weights)
+        PROBES[measure.__name__] = Probe(measure.__name__, dims, measure, needs_weights, at_start)
         return measure
 
     return register
@@ -231,10 +235,30 @@ def score_spectrum(params: PyTree, view: View) -> Array:
     return spectra(view.gram(params), view.objective.model.neurons)[1]
 
 
-@probe("conserved")
+def _conserved(params: PyTree, view: View) -> tuple[Array, ...]:
+    return view.objective.apply(params, method="conserved")
+
+
+@probe("conserved", at_start=_conserved)
 def drift(params: PyTree, view: View) -> Array:
     """Max |Q(t) − Q(0)| / max |Q(0)| of what the flow conserves; see dynamics.invariants."""
-    return relative_drift(view.objective.apply(params, method="conserved"), view.conserved)
+    return relative_drift(_conserved(params, view), view.known["drift"])
+
+
+@probe("parameter")
+def parameters(params: PyTree, view: View) -> Array:
+    """What the law moves, as one vector: all weights, or all Gram variables."""
+    del view
+    return ravel_pytree(params)[0]
+
+
+@probe(needs_weights=True, at_start=lambda params, view: top_eigenpair(view.objective.loss, params)[1])
+def sharpness(params: PyTree, view: View) -> Array:
+    """λmax, the largest eigenvalue of ∇²L; gradient descent with step η is stable while η λmax < 2.
+
+    The search starts at the eigenvector of t = 0.
+    """
+    return top_eigenpair(view.objective.loss, params, view.known["sharpness"])[0]
 
 
 def dimensions(name: str, heads: int) -> tuple[str, ...]:
@@ -269,6 +293,8 @@ def evaluator(names: tuple[str, ...], view: View) -> Callable[[PyTree], dict[str
     """
     for name in names:
         require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
+    first = {name: PROBES[name].at_start for name in names}
+    view = view._replace(known={name: look(view.start, view) for name, look in first.items() if look is not None})
 
     @jax.jit  # traced once, where a solver evaluates it in several places
     def evaluate(params: PyTree) -> dict[str, Array]:

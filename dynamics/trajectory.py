@@ -12,7 +12,17 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from dynamics.config import ConfigError, require
 
-__all__ = ["COMPLETED", "NON_FINITE", "OUT_OF_STEPS", "REASONS", "Times", "Trajectory", "classification_time", "joined"]
+__all__ = [
+    "COMPLETED",
+    "NON_FINITE",
+    "OUT_OF_STEPS",
+    "REASONS",
+    "Times",
+    "Trajectory",
+    "classification_time",
+    "joined",
+    "zero_crossing",
+]
 
 Values = Array | np.ndarray  # in a solve, and on the host
 
@@ -139,3 +149,17 @@ def classification_time(t: Float[Values, " T"], margin: Float[Values, " T"]) -> 
     wrong = np.flatnonzero(~(np.asarray(margin) > 0))
     first = int(wrong[-1]) + 1 if wrong.size else 0
     return float(t[first]) if first < len(t) else float("nan")
+
+
+def zero_crossing(t: Float[Values, " T"], margin: Float[Values, " T"]) -> float:
+    """T1 between saved times: where the margin, taken as linear between them, turns positive for good.
+
+    Returns:
+        A time in the interval that ends at the classification time; nan where there is none.
+    """
+    end = classification_time(t, margin)
+    i = int(np.searchsorted(t, end))
+    if not 0 < i < len(t):
+        return end
+    share = margin[i - 1] / (margin[i - 1] - margin[i])
+    return float(t[i - 1] + share * (t[i] - t[i - 1]))

@@ -11,13 +11,14 @@ ORDER = [
     "models",
     "objective",
     "invariants",
+    "curvature",
     "probes",
     "trajectory",
     "laws",
     "experiment",
     "ensemble",
 ]
-OUTER = ["record", "tracking", "run", "claims", "plotting", "cli"]
+OUTER = ["record", "tracking", "run", "claims", "compare", "tables", "plotting", "cli"]
 DOORS = {
     "zarr": {"record"},
     "orbax": {"record"},
@@ -28,7 +29,6 @@ DOORS = {
     "absl": {"cli"},
     "rich": {"cli"},
     "diffrax": {"laws"},
-    "lineax": {"laws"},
     "optax": {"laws"},
 }
 

@@ -63,15 +63,15 @@ def test_verdicts():
         claim(small, controls=("unknown",)),
         claim(small, elsewhere={"there": lambda found, case: small(found, "blind")}),
     )
-    words = [verdict.verdict for verdict in judge(claims, data, "real")]
+    words = [verdict.verdict for verdict in judge([("real", c) for c in claims], data)]
     assert words == ["PASS", "INCONCLUSIVE", "INCONCLUSIVE", "INCONCLUSIVE"]
-    assert [v.verdict for v in judge(claims[:1], data, "control")] == ["FAIL"]
-    assert [v.verdict for v in judge(claims[:1], data, "unknown")] == ["INCONCLUSIVE"]
-    known = judge((claim(small, controls=("control",), fails={"blind": "why"}),), data, "blind")[0]
+    assert [v.verdict for v in judge([("control", claims[0])], data)] == ["FAIL"]
+    assert [v.verdict for v in judge([("unknown", claims[0])], data)] == ["INCONCLUSIVE"]
+    known = judge([("blind", claim(small, controls=("control",), fails={"blind": "why"}))], data)[0]
     assert known.verdict == "PASS" and known.known == "why"
-    table = markdown("Title", judge(claims[:1], data, "real"))
+    table = markdown("Title", judge([("real", claims[0])], data))
     assert table.splitlines()[-1] == ("| Theorem 0 | x \\| y | x < 1 | x = 0.5 | control: FAIL (x = 2.0) | **PASS** |")
-    plain = json.loads(json.dumps(judge(claims[:1], data, "real")[0].as_dict()))
+    plain = json.loads(json.dumps(judge([("real", claims[0])], data)[0].as_dict()))
     assert plain["verdict"] == "PASS" and plain["controls"] == {"control": ["FAIL", "x = 2.0"]}
 
 

@@ -15,7 +15,7 @@ from dynamics.probes import PROBES, View, coordinates, dimensions, evaluator
 def seen(request):
     found = dynamics.Experiment.from_config(small_config(**{"model.heads": request.param}))
     params, objective = found.start
-    view = View.at_start(objective, found.task, jax.tree.map(lambda x: 0.9 * x, params), found.words)
+    view = View(objective, found.task, jax.tree.map(lambda x: 0.9 * x, params), found.words)
     return found, evaluator(tuple(PROBES), view)(params)
 
 
@@ -61,7 +61,7 @@ def test_velocities(seen):
     found, values = seen
     params, objective = found.start
     slope = jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))
-    view = View.at_start(objective, found.task, params, found.words)
+    view = View(objective, found.task, params, found.words)
     h = 1e-5
     measure = evaluator(("scores", "value_gram", "mlp"), view)
     ahead = measure(jax.tree.map(lambda p, v: p + h * v, params, slope))

@@ -1,6 +1,7 @@
 """The command `dynamics`: a thin shell over the library.
 
     dynamics run --config=FILE[:variant] [--config.a.b=value ...] [--workdir=runs] [--name=NAME]
+    dynamics compare --config=FILE[:variant] [--config.a.b=value ...] [--workdir=runs] [--name=NAME]
     dynamics ls [--workdir=runs]
     dynamics show RUN
     dynamics figures RUN ...
@@ -18,19 +19,22 @@ import pathlib
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
+import rich.table
 from rich.console import Console
-from rich.table import Table
 
 from dynamics.claims import PASS, gather, judge, markdown
 from dynamics.cli.arguments import check_module, check_name, flag_values, numbered, parsed, stem
-from dynamics.cli.console import Report, certificate, number, print_laws, print_verdicts
+from dynamics.cli.console import Count, Report, certificate, number, print_laws, print_table, print_verdicts
+from dynamics.compare import compare
 from dynamics.config import ConfigError, require
 from dynamics.experiment import Experiment
 from dynamics.record import Record, load, runs
 from dynamics.run import execute
+from dynamics.tables import Table, tables
 from dynamics.trajectory import Trajectory
 
 __all__ = ["main"]
@@ -44,6 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if argv[1:2] == ["run"]:
             return _run(argv[1:], argv[0])
+        if argv[1:2] == ["compare"]:
+            return _compare(argv[1:])
         arguments = _parser().parse_args(argv[1:])
         return arguments.command(arguments)
     except ConfigError as error:
@@ -60,8 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="run | ls | show | figures | claims")
+    commands = parser.add_subparsers(required=True, metavar="run | compare | ls | show | figures | claims")
     commands.add_parser("run", help="execute a config; --help lists its flags")
+    commands.add_parser("compare", help="the laws of a config against one another; --help lists its flags")
     ls = commands.add_parser("ls", help="the runs of a folder")
     ls.add_argument("--workdir", default="runs", type=pathlib.Path)
     ls.set_defaults(command=_ls)
@@ -91,7 +98,7 @@ def _run(argv: list[str], argv0: str) -> int:
     name = values["name"].value
     check_name(name)
     _keep_compiled_programs()
-    importing = threading.Thread(target=_figure_module, args=(config["figures"],), daemon=True)
+    importing = threading.Thread(target=_module, args=(config["figures"],), daemon=True)
     with Report(list(found.laws)) as bars:
 
         def report(law: str, part: Trajectory, fraction: float) -> None:
@@ -109,13 +116,13 @@ def _run(argv: list[str], argv0: str) -> int:
     return EXIT[record.status["state"]]
 
 
-def _figure_module(name: str) -> Any:
-    """The module that draws the figures of a run, None for none."""
+def _module(name: str) -> Any:
+    """A module that a config names, None for none."""
     return importlib.import_module(name) if name else None
 
 
 def _draw(record: Record) -> list[pathlib.Path]:
-    module = _figure_module(record.config.figures)
+    module = _module(record.config.figures)
     return module.draw(record, record.path / "figures") if module else []
 
 
@@ -127,7 +134,7 @@ def _keep_compiled_programs() -> None:
 
 
 def _ls(arguments: argparse.Namespace) -> int:
-    table = Table("run", "state", "config", "laws", "loss", box=None)
+    table = rich.table.Table("run", "state", "config", "laws", "loss", box=None)
     for record in runs(arguments.workdir):
         laws = record.status["laws"]
         losses = "  ".join(number(summary, "loss") for summary in laws.values())
@@ -170,22 +177,51 @@ def _claims(arguments: argparse.Namespace) -> int:
         claims.FIGURES,
         lambda case, runs, seconds: print(f"{case}: {runs} runs, {seconds:.0f} s", file=sys.stderr, flush=True),
     )
-    data = {case: record[case].load() for case in claims.CASES}
-    verdicts = {case: judge(claims.CLAIMS, data, case) for case in claims.TABLES}
-    tables = [markdown(title, verdicts[case]) for case, title in claims.TABLES.items()]
-    plain = {case: [verdict.as_dict() for verdict in found] for case, found in verdicts.items()}
-    paths = [record.attach("claims.md", "\n".join(tables)), record.attach("claims.json", plain), *_draw(record)]
-    for case, title in claims.TABLES.items():
-        print_verdicts(title, verdicts[case])
+    return _judged(claims, record, begin)
+
+
+def _judged(claims: Any, record: Record, begin: float, tables: Sequence[Table] = ()) -> int:
+    """Judge a module's claims on a record, draw its figures, write and print everything; the exit code."""
+    data = {group: record[group].load() for group in record.groups()}
+    verdicts = {key: (title, judge(stated, data)) for key, (title, stated) in claims.TABLES.items()} if claims else {}
+    pages = [table.markdown() for table in tables] + [markdown(*found) for found in verdicts.values()]
+    plain = {key: [verdict.as_dict() for verdict in found] for key, (_, found) in verdicts.items()}
+    name = "compare" if tables else "claims"
+    paths = [record.attach(f"{name}.md", "\n".join(pages))]
+    if verdicts:
+        paths.append(record.attach("claims.json", plain))
+    paths += _draw(record)
+    for table in tables:
+        print_table(table)
+    for title, found in verdicts.values():
+        print_verdicts(title, found)
     print("\n".join(map(str, paths)))
-    required = next(iter(verdicts.values()))
+    required = next((found for _, found in verdicts.values()), [])
     unmet = [verdict for verdict in required if verdict.verdict != PASS and not verdict.known]
-    known_failures = sum(verdict.verdict != PASS for verdict in required) - len(unmet)
-    print(
-        f"{len(required) - len(unmet) - known_failures} pass, {known_failures} known not to hold, {len(unmet)} that "
-        f"should pass do not, in {time.monotonic() - begin:.0f} s: {record.path}"
-    )
+    known = sum(verdict.verdict != PASS for verdict in required) - len(unmet)
+    if verdicts:
+        print(
+            f"{len(required) - len(unmet) - known} pass, {known} known not to hold, "
+            f"{len(unmet)} that should pass do not"
+        )
+    print(f"done in {time.monotonic() - begin:.0f} s: {record.path}")
     return int(bool(unmet))
+
+
+def _compare(argv: list[str]) -> int:
+    begin = time.monotonic()
+    if {"--help", "-h", "-help"} & set(argv):
+        print(f"dynamics compare --config=FILE[:variant] [--config.a.b=value ...]\n{flag_values(argv).get_help()}")
+        return 0
+    values, config = parsed(argv)
+    check_module("figures", config["figures"])
+    check_module("compare.claims", config["compare"]["claims"])
+    check_name(values["name"].value)
+    _keep_compiled_programs()
+    workdir = pathlib.Path(str(values["workdir"].value))
+    with Count() as count:
+        record = compare(config, workdir, values["name"].value or numbered(workdir, stem(argv)), count)
+    return _judged(_module(config["compare"]["claims"]), record, begin, tables(record))
 
 
 def _figures(arguments: argparse.Namespace) -> int:
@@ -196,6 +232,6 @@ def _figures(arguments: argparse.Namespace) -> int:
         )
     paths = [path for record in records for path in _draw(record)]
     if len(records) > 1:
-        paths += _figure_module(records[0].config.figures).compare(records, records[0].path.parent / "figures")
+        paths += _module(records[0].config.figures).compare(records, records[0].path.parent / "figures")
     print("\n".join(map(str, paths)))
     return 0

@@ -4,17 +4,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import rich.table
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from dynamics.claims import PASS, Verdict
 from dynamics.experiment import TIGHTER
 from dynamics.record import Record
+from dynamics.tables import Table
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Report", "certificate", "number", "print_laws", "print_verdicts"]
+__all__ = ["Count", "Report", "certificate", "number", "print_laws", "print_table", "print_verdicts"]
 
 KEPT = 10  # drift / rtol up to which a flow's certificate counts as kept
 
@@ -57,10 +58,53 @@ class Report:
             print(f"{law:>8}  t = {float(part.end):<8.4g} loss {loss:.4g}", file=sys.stderr, flush=True)
 
 
+class Count:
+    """Progress of many paths: a bar per law on a terminal, a line per law elsewhere."""
+
+    def __init__(self):
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description:>16}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f} of {task.total:.0f} members"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+        )
+        self._bars: dict[str, Any] = {}
+
+    def __enter__(self) -> "Count":
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._progress.stop()
+
+    def __call__(self, law: str, done: int, members: int) -> None:
+        """Report that so many members of a law are done."""
+        if self._console.is_terminal:
+            if law not in self._bars:
+                self._bars[law] = self._progress.add_task(law, total=members)
+            self._progress.update(self._bars[law], completed=done)
+        elif done == members:
+            print(f"{law:>16}  {members} members", file=sys.stderr, flush=True)
+
+
+def print_table(table: Table) -> None:
+    """A table."""
+    shown = rich.table.Table(*table.columns, title=table.title, title_justify="left", box=None)
+    for row in table.rows:
+        shown.add_row(*map(escape, row))
+    Console(width=max(Console().width, 140)).print(shown)
+
+
 def print_laws(record: Record) -> None:
     """A row for each law of a run."""
     columns = ("law", "steps", "end", "loss", "T1", "drift", "compile_s", "solve_s")
-    table = Table(*columns, "outcome", box=None)
+    table = rich.table.Table(*columns, "outcome", box=None)
     for law, summary in record.status["laws"].items():
         table.add_row(law, *(number(summary, key) for key in columns[1:]), summary["reason"])
     Console(width=140).print(table)
@@ -88,7 +132,7 @@ def number(summary: Mapping[str, Any], key: str) -> str:
 
 def print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
     """A row for each verdict."""
-    table = Table("verdict", "source", "statement", "measured", title=title, title_justify="left", box=None)
+    table = rich.table.Table("verdict", "source", "statement", "measured", title=title, title_justify="left", box=None)
     for verdict in verdicts:
         measured = verdict.measured + (f" ({verdict.known})" if verdict.known and verdict.verdict != PASS else "")
         table.add_row(*map(escape, (verdict.verdict, verdict.claim.source, verdict.claim.statement, measured)))

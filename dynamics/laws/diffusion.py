@@ -8,12 +8,11 @@ import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import lineax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 from dynamics.laws.descent import check_batch
-from dynamics.laws.flow import ModifiedFlow
+from dynamics.laws.flow import modified_velocity
 from dynamics.laws.law import Law
 from dynamics.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
@@ -21,12 +20,30 @@ from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 __all__ = ["StochasticModifiedEquation"]
 
 
+class _Noise(diffrax.AbstractTerm):
+    """A term whose vector field is kept as the point at which `apply` multiplies it with an increment."""
+
+    apply: Callable[[PyTree, Array], PyTree]
+    control: diffrax.AbstractBrownianPath
+
+    def vf(self, t, y, args):
+        del t, args
+        return y
+
+    def contr(self, t0, t1, **kwargs):
+        return self.control.evaluate(t0, t1, **kwargs)
+
+    def prod(self, vf, control):
+        return self.apply(vf, control)
+
+
 class StochasticModifiedEquation(Law):
     """dθ = -∇(L + (η/4) |∇L|²) dt + √η Σ^½ dW, Itô: mean and variance of SGD up to O(η²) (arXiv:1511.06251).
 
     Σ is the covariance of a minibatch gradient, (c/B) (1/n) Σ_i (∇L_i - ∇L)(∇L_i - ∇L)ᵀ, with c = 1 with replacement
     and (n - B)/(n - 1) without. Its rank is at most n, and its root acts on n Brownian motions by one vector-Jacobian
-    product. Euler and Maruyama's method, η/substeps at a time; the error of its drift is of order η/substeps.
+    product. Euler and Maruyama's method with dt = η/substeps, on -∇(L + ((η - dt)/4) |∇L|²): the method itself adds the
+    rest, up to O(dt²), as descent does to the flow. One substep would be SGD with Gaussian noise.
 
     Attributes:
         learning_rate: η of the SGD; traced.
@@ -38,7 +55,7 @@ class StochasticModifiedEquation(Law):
     learning_rate: float
     batch_size: int = eqx.field(static=True)
     replacement: bool = eqx.field(static=True, default=False)
-    substeps: int = eqx.field(static=True, default=8)
+    substeps: int = eqx.field(static=True, default=2)
 
     random: ClassVar[bool] = True
 
@@ -56,17 +73,13 @@ class StochasticModifiedEquation(Law):
         """That of SGD with this step."""
         return dataclasses.replace(self, learning_rate=step)
 
-    def root(self, objective: Objective, params: PyTree) -> lineax.FunctionLinearOperator:
-        """√η Σ^½ as a map from R^n to the parameters."""
+    def kick(self, objective: Objective, params: PyTree, noise: Float[Array, " n"]) -> PyTree:
+        """√η Σ^½ ξ for ξ = noise: a vector-Jacobian product of the losses of all samples."""
         samples = objective.batch.label.shape[0]
         correction = 1 if self.replacement else (samples - self.batch_size) / max(samples - 1, 1)
         losses, pull_back = jax.vjp(objective.losses, params)
         scale = jnp.sqrt(self.learning_rate * correction / (samples * self.batch_size)).astype(losses.dtype)
-
-        def apply(noise: Float[Array, " n"]) -> PyTree:
-            return pull_back(scale * (noise - jnp.mean(noise)))[0]
-
-        return lineax.FunctionLinearOperator(apply, jax.ShapeDtypeStruct(losses.shape, losses.dtype))
+        return pull_back(scale * (noise - jnp.mean(noise)))[0]
 
     def __call__(
         self,
@@ -85,7 +98,6 @@ class StochasticModifiedEquation(Law):
         del memory
         check_batch(self.batch_size, self.replacement, objective)
         dt = self.learning_rate / self.substeps
-        drift = ModifiedFlow(learning_rate=self.learning_rate)
         # A continuation has increments of its own: the key depends on where it starts.
         begin = jnp.rint(times[0] / dt).astype(jnp.int32)
         noise = diffrax.VirtualBrownianTree(
@@ -97,8 +109,8 @@ class StochasticModifiedEquation(Law):
         )
         solution = diffrax.diffeqsolve(
             diffrax.MultiTerm(
-                diffrax.ODETerm(lambda t, params, args: drift.velocity(objective, params)),
-                diffrax.ControlTerm(lambda t, params, args: self.root(objective, params), noise),
+                diffrax.ODETerm(lambda t, params, args: modified_velocity(objective, params, self.learning_rate - dt)),
+                _Noise(lambda params, increment: self.kick(objective, params, increment), noise),
             ),
             diffrax.Euler(),
             t0=times[0],

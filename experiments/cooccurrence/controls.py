@@ -7,11 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 import dynamics
-from dynamics.laws import GramFlow
+from dynamics.laws import GramFlow, ModifiedFlow
 from dynamics.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, SIGNALS
 
-__all__ = ["Contradiction", "FrozenAttention", "NoCommonToken", "ShuffledLabels", "UnbalancedLabels"]
+__all__ = ["Contradiction", "FrozenAttention", "NoCommonToken", "ShuffledLabels", "UnbalancedLabels", "WrongSign"]
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,19 @@ class FrozenAttention(GramFlow):
         return {**velocity, **{name: jnp.zeros_like(params[name]) for name in ("A", "C_K", "C_Q")}}
 
 
+class WrongSign(ModifiedFlow):
+    """dθ/dt = -∇(L - (η/4) |∇L|²): the correction of the modified flow, subtracted."""
+
+    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
+        """The other side of the flow."""
+        flow, modified = objective.velocity(params), super().velocity(objective, params)
+        return jax.tree.map(lambda v, w: 2 * v - w, flow, modified)
+
+
 dynamics.TASKS.update(
     shuffled_labels=ShuffledLabels,
     contradiction=Contradiction,
     no_common_token=NoCommonToken,
     unbalanced_labels=UnbalancedLabels,
 )
-dynamics.LAWS["frozen_attention"] = FrozenAttention
+dynamics.LAWS.update(frozen_attention=FrozenAttention, wrong_sign=WrongSign)

@@ -1,0 +1,48 @@
+"""Adam and RMSProp, and the flow that they tend to, at four steps; do phases, balancing and signs survive them?
+
+The paper's experiment from the theory's start, 3 seeds, t = ηk up to 0.04 (T1 is about 0.001 to 0.01). adam and rmsprop
+have their usual settings. The smooth ones have ε = 0.01 and remember ten steps (β1 = β2 = 0.9), which are short against
+the time in which the gradient changes: they tend to dθ/dt = −∇L / (|∇L| + ε). Adam's usual thousand steps are not.
+
+    dynamics compare --config=configs/cooccurrence/compare_adaptive.py[:variant]    50 s on 2 cores
+
+Variants: adaptive (default), smoke.
+"""
+
+import dynamics
+
+VARIANTS = ("adaptive", "smoke")
+STEPS = (1e-4, 5e-5, 2.5e-5, 1.25e-5)
+
+
+def get_config(variant: str = "adaptive"):
+    if variant not in VARIANTS:
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
+    config = dynamics.base()
+    config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
+    config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
+    config.init.update(name="theory", sigma0=0.3 / (5 * 128) ** 0.5, sigma1=0.3 / 256**0.5)
+    step, epsilon = {"learning_rate": max(STEPS)}, {"epsilon": 0.01}
+    exact = {"solver": "dopri8", "rtol": 1e-9, "atol": 1e-11, "max_steps": 100_000}
+    config.laws = {
+        "preconditioned_flow": {"name": "preconditioned_flow", **exact, **epsilon},
+        "rmsprop_smooth": {"name": "rmsprop", **step, "decay": 0.9, **epsilon},
+        "adam_smooth": {"name": "adam", **step, "beta1": 0.9, "beta2": 0.9, **epsilon},
+        "rmsprop": {"name": "rmsprop", **step},
+        "adam": {"name": "adam", **step},
+    }
+    config.times.update(start=max(STEPS), stop=0.04, count=60)
+    config.probes = ("loss", "gradient_by_type", "margin", "output", "scores", "mlp")
+    config.update(words=8, checkpoints=1)
+    config.figures = "experiments.cooccurrence.comparison"
+    config.compare.update(
+        pairs=tuple((law, "preconditioned_flow") for law in ("rmsprop_smooth", "adam_smooth", "rmsprop", "adam")),
+        steps=STEPS,
+        seeds=3,
+        claims="experiments.cooccurrence.adaptive_claims",
+    )
+    if variant == "smoke":
+        config.task.update(samples=12, vocabulary=12)
+        config.model.update(width=16, neurons=16)
+        config.compare.update(steps=STEPS[:3], seeds=2)
+    return config

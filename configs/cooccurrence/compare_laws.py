@@ -1,0 +1,62 @@
+"""Gradient flow against GD, heavy ball and SGD from the same starts, at five steps: the orders in η.
+
+The paper's experiment (d = 64, m = 128, m1 = 256) from the theory's start, 5 seeds, t up to 1.28 (T1 is about 0.45);
+SGD with minibatches of 30, with replacement, 24 draws from every start.
+
+    dynamics compare --config=configs/cooccurrence/compare_laws.py[:variant]    80 s on 2 cores
+    dynamics run --config=configs/cooccurrence/compare_laws.py[:variant]        one member of it
+
+Variants: laws (default), smoke.
+"""
+
+import dynamics
+from experiments.cooccurrence import controls  # noqa: F401  (the law wrong_sign)
+
+VARIANTS = ("laws", "smoke")
+STEPS = (0.016, 0.008, 0.004, 0.002, 0.001)
+
+
+def get_config(variant: str = "laws"):
+    if variant not in VARIANTS:
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
+    config = dynamics.base()
+    config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
+    config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
+    config.init.update(name="theory", sigma0=0.3 / (5 * 128) ** 0.5, sigma1=0.3 / 256**0.5)
+    exact = {"solver": "dopri8", "rtol": 1e-10, "atol": 1e-12, "max_steps": 100_000}
+    step = {"learning_rate": max(STEPS)}
+    config.laws = {
+        "flow": {"name": "flow", **exact},
+        "gram_flow": {"name": "gram_flow", **exact},
+        "modified_flow": {"name": "modified_flow", **exact, **step},
+        "wrong_sign": {"name": "wrong_sign", **exact, **step},
+        "gd": {"name": "gd", **step},
+        "gram_gd": {"name": "gram_gd", **step},
+        "heavy_ball": {"name": "heavy_ball", "learning_rate": max(STEPS) / 10, "momentum": 0.9},
+        "sgd": {"name": "sgd", **step, "batch_size": 30, "replacement": True},
+    }
+    config.times.update(spacing="linear", stop=1.28, count=16)
+    config.probes = ("loss", "margin", "output", "mlp", "parameters")
+    config.update(words=3, checkpoints=1)
+    config.figures = "experiments.cooccurrence.comparison"
+    config.compare.update(
+        pairs=(
+            ("gd", "flow"),
+            ("gd", "modified_flow"),
+            ("gd", "wrong_sign"),
+            ("gram_gd", "gram_flow"),
+            ("heavy_ball", "flow"),
+            ("sgd", "flow"),
+            ("sgd", "gd"),
+        ),
+        steps=STEPS,
+        seeds=5,
+        draws=24,
+        claims="experiments.cooccurrence.order_claims",
+    )
+    if variant == "smoke":
+        config.task.update(samples=12, vocabulary=12)
+        config.model.update(width=16, neurons=16)
+        config.times.update(stop=0.32, count=4)
+        config.compare.update(steps=STEPS[:3], seeds=2, draws=4)
+    return config

@@ -1,0 +1,40 @@
+"""Adam and RMSProp, on a record of configs/cooccurrence/compare_adaptive.py. A case is a law, or a pair of laws."""
+
+from dynamics.claims import Claim, Data, Finding, within
+from dynamics.compare import order
+from experiments.cooccurrence.optimizer_claims import CLAIMS
+
+__all__ = ["TABLES"]
+
+LAWS = ("preconditioned_flow", "rmsprop", "adam")
+SMOOTH = "dθ/dt = −∇L / (|∇L| + ε) at order 1 in η, with ε = 0.01 and a memory of ten steps"
+
+
+def _order(data: Data, case: str) -> Finding:
+    found = data[case].output.isel(t=-1)
+    fit = order(found.step.values, found.values)
+    return Finding(within(fit, 0.8, 1.2), f"order {fit}")
+
+
+TABLES = {
+    "adaptive": (
+        "What survives Adam and RMSProp: the paper's experiment from the theory's start, 3 seeds at 4 steps each",
+        [(law, claim) for claim in CLAIMS for law in LAWS],
+    ),
+    "limits": (
+        "The limits of Adam and RMSProp",
+        [
+            (
+                f"{law}_smooth to preconditioned_flow",
+                Claim(
+                    "folklore",
+                    f"{name} follows {SMOOTH}",
+                    "order within 1.0 ± 0.2",
+                    _order,
+                    (f"{law} to preconditioned_flow",),
+                ),
+            )
+            for law, name in (("rmsprop", "RMSProp"), ("adam", "Adam"))
+        ],
+    ),
+}

@@ -1,0 +1,175 @@
+"""One page about a comparison of laws: curves, distances against the step, the band of SGD, T1 by law."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from dynamics.claims import exponent
+from dynamics.compare import FEWEST, order
+from dynamics.plotting import COLOURS, figure, provenance, save, styled
+from dynamics.record import Record
+
+__all__ = ["draw"]
+
+PALETTE = ("blue", "vermilion", "green", "orange", "purple", "sky", "grey")
+NAMES = {
+    "flow": "gradient flow",
+    "gd": "GD",
+    "sgd": "SGD",
+    "heavy_ball": "heavy ball",
+    "gram_gd": "GD, Gram variables",
+    "gram_flow": "flow, Gram variables",
+    "modified_flow": "modified flow",
+    "wrong_sign": "wrong sign",
+    "preconditioned_flow": "preconditioned flow",
+    "adam": "Adam",
+    "rmsprop": "RMSProp",
+    "adam_smooth": "Adam, ε = 0.01",
+    "rmsprop_smooth": "RMSProp, ε = 0.01",
+}
+HIDDEN = ("wrong_sign", "gram_flow", "gram_gd", "modified_flow")  # among curves: they lie on those of flow and GD
+SHADES = ("#08306b", "#2171b5", "#4292c6", "#6baed6", "#9ecae1")  # of steps, the largest darkest
+
+
+@styled
+def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
+    """The page."""
+    laws = [law for law in record.laws if law not in HIDDEN]
+    first = [law for law in laws if "flow" in law]
+    laws = [*first, *(law for law in laws if law not in first)]
+    data = {law: record[law].load() for law in laws}
+    colours = dict(zip(laws, ("black", *PALETTE), strict=False))
+    drawn = figure(10.4, 8.0, wspace=0.3, hspace=0.42)
+    (curves, errors), (band, phases) = drawn.subplots(2, 2)
+    _curves(curves, data, colours)
+    _errors(errors, record)
+    random = next((law for law in laws if "draw" in data[law].dims), None)
+    if random is None:
+        _shift(band, data, first[0], colours)
+    else:
+        _band(band, data[first[0]], data[random], random)
+    _phases(phases, data)
+    t1 = float(data[first[0]].T1.mean())
+    drawn.suptitle(
+        f"{len(record[first[0]].seed)} starts each; T1 of the {NAMES[first[0]]}: {t1:.3g} on average",
+        x=0.01,
+        y=0.99,
+        ha="left",
+        fontsize=10,
+    )
+    return save(drawn, folder, "comparison", provenance(record))
+
+
+def _one(found: Any) -> Any:
+    """The first start and the largest step of a law; the mean over draws."""
+    found = found.isel(seed=0)
+    found = found.isel(step=0) if "step" in found.dims else found
+    return found.mean("draw") if "draw" in found.dims else found
+
+
+def _curves(axes: Axes, data: dict[str, Any], colours: dict[str, str]) -> None:
+    for law, found in data.items():
+        one = _one(found)
+        step = f", η = {float(found.step[0]):g}" if "step" in found.dims else ""
+        mean = ", mean" if "draw" in found.dims else ""
+        flow = "flow" in law
+        axes.plot(
+            one.t,
+            one.loss,
+            color=COLOURS[colours[law]],
+            linewidth=1 if flow else 1.8,
+            linestyle="--" if flow else "-",
+            zorder=3 if flow else 2,
+            label=f"{NAMES.get(law, law)}{step}{mean}",
+        )
+    axes.set(yscale="log", xlabel="t", ylabel="training loss")
+    axes.set_title("(i) one start, the largest step")
+    axes.legend(fontsize=7.5)
+
+
+def _errors(axes: Axes, record: Record) -> None:
+    pairs = [
+        (law, reference)
+        for law in record.laws
+        for reference in record.laws
+        if f"{law} to {reference}" in record.groups()
+    ]
+    numbered = 0
+    for law, reference in pairs:
+        found = record[f"{law} to {reference}"].load().isel(t=-1)
+        if "step" not in found.dims or found.step.size < FEWEST:
+            continue
+        probe = "parameters" if "parameters" in found else "output"
+        values = found[probe]
+        fit = order(
+            found.step.values, values.values, found[f"{probe}_error"].values if f"{probe}_error" in found else 0
+        )
+        said = f"{NAMES.get(law, law)} from {NAMES.get(reference, reference)}"
+        if f"{probe}_error" in found:
+            # The mean over the draws is lost in their noise; its square is the variance over the number of draws.
+            fit = order(found.step.values, found.output_variance.values)
+            values, said = found.output_variance, f"variance of {NAMES.get(law, law)}'s outputs"
+        colour = COLOURS[PALETTE[numbered % len(PALETTE)]]
+        numbered += 1
+        axes.plot(np.tile(found.step, (found.seed.size, 1)).T, values.T, ".", color=colour, markersize=3)
+        middle = np.exp(np.mean(np.log(values.values)))
+        line = middle * (found.step / np.exp(np.mean(np.log(found.step)))) ** fit.slope
+        axes.plot(found.step, line, color=colour, linewidth=1, label=f"{said}: {fit}")
+    axes.set(xscale="log", yscale="log", xlabel="step η", ylabel="relative distance at the last t")
+    axes.set_title("(ii) distances and their orders, 95 %")
+    axes.legend(fontsize=6, loc="upper left")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.55)
+
+
+def _band(axes: Axes, flow: Any, random: Any, law: str) -> None:
+    one = random.isel(seed=0)
+    for i, colour in ((0, "sky"), (-1, "blue")):
+        at = one.isel(step=i) if "step" in one.dims else one
+        mean, spread = at.loss.mean("draw"), at.loss.std("draw", ddof=1)
+        eta = f", η = {float(at.step):g}" if "step" in random.dims else ""
+        label = f"{NAMES[law]}{eta}: mean ± standard deviation"
+        axes.fill_between(at.t, mean - spread, mean + spread, color=COLOURS[colour], alpha=0.35, linewidth=0)
+        axes.plot(at.t, mean, color=COLOURS[colour], label=label)
+        if "step" not in one.dims:
+            break
+    axes.plot(flow.t, flow.loss.isel(seed=0), color="black", linestyle="--", linewidth=1, label="gradient flow")
+    axes.set(xlabel="t", ylabel="training loss", yscale="log")
+    axes.set_title(f"(iii) one start, {random.draw.size} draws of minibatches")
+    axes.legend(fontsize=7.5)
+
+
+def _shift(axes: Axes, data: dict[str, Any], flow: str, colours: dict[str, str]) -> None:
+    for law, found in data.items():
+        if "step" not in found.dims:
+            continue
+        shift = np.abs(found.T1 - data[flow].T1).mean("seed")
+        fit = exponent(shift.step, shift)
+        label = f"{NAMES.get(law, law)}: {fit}"
+        axes.plot(shift.step, shift, "o-", color=COLOURS[colours[law]], markersize=3, label=label)
+    axes.set(xscale="log", yscale="log", xlabel="step η", ylabel=f"|T1 − T1 of the {NAMES[flow]}|")
+    axes.set_title("(iii) shift of the phase boundary, mean over starts")
+    axes.legend(fontsize=7)
+
+
+def _phases(axes: Axes, data: dict[str, Any]) -> None:
+    for row, found in enumerate(data.values()):
+        t1 = found.T1.mean("draw") if "draw" in found.T1.dims else found.T1
+        steps = found.step.values if "step" in found.dims else [None]
+        for i, step in enumerate(steps):
+            values = t1.sel(step=step) if step is not None else t1
+            height = row + (i - (len(steps) - 1) / 2) * 0.14
+            colour = "black" if step is None else SHADES[i % len(SHADES)]
+            label = f"η = {step:g}" if step is not None and row == _first_with_steps(data) else None
+            axes.plot(values, np.full(values.size, height), ".", color=colour, markersize=5, label=label)
+    axes.set_yticks(range(len(data)), [NAMES.get(law, law) for law in data])
+    axes.set(xlabel="T1", xscale="log")
+    axes.invert_yaxis()
+    axes.set_title("(iv) the phase boundary T1 by law, a dot per start")
+    axes.legend(fontsize=7, loc="upper right")
+
+
+def _first_with_steps(data: dict[str, Any]) -> int:
+    return next((row for row, found in enumerate(data.values()) if "step" in found.dims), -1)

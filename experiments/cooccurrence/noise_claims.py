@@ -1,0 +1,135 @@
+"""Claims on a record of configs/cooccurrence/compare_noise.py: what minibatches do. A case is a law."""
+
+import numpy as np
+
+from dynamics.claims import Claim, Data, Finding
+from dynamics.compare import order
+from experiments.cooccurrence.order_claims import exponent_one
+
+__all__ = ["TABLES"]
+
+WITH_REPLACEMENT = (12, 24, 48, 96, 192)
+SAMPLES = 60
+CLOSE = 0.2  # by which a ratio of variances may miss the stated one
+NEAR = 2.0  # standard errors by which two means may differ
+
+
+def _variances(data: Data, law: str) -> np.ndarray:
+    """Of the outputs, summed over the training set, at the last time, for every seed."""
+    return data[law].output.isel(t=-1).var("draw", ddof=1).sum("sample").values
+
+
+def _over_sizes(power: float, of: str, data: Data) -> Finding:
+    sizes = np.array(WITH_REPLACEMENT)
+    found = np.stack([_variances(data, f"sgd_{size}") for size in sizes], axis=1) ** power
+    return exponent_one(order(1 / sizes, found), of)
+
+
+def _inverse_batch_size(data: Data, case: str) -> Finding:
+    del case
+    return _over_sizes(1, "the variance in 1/B", data)
+
+
+def _deviation(data: Data, case: str) -> Finding:
+    del case
+    return _over_sizes(0.5, "the standard deviation in 1/B", data)
+
+
+def _ratio(found: np.ndarray, stated: float, what: str) -> Finding:
+    mean, error = float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
+    return Finding(abs(mean / stated - 1) <= CLOSE, f"{what} {mean:.3f} ± {error:.3f}, stated {stated:.3f}")
+
+
+def _without_replacement(data: Data, case: str) -> Finding:
+    size = int(case.split("_")[1])
+    share = size * _variances(data, case) / (12 * _variances(data, "sgd_12"))
+    return _ratio(share, (SAMPLES - size) / (SAMPLES - 1), "B times the variance over that with replacement")
+
+
+def _without_its_factor(data: Data, case: str) -> Finding:
+    size = int(case.split("_")[1])
+    share = size * _variances(data, case) / (12 * _variances(data, "sgd_12"))
+    return _ratio(share, 1.0, "B times the variance over that with replacement")
+
+
+def _is_descent(data: Data, case: str) -> Finding:
+    found = data[f"{case} to gd"]
+    largest = max(float(found[probe].max()) for probe in ("loss", "output", "mlp"))
+    return Finding(largest <= 1e-12, f"largest distance of the mean from GD {largest:.1e}")
+
+
+def _means(data: Data, law: str, other: str) -> Finding:
+    first, second = (data[name].loss.isel(t=-1) for name in (law, other))
+    draws = {name: data[name].loss for name in (law, other)}
+    gap = first.mean("draw") - (second.mean("draw") if "draw" in second.dims else second)
+    squared = sum(x.isel(t=-1).var("draw", ddof=1) / x.sizes["draw"] for x in draws.values() if "draw" in x.dims)
+    # Over the seeds: their gaps are independent.
+    score = float(gap.sum() / np.sqrt(squared.sum()))
+    return Finding(abs(score) <= NEAR, f"mean loss {float(gap.mean()):+.2e} away, {score:+.1f} standard errors")
+
+
+def _mean_of_sgd(data: Data, case: str) -> Finding:
+    return _means(data, "sgd_12", case)
+
+
+def _variance_of_sgd(data: Data, case: str) -> Finding:
+    return _ratio(_variances(data, case) / _variances(data, "sgd_12"), 1.0, "variance over that of SGD with B = 12")
+
+
+TABLES = {
+    "noise": (
+        "What minibatches do, η = 0.008, t = 0.4, 8 starts with 64 draws each",
+        [
+            (
+                "sgd_12",
+                Claim(
+                    "arXiv:1511.06251",
+                    "The variance of the outputs is proportional to 1/B (with replacement, B = 12 to 192)",
+                    "1 within the exponent's interval, the interval narrower than ± 0.1",
+                    _inverse_batch_size,
+                    elsewhere={"standard deviation": _deviation},
+                ),
+            ),
+            (
+                "sgd_30_distinct",
+                Claim(
+                    "sampling without replacement",
+                    "Without replacement the variance has the factor (n − B)/(n − 1)",
+                    f"within {CLOSE} of it",
+                    _without_replacement,
+                    elsewhere={"without the factor": _without_its_factor},
+                ),
+            ),
+            (
+                "sgd_60_distinct",
+                Claim(
+                    "definition",
+                    "SGD with B = n without replacement is GD",
+                    "distance at most 1e-12 at all times",
+                    _is_descent,
+                    ("sgd_12_distinct",),
+                ),
+            ),
+            (
+                "sme",
+                Claim(
+                    "arXiv:1511.06251",
+                    "The stochastic modified equation has the mean loss of SGD",
+                    f"within {NEAR} standard errors over all starts",
+                    _mean_of_sgd,
+                    ("flow",),
+                ),
+            ),
+            (
+                "sme",
+                Claim(
+                    "arXiv:1511.06251",
+                    "The stochastic modified equation has the variance of SGD",
+                    f"ratio within 1 ± {CLOSE}",
+                    _variance_of_sgd,
+                    ("sgd_24",),
+                ),
+            ),
+        ],
+    )
+}

@@ -1,0 +1,100 @@
+"""Claims on a record of configs/cooccurrence/compare_laws.py: orders in the step η. A case is a pair of laws."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from dynamics.claims import Claim, Data, Finding, Fit, within
+from dynamics.compare import order
+
+__all__ = ["TABLES", "exponent_one"]
+
+NARROW = 0.1  # half of the width that the interval of an exponent may have
+
+
+def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
+    """The order of the distance between two laws at the last time lies in [low, high], with its interval."""
+
+    def measure(data: Data, case: str) -> Finding:
+        found = data[case].parameters.isel(t=-1)
+        fit = order(found.step.values, found.values)
+        return Finding(within(fit, low, high), f"order {fit} over {found.step.size} steps and {found.seed.size} seeds")
+
+    return measure
+
+
+def exponent_one(fit: Fit, of: str) -> Finding:
+    """Whether 1 lies in the interval of a fitted exponent, and the interval is narrow enough to say so."""
+    inside = fit.low <= 1 <= fit.high
+    # A wide interval that holds 1 says nothing; one without it refutes.
+    holds = None if inside and fit.high - fit.low > 2 * NARROW else bool(inside)
+    return Finding(holds, f"exponent of {of} {fit}")
+
+
+def _variance(data: Data, case: str) -> Finding:
+    found = data[case].output_variance.isel(t=-1)
+    return exponent_one(order(found.step.values, found.values), "the variance")
+
+
+def _deviation(data: Data, case: str) -> Finding:
+    found = np.sqrt(data[case].output_variance.isel(t=-1))
+    return exponent_one(order(found.step.values, found.values), "the standard deviation")
+
+
+FIRST = "|θ_GD(t) − θ_flow(t)| = Θ(η)"
+SECOND = "|θ_GD(t) − θ(t)| = Θ(η²) for dθ/dt = −∇(L + (η/4)|∇L|²)"
+TABLES = {
+    "orders": (
+        "Orders in the step η at fixed t",
+        [
+            (
+                "gd to flow",
+                Claim(
+                    "Euler's method", FIRST, "order within 1.00 ± 0.03", _order(0.97, 1.03), ("gd to modified_flow",)
+                ),
+            ),
+            (
+                "gram_gd to gram_flow",
+                Claim(
+                    "Euler's method", FIRST, "order within 1.00 ± 0.03", _order(0.97, 1.03), ("gd to modified_flow",)
+                ),
+            ),
+            (
+                "gd to modified_flow",
+                Claim(
+                    "arXiv:2009.11162", SECOND, "order within 2.00 ± 0.06", _order(1.94, 2.06), ("gd to wrong_sign",)
+                ),
+            ),
+            (
+                "gd to wrong_sign",
+                Claim(
+                    "none",
+                    SECOND.replace("+", "−"),
+                    "order within 2.00 ± 0.06",
+                    _order(1.94, 2.06),
+                    fails={"gd to wrong_sign": "the control: a correction of the wrong sign leaves order 1"},
+                ),
+            ),
+            (
+                "heavy_ball to flow",
+                Claim(
+                    "folklore",
+                    "Heavy ball follows the flow in t = ηk/(1 − β), at order 1",
+                    "order within 1.0 ± 0.1",
+                    _order(0.9, 1.1),
+                    ("gd to modified_flow",),
+                ),
+            ),
+            (
+                "sgd to flow",
+                Claim(
+                    "arXiv:1511.06251",
+                    "The variance of SGD's outputs at fixed t is proportional to η",
+                    f"1 within the exponent's interval, the interval narrower than ± {NARROW}",
+                    _variance,
+                    elsewhere={"standard deviation": _deviation},
+                ),
+            ),
+        ],
+    )
+}

@@ -1,0 +1,52 @@
+"""The first hundred steps of GD from the paper's own start: losses, sharpness, and the distance from the flow."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from dynamics.plotting import COLOURS, figure, provenance, save, styled
+from dynamics.record import Record
+
+__all__ = ["draw"]
+
+EDGE = 2.0  # of η λmax
+SHOWN = ("vermilion", "orange", "sky")
+
+
+@styled
+def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Three panels over t, one start."""
+    flow, gd = (record[law].load().isel(seed=0) for law in ("flow", "gd"))
+    distance = record["gd to flow"].load().isel(seed=0)
+    drawn = figure(12.0, 4.0, wspace=0.32)
+    losses, sharpness, distances = drawn.subplots(1, 3)
+    losses.plot(flow.t[1:], flow.loss[1:], color="black", linestyle="--", linewidth=1, zorder=3, label="gradient flow")
+    for step, name in zip(gd.step.values, SHOWN, strict=False):
+        one, colour = gd.sel(step=step), COLOURS[name]
+        losses.plot(one.t[1:], one.loss[1:], ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
+        sharpness.plot(one.t[1:], step * one.sharpness[1:], ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
+        sharpness.plot(flow.t[1:], step * flow.sharpness[1:], color=colour, linestyle=":", linewidth=1)
+        distances.plot(one.t[1:], distance.output.sel(step=step)[1:], ".-", color=colour, markersize=3)
+        crossed = _passes(one, step)
+        if np.isfinite(crossed):
+            sharpness.plot(crossed, EDGE, "v", color=colour, markersize=8, markeredgecolor="black", zorder=4)
+    sharpness.axhline(EDGE, color="black", linewidth=0.8)
+    sharpness.text(float(flow.t[-1]), EDGE, "2: unstable above", ha="right", va="bottom", fontsize=7.5)
+    losses.set(ylabel="training loss", yscale="log", title="loss")
+    sharpness.set(ylabel="η λmax", yscale="log", title="η λmax; dotted: along the flow; ▾: first above 2")
+    distances.set(ylabel="|F_GD − F_flow| / max |F_flow|", yscale="log", title="distance of the outputs")
+    for axes in (losses, sharpness, distances):
+        axes.set(xscale="log", xlabel="t = ηk")
+    losses.legend(fontsize=7.5)
+    start = f"start with λmax = {float(flow.sharpness[0]):.3g}, loss {float(flow.loss[0]):.3g}"
+    drawn.suptitle(
+        f"The paper's own {start}: 2/λmax = {EDGE / float(flow.sharpness[0]):.2g}", x=0.01, y=0.99, ha="left"
+    )
+    return save(drawn, folder, "stability", provenance(record))
+
+
+def _passes(one: Any, step: float) -> float:
+    """The first saved t after 0 with η λmax above 2; nan without one."""
+    above = one.t.where((step * one.sharpness > EDGE) & (one.t > 0))
+    return float(above.min())
