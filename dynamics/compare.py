@@ -25,7 +25,7 @@ from dynamics.record import Arrays, Record, Recorder, provenance
 from dynamics.run import config_hash, described
 from dynamics.trajectory import COMPLETED, REASONS, Times, zero_crossing
 
-__all__ = ["FEWEST", "Comparison", "Settings", "compare", "order"]
+__all__ = ["FEWEST", "Comparison", "Settings", "compare", "order", "weighted_order"]
 
 AXES = ("seed", "step", "draw")
 FEWEST = 3  # steps that a fitted order needs
@@ -157,6 +157,25 @@ def order(steps: Any, distance: Any, error: Any = 0.0) -> Fit:
     slopes = [exponent(steps, row).slope for row in values]
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(slopes) - 1) * stats.sem(slopes)
     return Fit(float(np.mean(slopes)), float(np.mean(slopes) - half), float(np.mean(slopes) + half))
+
+
+def weighted_order(steps: Any, values: Any, errors: Any) -> Fit:
+    """The order b of values ∝ η^b, each with its standard error; the interval is normal.
+
+    Args:
+        steps: η.
+        values: [step]; estimates of something positive.
+        errors: [step].
+
+    Returns:
+        The fit; nan when some value is not positive.
+    """
+    values, errors = np.asarray(values, float), np.asarray(errors, float)
+    if len(values) < FEWEST or not (values > 0).all():
+        return Fit(np.nan, np.nan, np.nan)
+    (slope, _), covariance = np.polyfit(np.log(steps), np.log(values), 1, w=values / errors, cov="unscaled")
+    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt(covariance[0, 0])
+    return Fit(float(slope), float(slope - half), float(slope + half))
 
 
 def compare(

@@ -23,7 +23,7 @@ def get_config(variant: str = "adaptive"):
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
     config.init.update(name="theory", sigma0=0.3 / (5 * 128) ** 0.5, sigma1=0.3 / 256**0.5)
     step, epsilon = {"learning_rate": max(STEPS)}, {"epsilon": 0.01}
-    exact = {"solver": "dopri8", "rtol": 1e-9, "atol": 1e-11, "max_steps": 100_000}
+    exact = {"solver": "tsit5", "rtol": 1e-8, "atol": 1e-10, "max_steps": 100_000}
     config.laws = {
         "preconditioned_flow": {"name": "preconditioned_flow", **exact, **epsilon},
         "rmsprop_smooth": {"name": "rmsprop", **step, "decay": 0.9, **epsilon},

@@ -10,7 +10,7 @@ Variants: kaiming (default), smoke.
 import dynamics
 
 VARIANTS = ("kaiming", "smoke")
-STEPS = (0.01, 0.005, 0.0025)
+STEPS = (0.02, 0.01, 0.005)
 
 
 def get_config(variant: str = "kaiming"):
@@ -21,10 +21,10 @@ def get_config(variant: str = "kaiming"):
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
     config.init.name = "kaiming_normal"
     config.laws = {
-        "flow": {"name": "flow", "solver": "dopri8", "rtol": 1e-9, "atol": 1e-11, "max_steps": 100_000},
+        "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-8, "atol": 1e-10, "max_steps": 100_000},
         "gd": {"name": "gd", "learning_rate": max(STEPS)},
     }
-    steps = tuple(k * max(STEPS) for k in (*range(1, 13), *range(15, 31, 5), *range(40, 101, 10)))
+    steps = tuple(k * max(STEPS) for k in (*range(1, 16), *range(20, 51, 5)))
     config.times.update(spacing="given", given=steps)
     config.probes = ("loss", "loss_by_type", "margin", "output", "mlp", "sharpness")
     config.update(words=3, checkpoints=1)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from dynamics.claims import exponent
 from dynamics.compare import FEWEST, order
@@ -85,6 +86,7 @@ def _curves(axes: Axes, data: dict[str, Any], colours: dict[str, str]) -> None:
             label=f"{NAMES.get(law, law)}{step}{mean}",
         )
     axes.set(yscale="log", xlabel="t", ylabel="training loss")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_title("(i) one start, the largest step")
     axes.legend(fontsize=7.5)
 
@@ -125,20 +127,22 @@ def _errors(axes: Axes, record: Record) -> None:
 
 
 def _band(axes: Axes, flow: Any, random: Any, law: str) -> None:
-    one = random.isel(seed=0)
-    for i, colour in ((0, "sky"), (-1, "blue")):
-        at = one.isel(step=i) if "step" in one.dims else one
-        mean, spread = at.loss.mean("draw"), at.loss.std("draw", ddof=1)
-        eta = f", η = {float(at.step):g}" if "step" in random.dims else ""
+    exact = flow.mlp.isel(seed=0).sel(word="μ1")
+    one = random.mlp.isel(seed=0).sel(word="μ1")
+    steps = [0, -1] if "step" in one.dims else [None]
+    for i, colour in zip(steps, ("sky", "blue"), strict=False):
+        at = one if i is None else one.isel(step=i)
+        mean, spread = at.mean("draw") - exact, at.std("draw", ddof=1)
+        eta = "" if i is None else f", η = {float(at.step):g}"
         label = f"{NAMES[law]}{eta}: mean ± standard deviation"
         axes.fill_between(at.t, mean - spread, mean + spread, color=COLOURS[colour], alpha=0.35, linewidth=0)
         axes.plot(at.t, mean, color=COLOURS[colour], label=label)
-        if "step" not in one.dims:
-            break
-    axes.plot(flow.t, flow.loss.isel(seed=0), color="black", linestyle="--", linewidth=1, label="gradient flow")
-    axes.set(xlabel="t", ylabel="training loss", yscale="log")
+    axes.axhline(
+        0, color="black", linestyle="--", linewidth=1, label=f"gradient flow (ends at G(μ1) = {exact[-1]:.2f})"
+    )
+    axes.set(xlabel="t", ylabel="G(μ1) minus that of the flow")
     axes.set_title(f"(iii) one start, {random.draw.size} draws of minibatches")
-    axes.legend(fontsize=7.5)
+    axes.legend(fontsize=7.5, loc="upper left")
 
 
 def _shift(axes: Axes, data: dict[str, Any], flow: str, colours: dict[str, str]) -> None:
@@ -166,6 +170,7 @@ def _phases(axes: Axes, data: dict[str, Any]) -> None:
             axes.plot(values, np.full(values.size, height), ".", color=colour, markersize=5, label=label)
     axes.set_yticks(range(len(data)), [NAMES.get(law, law) for law in data])
     axes.set(xlabel="T1", xscale="log")
+    axes.xaxis.set_minor_formatter(ScalarFormatter())
     axes.invert_yaxis()
     axes.set_title("(iv) the phase boundary T1 by law, a dot per start")
     axes.legend(fontsize=7, loc="upper right")
