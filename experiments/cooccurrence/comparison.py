@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter, ScalarFormatter
+from matplotlib.ticker import NullFormatter
 
 from dynamics.claims import exponent
 from dynamics.compare import FEWEST, order
@@ -42,16 +42,24 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
     laws = [*first, *(law for law in laws if law not in first)]
     data = {law: record[law].load() for law in laws}
     colours = dict(zip(laws, ("black", *PALETTE), strict=False))
-    drawn = figure(10.4, 8.0, wspace=0.3, hspace=0.42)
+    drawn = figure(10.4, 8.0, wspace=0.45, hspace=0.42)
     (curves, errors), (band, phases) = drawn.subplots(2, 2)
     _curves(curves, data, colours)
-    _errors(errors, record)
+    if any("step" in found.dims for found in data.values()):
+        _errors(errors, record)
+    else:
+        _distances(errors, record, first[0], colours)
     random = next((law for law in laws if "draw" in data[law].dims), None)
     if random is None:
         _shift(band, data, first[0], colours)
     else:
         _band(band, data[first[0]], data[random], random)
     _phases(phases, data)
+    t = data[first[0]].t.values
+    if t[2] - t[1] < (t[-1] - t[-2]) / 10:
+        for axes in (curves, band) if random is not None else (curves,):
+            axes.set_xscale("symlog", linthresh=t[1], linscale=0.3)
+            axes.set_xlim(0, t[-1])
     t1 = float(data[first[0]].T1.mean())
     drawn.suptitle(
         f"{len(record[first[0]].seed)} starts each; T1 of the {NAMES[first[0]]}: {t1:.3g} on average",
@@ -120,10 +128,21 @@ def _errors(axes: Axes, record: Record) -> None:
         line = middle * (found.step / np.exp(np.mean(np.log(found.step)))) ** fit.slope
         axes.plot(found.step, line, color=colour, linewidth=1, label=f"{said}: {fit}")
     axes.set(xscale="log", yscale="log", xlabel="step η", ylabel="relative distance at the last t")
+    _mark_steps(axes, next(record[law].step.values for law in record.laws if "step" in record[law].dims))
     axes.set_title("(ii) distances and their orders, 95 %")
     axes.legend(fontsize=6, loc="upper left")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.55)
+
+
+def _distances(axes: Axes, record: Record, flow: str, colours: dict[str, str]) -> None:
+    for law, colour in colours.items():
+        if f"{law} to {flow}" in record.groups():
+            found = record[f"{law} to {flow}"].load().output.isel(seed=0, t=slice(1, None))
+            axes.plot(found.t, found, color=COLOURS[colour], label=NAMES.get(law, law))
+    axes.set(xscale="log", yscale="log", xlabel="t", ylabel=f"distance of the outputs from the {NAMES[flow]}")
+    axes.set_title("(ii) one start")
+    axes.legend(fontsize=7.5)
 
 
 def _band(axes: Axes, flow: Any, random: Any, law: str) -> None:
@@ -154,8 +173,14 @@ def _shift(axes: Axes, data: dict[str, Any], flow: str, colours: dict[str, str])
         label = f"{NAMES.get(law, law)}: {fit}"
         axes.plot(shift.step, shift, "o-", color=COLOURS[colours[law]], markersize=3, label=label)
     axes.set(xscale="log", yscale="log", xlabel="step η", ylabel=f"|T1 − T1 of the {NAMES[flow]}|")
+    _mark_steps(axes, next(found.step.values for found in data.values() if "step" in found.dims))
     axes.set_title("(iii) shift of the phase boundary, mean over starts")
     axes.legend(fontsize=7)
+
+
+def _mark_steps(axes: Axes, steps: Any) -> None:
+    axes.set_xticks(steps, [f"{step:g}" for step in steps])
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _phases(axes: Axes, data: dict[str, Any]) -> None:
@@ -169,11 +194,11 @@ def _phases(axes: Axes, data: dict[str, Any]) -> None:
             label = f"η = {step:g}" if step is not None and row == _first_with_steps(data) else None
             axes.plot(values, np.full(values.size, height), ".", color=colour, markersize=5, label=label)
     axes.set_yticks(range(len(data)), [NAMES.get(law, law) for law in data])
-    axes.set(xlabel="T1", xscale="log")
-    axes.xaxis.set_minor_formatter(ScalarFormatter())
+    axes.set(xlabel="T1")
     axes.invert_yaxis()
     axes.set_title("(iv) the phase boundary T1 by law, a dot per start")
-    axes.legend(fontsize=7, loc="upper right")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7)
 
 
 def _first_with_steps(data: dict[str, Any]) -> int:

@@ -42,20 +42,10 @@ def _gap(data: Data, law: str) -> tuple[float, float]:
     return float((found.mean("draw") - exact).mean()), error
 
 
-def _gaps_over_sizes(data: Data, of_error: bool) -> Finding:
-    gaps, errors = np.transpose([_gap(data, f"sgd_{size}") for size in WITH_REPLACEMENT])
-    fit = weighted_order(1 / np.array(WITH_REPLACEMENT), errors if of_error else gaps, errors)
-    return exponent_one(fit, "its standard error" if of_error else "the gap in 1/B", 3 * NARROW)
-
-
 def _mean_over_sizes(data: Data, case: str) -> Finding:
     del case
-    return _gaps_over_sizes(data, of_error=False)
-
-
-def _error_over_sizes(data: Data, case: str) -> Finding:
-    del case
-    return _gaps_over_sizes(data, of_error=True)
+    gaps, errors = np.transpose([_gap(data, f"sgd_{size}") for size in WITH_REPLACEMENT])
+    return exponent_one(weighted_order(1 / np.array(WITH_REPLACEMENT), gaps, errors), "the gap in 1/B", 3 * NARROW)
 
 
 def _ratio(found: np.ndarray, stated: float, what: str) -> Finding:
@@ -124,7 +114,7 @@ TABLES = {
                     "The mean loss exceeds that of GD by an amount proportional to 1/B (B = 12 to 192)",
                     "1 within the exponent's interval, the interval narrower than ± 0.3",
                     _mean_over_sizes,
-                    elsewhere={"standard error": _error_over_sizes},
+                    elsewhere={"standard deviation": _deviation},
                 ),
             ),
             (

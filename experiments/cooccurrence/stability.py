@@ -21,23 +21,27 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
     distance = record["gd to flow"].load().isel(seed=0)
     drawn = figure(12.0, 4.0, wspace=0.32)
     losses, sharpness, distances = drawn.subplots(1, 3)
-    losses.plot(flow.t[1:], flow.loss[1:], color="black", linestyle="--", linewidth=1, zorder=3, label="gradient flow")
+    losses.plot(flow.t, flow.loss, color="black", linestyle="--", linewidth=1, zorder=3, label="gradient flow")
     for step, name in zip(gd.step.values, SHOWN, strict=False):
         one, colour = gd.sel(step=step), COLOURS[name]
-        losses.plot(one.t[1:], one.loss[1:], ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
-        sharpness.plot(one.t[1:], step * one.sharpness[1:], ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
-        sharpness.plot(flow.t[1:], step * flow.sharpness[1:], color=colour, linestyle=":", linewidth=1)
+        losses.plot(one.t, one.loss, ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
+        sharpness.plot(one.t, step * one.sharpness, ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
+        sharpness.plot(flow.t, step * flow.sharpness, color=colour, linestyle=":", linewidth=1)
         distances.plot(one.t[1:], distance.output.sel(step=step)[1:], ".-", color=colour, markersize=3)
         crossed = _passes(one, step)
         if np.isfinite(crossed):
-            sharpness.plot(crossed, EDGE, "v", color=colour, markersize=8, markeredgecolor="black", zorder=4)
+            there = step * float(one.sharpness.sel(t=crossed))
+            sharpness.plot(
+                crossed, there, "v", color=colour, markersize=8, markeredgecolor="black", zorder=4, clip_on=False
+            )
     sharpness.axhline(EDGE, color="black", linewidth=0.8)
     sharpness.text(float(flow.t[-1]), EDGE, "2: unstable above", ha="right", va="bottom", fontsize=7.5)
     losses.set(ylabel="training loss", yscale="log", title="loss")
     sharpness.set(ylabel="η λmax", yscale="log", title="η λmax; dotted: along the flow; ▾: first above 2")
     distances.set(ylabel="|F_GD − F_flow| / max |F_flow|", yscale="log", title="distance of the outputs")
     for axes in (losses, sharpness, distances):
-        axes.set(xscale="log", xlabel="t = ηk")
+        axes.set_xscale("symlog", linthresh=float(flow.t[1]), linscale=0.5)
+        axes.set(xlabel="t = ηk", xlim=(0, None))
     losses.legend(fontsize=7.5)
     start = f"start with λmax = {float(flow.sharpness[0]):.3g}, loss {float(flow.loss[0]):.3g}"
     drawn.suptitle(
@@ -47,6 +51,5 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _passes(one: Any, step: float) -> float:
-    """The first saved t after 0 with η λmax above 2; nan without one."""
-    above = one.t.where((step * one.sharpness > EDGE) & (one.t > 0))
-    return float(above.min())
+    """The first saved t with η λmax above 2; nan without one."""
+    return float(one.t.where(step * one.sharpness > EDGE).min())
