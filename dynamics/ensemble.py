@@ -55,6 +55,11 @@ class Ensemble:
             self._calls += [(chunk, size, program) for chunk in chunks]
         pool.shutdown(wait=False)
 
+    def wait(self) -> None:
+        """Until everything is compiled."""
+        for _, _, program in self._calls:
+            program.result()
+
     def __iter__(self) -> Iterator[tuple[int, PyTree, Trajectory]]:
         """Integrate.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from dynamics.claims import exponent
 from dynamics.compare import FEWEST, order
@@ -94,7 +94,8 @@ def _curves(axes: Axes, data: dict[str, Any], colours: dict[str, str]) -> None:
             label=f"{NAMES.get(law, law)}{step}{mean}",
         )
     axes.set(yscale="log", xlabel="t", ylabel="training loss")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_ylim()
+    axes.yaxis.set_minor_formatter(ScalarFormatter() if high < 20 * low else NullFormatter())
     axes.set_title("(i) one start, the largest step")
     axes.legend(fontsize=7.5)
 

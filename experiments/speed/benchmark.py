@@ -22,6 +22,7 @@ import jax
 import numpy as np
 
 import dynamics
+from dynamics.ensemble import Ensemble
 from dynamics.experiment import form, programs
 from dynamics.trajectory import COMPLETED, REASONS
 
@@ -30,6 +31,7 @@ ETA = 0.01
 ROUNDS = 3
 PRODUCTS_PER_EVALUATION = 4  # C_K M, M C_Q, A Mᵀ, Aᵀ M; 2 d³ flop each
 PRODUCTS_PER_STEP = 3  # W_Kᵀ W_Q forward, and its two adjoints backward; 2 m d² flop each
+DRAWS, DRAWN_STEPS, BATCH_SIZE = 256, 2000, 6
 TORCH_WARM_UP, TORCH_STEPS, TORCH_ROUNDS = 30, 300, 5
 
 
@@ -44,6 +46,7 @@ def main() -> None:
     accuracy()
     evaluation()
     widths()
+    draws()
     recording()
     if importlib.util.find_spec("torch"):
         against_torch()
@@ -306,6 +309,35 @@ def torch_model(found: dynamics.Experiment) -> tuple[list[Any], Callable[..., An
         return torch.nn.functional.softplus(-y * output).mean()
 
     return weights, loss
+
+
+def draws() -> None:
+    """256 SGD runs as one program against one run, and against 3 of the same runs by themselves."""
+    law = {"name": "sgd", "learning_rate": ETA, "batch_size": BATCH_SIZE}
+    found = variation(law, {"spacing": "given", "given": (DRAWN_STEPS * ETA,)})
+    program, _ = programs(found)["law"].result()
+    key = found.keys["sgd"]
+    ensemble = Ensemble([found], "law", DRAWS)
+    ensemble.wait()
+
+    def alone(draw: int) -> dynamics.Trajectory:
+        found.keys["sgd"] = jax.random.fold_in(key, draw)
+        ((trajectory, _),) = dynamics.solve(found, "law", program)
+        return trajectory
+
+    before = [seconds_of(functools.partial(alone, draw)) for draw in range(ROUNDS)]
+    together: list[Any] = []
+    whole = seconds_of(lambda: together.extend(ensemble))
+    after = [seconds_of(functools.partial(alone, draw)) for draw in range(ROUNDS)]
+    one = statistics.median([*before, *after])
+    gaps = []
+    for draw in range(ROUNDS):
+        pairs = zip(*(jax.tree.leaves(x.params) for x in (alone(draw), together[0][2])), strict=True)
+        gaps += [float(np.max(np.abs(x - y[draw]) / np.max(np.abs(x)))) for x, y in pairs]
+    show(f"one SGD run of {DRAWN_STEPS} steps, minibatches of {BATCH_SIZE}, median of {2 * ROUNDS}", f"{one:.3f} s")
+    ratio = f"{whole / DRAWS / one:.2f} of one by itself"
+    show(f"{DRAWS} of them as one program, per run", f"{whole / DRAWS:.3f} s", "0.7", ratio)
+    show("    largest relative difference of their weights from single runs", f"{max(gaps):.1e}", "1e-12")
 
 
 def recording() -> None:
