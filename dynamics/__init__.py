@@ -7,13 +7,12 @@ g = 1/(1 + exp(y F)); G(μ) = aᵀ W W_V μ. Time is t = η·k, with η the step
 Axis letters in names: N samples, L positions, K keys, Q queries, T times (or types, in tasks and probes), H heads.
 """
 
+import contextlib
 import os
 
 # diffrax checks traced save times by a host callback, which keeps a program out of the persistent compile cache. Our
 # times are checked when their grid is made, and a solve's outcome is its result code; a bad time would give nan.
 os.environ.setdefault("EQX_ON_ERROR", "nan")
-# Every core is a device, over which the members of an ensemble are spread; a single run does not notice.
-os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(os.cpu_count() or 1))
 
 import jax
 
@@ -21,6 +20,12 @@ import jax
 # matrix products are of lower precision (TF32) and inflate adaptive step counts: full precision everywhere.
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_default_matmul_precision", "highest")
+
+# Every core is a device, over which the members of an ensemble are spread; a single run does not notice. A process
+# whose devices are in use already keeps them.
+if "JAX_NUM_CPU_DEVICES" not in os.environ:
+    with contextlib.suppress(RuntimeError):
+        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
 
 from dynamics.config import ConfigError, base  # noqa: E402
 from dynamics.experiment import Experiment, solve  # noqa: E402

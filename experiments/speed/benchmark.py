@@ -326,6 +326,7 @@ def draws() -> None:
         return trajectory
 
     before = [seconds_of(functools.partial(alone, draw)) for draw in range(ROUNDS)]
+    found.keys["sgd"] = key
     together: list[Any] = []
     whole = seconds_of(lambda: together.extend(ensemble))
     after = [seconds_of(functools.partial(alone, draw)) for draw in range(ROUNDS)]
