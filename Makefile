@@ -22,7 +22,8 @@ check: .venv/ready
 
 smoke: .venv/ready
 	for config in configs/*/*.py; do \
-		$(BIN)/dynamics run --config=$$config:smoke --workdir=runs/smoke-$(STAMP) || exit 1; \
+		case $$config in */compare_*) what=compare;; *) what=run;; esac; \
+		$(BIN)/dynamics $$what --config=$$config:smoke --workdir=runs/smoke-$(STAMP) || exit 1; \
 	done
 
 claims: .venv/ready

@@ -37,7 +37,7 @@ def tables(record: Record) -> list[Table]:
             distance = np.atleast_2d(found[probe].values)
             if "step" not in found.dims:
                 distance = distance.reshape(-1, 1)
-            steps = found.step.values if "step" in found.dims else ()
+            steps = found.step.values.tolist() if "step" in found.dims else []
             error = found[f"{probe}_error"].values if f"{probe}_error" in found else 0.0
             orders.append((law, reference, probe, _ends(distance.mean(axis=0)), _stated(steps, distance, error)))
     last = float(record[record.laws[0]].t[-1])

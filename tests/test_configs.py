@@ -8,6 +8,7 @@ from conftest import ROOT
 
 import dynamics
 import dynamics.cli
+from dynamics.compare import Comparison
 
 FILES = sorted((ROOT / "configs").glob("*/*.py"))
 
@@ -19,15 +20,20 @@ def module(file):
     return loaded
 
 
+def command(file):
+    return "compare" if file.stem.startswith("compare") else "run"
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 def test_builds(file):
     config = module(file)
-    assert (
-        "smoke" in config.VARIANTS and f"dynamics run --config=configs/{file.parent.name}/{file.name}" in config.__doc__
-    )
+    assert "smoke" in config.VARIANTS
+    assert f"dynamics {command(file)} --config=configs/{file.parent.name}/{file.name}" in config.__doc__
     dynamics.Experiment.from_config(config.get_config().to_dict())
     for variant in config.VARIANTS:
         found = dynamics.Experiment.from_config(config.get_config(variant).to_dict())
+        if command(file) == "compare":
+            Comparison.from_config(config.get_config(variant).to_dict())
         if variant in getattr(config, "INITIALISATIONS", ()):
             assert found.initialisation.name == variant
         if variant in dynamics.TASKS:
@@ -58,5 +64,5 @@ def test_theory_scales_follow_the_widths():
 def test_smoke_runs(file, tmp_path):
     """figure1:smoke is the session's fixture `smoke`; `make smoke` runs all of them from the shell."""
     flags = [f"--config={file}:smoke", f"--workdir={tmp_path}", "--name=x"]
-    assert dynamics.cli.main(["dynamics", "run", *flags]) == 0
+    assert dynamics.cli.main(["dynamics", command(file), *flags]) == 0
     assert dynamics.load(tmp_path / "x").status["state"] == "done"

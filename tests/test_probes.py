@@ -23,7 +23,11 @@ def test_dimensions(seen):
     found, values = seen
     labels = coordinates(found.task, found.words, found.model)
     for name, value in values.items():
-        chex.assert_shape(value, [len(labels[dim]) for dim in dimensions(name, found.model.heads)])
+        dims = dimensions(name, found.model.heads)
+        if dims == ("parameter",):  # all weights, which have no labels
+            assert value.size == sum(np.size(matrix) for matrix in found.start[0].values())
+        else:
+            chex.assert_shape(value, [len(labels[dim]) for dim in dims])
         chex.assert_type(value, jnp.float64)
         chex.assert_tree_all_finite(value)
 

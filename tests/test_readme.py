@@ -9,6 +9,7 @@ from conftest import ROOT, small_config
 
 import dynamics
 import dynamics.cli
+from dynamics.compare import Comparison
 from dynamics.probes import PROBES
 
 README = (ROOT / "README.md").read_text()
@@ -70,9 +71,9 @@ def test_command(runs, capsys, command):
     words = shlex.split(command)
     if words[0] == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
-    elif words[1] == "run":
+    elif words[1] in ("run", "compare"):
         _, config = dynamics.cli.arguments.parsed(words[1:])
-        dynamics.Experiment.from_config(config)
+        (dynamics.Experiment if words[1] == "run" else Comparison).from_config(config)
     elif words[1] == "claims":  # minutes: test_claims.test_the_paper runs it
         dynamics.cli._parser().parse_args(words[1:])
     else:

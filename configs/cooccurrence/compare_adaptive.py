@@ -44,5 +44,5 @@ def get_config(variant: str = "adaptive"):
     if variant == "smoke":
         config.task.update(samples=12, vocabulary=12)
         config.model.update(width=16, neurons=16)
-        config.compare.update(steps=STEPS[:3], seeds=2)
+        config.compare.update(claims="", steps=STEPS[:3], seeds=2)
     return config

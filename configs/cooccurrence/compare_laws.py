@@ -57,5 +57,5 @@ def get_config(variant: str = "laws"):
         config.task.update(samples=12, vocabulary=12)
         config.model.update(width=16, neurons=16)
         config.times.update(stop=0.32, count=4)
-        config.compare.update(steps=STEPS[:3], seeds=2, draws=4)
+        config.compare.update(claims="", steps=STEPS[:3], seeds=2, draws=4)
     return config

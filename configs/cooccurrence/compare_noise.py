@@ -44,5 +44,5 @@ def get_config(variant: str = "noise"):
         config.task.update(samples=60, vocabulary=12)
         config.model.update(width=16, neurons=16)
         config.times.update(stop=0.08, count=2)
-        config.compare.update(seeds=2, draws=4)
+        config.compare.update(claims="", seeds=2, draws=4)
     return config

@@ -35,5 +35,5 @@ def get_config(variant: str = "optimizers"):
         config.task.update(samples=12, vocabulary=12)
         config.model.update(width=16, neurons=16)
         config.times.update(stop=2.0, count=12)
-        config.compare.update(seeds=2, draws=2)
+        config.compare.update(claims="", seeds=2, draws=2)
     return config

@@ -43,7 +43,8 @@ class StochasticModifiedEquation(Law):
     Σ is the covariance of a minibatch gradient, (c/B) (1/n) Σ_i (∇L_i - ∇L)(∇L_i - ∇L)ᵀ, with c = 1 with replacement
     and (n - B)/(n - 1) without. Its rank is at most n, and its root acts on n Brownian motions by one vector-Jacobian
     product. Euler and Maruyama's method with dt = η/substeps, on -∇(L + ((η - dt)/4) |∇L|²): the method itself adds the
-    rest, up to O(dt²), as descent does to the flow. One substep would be SGD with Gaussian noise.
+    rest up to O(η dt), as descent does to the flow, and the equation itself is one up to O(η²). One substep would be
+    SGD with Gaussian noise.
 
     Attributes:
         learning_rate: η of the SGD; traced.
