@@ -11,6 +11,7 @@ __all__ = ["CLAIMS", "TABLES"]
 
 LAWS = ("flow", "gd", "sgd", "heavy_ball")
 MOSTLY = 0.5
+LATER = 20
 SIGNALS, OTHERS = ("μ1", "μ2", "μ3"), ("μ4", "μ5", "μ6")
 
 
@@ -24,27 +25,25 @@ def _classified(data: Data, case: str) -> Finding:
     return _always(np.isfinite(found), f"T1 {float(found.min()):.3g} to {float(found.max()):.3g}, exists")
 
 
-def _share(data: Data, case: str) -> Any:
-    """The part of the final change of the two targets' scores that is made by T1, the larger one."""
+def _phases(data: Data, case: str, times: float) -> Finding:
+    """The part of the final change of the two targets' scores that is made by so many T1, the larger one."""
     found = data[case]
     change = np.abs(found.scores - found.scores.isel(t=0))
-    at_t1 = change.where(found.t == t1(found)).max("t")
-    both = [
-        at_t1.sel(key=k, query=q, drop=True) / change.isel(t=-1).sel(key=k, query=q, drop=True)
-        for k, q in (("μ2", "μ1"), ("μ1", "μ2"))
-    ]
-    return np.maximum(*both)
+    now = change.t.where(change.t <= times * t1(found)).max("t")
+    then = change.where(change.t == now).max("t")
+    pairs = (("μ2", "μ1"), ("μ1", "μ2"))
+    both = [(then / change.isel(t=-1)).sel(key=key, query=query, drop=True) for key, query in pairs]
+    share = np.maximum(*both)
+    held = _always(share < MOSTLY, "below")
+    return Finding(held.holds, f"share {float(share.min()):.3f} to {float(share.max()):.3f}, {held.measured}")
 
 
 def _two_phases(data: Data, case: str) -> Finding:
-    share = _share(data, case)
-    found = _always(share < MOSTLY, "below")
-    return Finding(found.holds, f"share {float(share.min()):.3f} to {float(share.max()):.3f}, {found.measured}")
+    return _phases(data, case, 1)
 
 
-def _by_the_end(data: Data, case: str) -> Finding:
-    found = _share(data, case)
-    return _always(found / found < MOSTLY, "share at T2 below")
+def _later(data: Data, case: str) -> Finding:
+    return _phases(data, case, LATER)
 
 
 def _signs(data: Data, case: str, words: tuple[str, str, str]) -> Finding:
@@ -108,7 +107,8 @@ def _not_signals(data: Data, case: str) -> Finding:
 
 # Why a claim is known to fail for a law.
 NOISY = "right after T1 a minibatch can move a score back; as a whole the signs hold"
-LATE = "every entry moves at full speed however small its gradient is: all grow alike, and the steps chatter at the end"
+POSITIVE = "in one start of three G(μ3) is positive for a while, at losses below 2e-5"
+UNBALANCED = "in two starts of three the gap passes the bound, up to 0.66"
 
 CLAIMS = (
     Claim("Theorem 3.1", "All samples are classified at T1 and stay so", "T1 exists in every run", _classified),
@@ -117,7 +117,7 @@ CLAIMS = (
         "Two phases: the targets' scores change after T1",
         f"by T1 less than {MOSTLY} of their change, in every run",
         _two_phases,
-        elsewhere={"by T2": _by_the_end},
+        elsewhere={f"by {LATER} T1": _later},
     ),
     Claim(
         "Theorem 3.1",
@@ -125,7 +125,7 @@ CLAIMS = (
         "in every run",
         _signals,
         elsewhere={"μ4, μ5, μ6": _not_signals},
-        fails={"rmsprop": LATE},
+        fails={"rmsprop": POSITIVE},
     ),
     Claim(
         "Theorem 3.2",
@@ -148,7 +148,7 @@ CLAIMS = (
         "at most 0.5 in every run",
         targets_balance,
         elsewhere={"I3 and I4": others_balance},
-        fails={"rmsprop": LATE},
+        fails={"rmsprop": UNBALANCED},
     ),
 )
 TABLES = {
