@@ -206,32 +206,44 @@ def compare(
     ensembles = {law: Ensemble(members, law, found.draws(law)) for law, members in found.members.items()}
     first = next(iter(found.members.values()))[0]
     recorder = Recorder(workdir, name, config, {**provenance(first.model.dtype), "config": config_hash(config)})
-    seconds, laws = {}, {}
+    seconds: dict[str, float] = {}
+    laws: dict[str, dict[str, Any]] = {}
     waiting = list(found.pairs)
     held: dict[str, Probes] = {}
-    for law, members in found.members.items():
-        started = time.perf_counter()
-        held[law], ended = _followed(found, law, ensembles[law], report)
-        laws[law] = _summary(found, law, ended)
-        model = members[0].abstract_start_of(law)[1].model
-        axes = found.axes(law)
-        labels = {**coordinates(first.task, first.words, model), **axes, "t": first.times}
-        arrays = {
-            probe: _labelled(values, axes, ("t", *dimensions(probe, model.heads)))
-            for probe, values in held[law].items()
-            if probe not in LARGE
-        }
-        ends = {key: _labelled(values, axes, ()) for key, values in ended.items()}
-        recorder.group(law, {**arrays, **ends}, labels, described(members[0].laws[law]))
-        for pair in [pair for pair in waiting if set(pair) <= set(held)]:
-            recorder.group(" to ".join(pair), *_between(found, *pair, held))
-            waiting.remove(pair)
-        held = {name: probes for name, probes in held.items() if any(name in pair for pair in waiting)}
-        seconds[law] = time.perf_counter() - started
+    state, reason = "done", ""
+    try:
+        for law in found.members:
+            started = time.perf_counter()
+            held[law], ended = _followed(found, law, ensembles[law], report)
+            laws[law] = _summary(found, law, ended)
+            recorder.group(law, *_group(found, law, held[law], ended))
+            for pair in [pair for pair in waiting if set(pair) <= set(held)]:
+                recorder.group(" to ".join(pair), *_between(found, *pair, held))
+                waiting.remove(pair)
+            held = {name: probes for name, probes in held.items() if any(name in pair for pair in waiting)}
+            seconds[law] = time.perf_counter() - started
+    except KeyboardInterrupt:
+        state, reason = "interrupted", f"interrupted in {law}; the laws before it are recorded"
     recorder.close()
     seconds["total"] = time.perf_counter() - begin
-    recorder.status(state="done", reason="", laws=laws, seconds=seconds)
+    recorder.status(state=state, reason=reason, laws=laws, seconds=seconds)
     return Record(recorder.path)
+
+
+def _group(
+    found: Comparison, law: str, probes: Probes, ended: Mapping[str, np.ndarray]
+) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
+    """The group of a law."""
+    first, axes = found.members[law][0], found.axes(law)
+    model = first.abstract_start_of(law)[1].model
+    arrays = {
+        probe: _labelled(values, axes, ("t", *dimensions(probe, model.heads)))
+        for probe, values in probes.items()
+        if probe not in LARGE
+    }
+    ends = {key: _labelled(values, axes, ()) for key, values in ended.items()}
+    labels = {**coordinates(first.task, first.words, model), **axes, "t": first.times}
+    return {**arrays, **ends}, labels, described(first.laws[law])
 
 
 def _between(

@@ -9,7 +9,7 @@ from dynamics.compare import FEWEST, order
 from dynamics.record import Record
 from dynamics.trajectory import COMPLETED
 
-__all__ = ["Table", "tables"]
+__all__ = ["Table", "is_comparison", "tables"]
 
 SHOWN = ("parameters", "output", "loss")  # probes whose distances are shown, where they are recorded
 
@@ -25,6 +25,11 @@ class Table(NamedTuple):
         """As Markdown."""
         lines = [self.columns, ("---",) * len(self.columns), *self.rows]
         return f"## {self.title}\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def is_comparison(record: Record) -> bool:
+    """Whether a record is that of a comparison."""
+    return bool(_pairs(record))
 
 
 def tables(record: Record) -> list[Table]:
@@ -94,6 +99,9 @@ def _ends(values: np.ndarray) -> str:
 def _stated(steps: Sequence[float], distance: np.ndarray, error: Any) -> str:
     if len(steps) < FEWEST:
         return f"no slope: {len(steps) or 1} value{'s' if len(steps) > 1 else ''} of the step"
+    finite = int(np.isfinite(distance).all(axis=0).sum())
+    if finite < FEWEST:
+        return f"no slope: {finite} value{'' if finite == 1 else 's'} of the step are finite"
     fit = order(steps, distance, error)
     return "no slope: lost in the noise of the draws" if np.isnan(fit.slope) else str(fit)
 

@@ -112,17 +112,48 @@ def test_orders_in_the_table(record):
     assert "| gd | flow | parameters |" in distances.markdown()
 
 
-def test_an_unstable_step_harms_nobody():
-    """Steps of 1e200 diverge at once; the others go on."""
-    members = Comparison.from_config(config()).members["gd"]
-    wild = dataclasses.replace(
-        members[0], laws={"gd": members[0].laws["gd"].at_step(1e200)}, times=np.array([0, 1e200, 2e200, 3e200, 4e200])
+def test_show(record, capsys):
+    assert dynamics.cli.main(["dynamics", "show", str(record.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "all 6 paths reached the last time" in shown and "order in the step" in shown
+
+
+def test_an_unstable_step_harms_nobody(tmp_path):
+    """η = 10 diverges; the same laws at the other steps are what they are by themselves."""
+    wild = config(
+        **{"compare.steps": (10.0, 1.0, 0.5), "compare.pairs": (("gd", "flow"),), "probes": ("loss", "output")}
     )
-    found = {i: trajectory for i, _, trajectory in Ensemble([members[0], wild], "gd")}
-    assert found[0].outcome == 0 and np.isfinite(found[0].probes["loss"]).all()
-    assert found[1].outcome == NON_FINITE and float(found[1].end) < 4e200 and np.isnan(found[1].probes["loss"][-1])
-    alone = single("gd", 0, STEPS[0])
-    np.testing.assert_allclose(found[0].probes["loss"], alone.probes["loss"], rtol=1e-12)
+    wild["laws"] = {name: wild["laws"][name] for name in ("flow", "gd")}
+    wild["times"] = {**wild["times"], "stop": 200.0}
+    record = compare(wild, tmp_path, "run")
+    gd = record["gd"].load()
+    outcome, end = gd.outcome.sel(step=10.0), gd.end.sel(step=10.0)
+    assert (
+        (outcome == NON_FINITE).all()
+        and ((end > 0) & (end < 200)).all()
+        and np.isnan(gd.loss.sel(step=10.0)[:, -1]).all()
+    )
+    assert (gd.outcome.sel(step=[1.0, 0.5]) == 0).all() and np.isfinite(gd.loss.sel(step=[1.0, 0.5])).all()
+    member = Comparison.from_config(wild).members["gd"][1]
+    alone = dynamics.joined([part for part, _ in dynamics.solve(member, "gd")])
+    np.testing.assert_allclose(gd.loss.sel(seed=0, step=1.0), alone.probes["loss"], rtol=1e-11)
+    summary = record.status["laws"]["gd"]
+    at = f"step 10, seed 0, t = {float(end[0]):.4g}"
+    assert summary["state"] == "failed" and record.state == "done"
+    assert summary["reason"] == f"2 of 6 paths failed; the first ({at}): the loss stopped being finite"
+    distances, phases = tables(record)
+    assert [row[-1] for row in phases.rows] == ["0", "2", "0", "0"]
+    assert {row[-1] for row in distances.rows} == {"no slope: 2 values of the step are finite"}
+
+
+def test_ctrl_c_keeps_the_laws_before(tmp_path):
+    def interrupt(law, done, members):
+        if law == "gd":
+            raise KeyboardInterrupt
+
+    record = compare(config(), tmp_path, "run", interrupt)
+    assert record.state == "interrupted" and record.status["reason"].startswith("interrupted in gd")
+    assert record.groups() == {"flow", "modified_flow", "modified_flow to flow"}
 
 
 def test_members_of_several_forms():

@@ -34,7 +34,7 @@ from dynamics.config import ConfigError, require
 from dynamics.experiment import Experiment
 from dynamics.record import Record, load, runs
 from dynamics.run import execute
-from dynamics.tables import Table, tables
+from dynamics.tables import Table, is_comparison, tables
 from dynamics.trajectory import Trajectory
 
 __all__ = ["main"]
@@ -137,7 +137,7 @@ def _ls(arguments: argparse.Namespace) -> int:
     table = rich.table.Table("run", "state", "config", "laws", "loss", box=None)
     for record in runs(arguments.workdir):
         laws = record.status["laws"]
-        losses = "  ".join(number(summary, "loss") for summary in laws.values())
+        losses = "  ".join(number(summary, "loss") for summary in laws.values() if "loss" in summary)
         table.add_row(record.path.name, record.state, record.provenance["config"], " ".join(laws), losses)
     Console().print(table)
     return 0
@@ -155,7 +155,10 @@ def _show(arguments: argparse.Namespace) -> int:
         if "rtol" in summary:
             print(certificate(law, summary))
     for law in record.laws:
-        print(f"parameters of {law} at t = {', '.join(f'{t:g}' for t in record.checkpoints(law))}")
+        if stored := record.checkpoints(law):
+            print(f"parameters of {law} at t = {', '.join(f'{t:g}' for t in stored)}")
+    for table in tables(record) if is_comparison(record) else ():
+        print_table(table)
     return 0
 
 
@@ -221,6 +224,9 @@ def _compare(argv: list[str]) -> int:
     workdir = pathlib.Path(str(values["workdir"].value))
     with Count() as count:
         record = compare(config, workdir, values["name"].value or numbered(workdir, stem(argv)), count)
+    if record.status["state"] == "interrupted":
+        print(f"interrupted after {time.monotonic() - begin:.0f} s: {record.path}")
+        return EXIT["interrupted"]
     return _judged(_module(config["compare"]["claims"]), record, begin, tables(record))
 
 

@@ -20,26 +20,15 @@ __all__ = ["Count", "Report", "certificate", "number", "print_laws", "print_tabl
 KEPT = 10  # drift / rtol up to which a flow's certificate counts as kept
 
 
-class Report:
-    """Progress: bars on a terminal, plain lines elsewhere."""
+class _Bars:
+    """Bars with a description and a text, and the time left; on a terminal only."""
 
-    def __init__(self, laws: list[str]):
-        columns = (
-            TextColumn("{task.description:>8}"),
-            BarColumn(),
-            TextColumn("t = {task.fields[t]:<8.4g} loss {task.fields[loss]:<10.4g}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
+    def __init__(self, description: str, text: str):
+        columns = (TextColumn(description), BarColumn(), TextColumn(text), TimeElapsedColumn())
         self._console = Console(stderr=True)
-        self._progress = Progress(*columns, console=self._console)
-        if self._console.is_terminal:
-            self._bars = {
-                law: self._progress.add_task(law, total=1.0, start=False, t=0.0, loss=float("nan")) for law in laws
-            }
+        self._progress = Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=self._console)
 
-    def __enter__(self) -> "Report":
+    def __enter__(self) -> Any:
         if self._console.is_terminal:
             self._progress.start()
         return self
@@ -47,6 +36,17 @@ class Report:
     def __exit__(self, *_: object) -> None:
         if self._console.is_terminal:
             self._progress.stop()
+
+
+class Report(_Bars):
+    """Progress of a run: bars on a terminal, plain lines elsewhere."""
+
+    def __init__(self, laws: list[str]):
+        super().__init__("{task.description:>8}", "t = {task.fields[t]:<8.4g} loss {task.fields[loss]:<10.4g}")
+        if self._console.is_terminal:
+            self._bars = {
+                law: self._progress.add_task(law, total=1.0, start=False, t=0.0, loss=float("nan")) for law in laws
+            }
 
     def __call__(self, law: str, part: Trajectory, fraction: float) -> None:
         """Report a part that is done."""
@@ -58,30 +58,12 @@ class Report:
             print(f"{law:>8}  t = {float(part.end):<8.4g} loss {loss:.4g}", file=sys.stderr, flush=True)
 
 
-class Count:
+class Count(_Bars):
     """Progress of many paths: a bar per law on a terminal, a line per law elsewhere."""
 
     def __init__(self):
-        self._console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description:>16}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f} of {task.total:.0f} members"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-        )
+        super().__init__("{task.description:>16}", "{task.completed:.0f} of {task.total:.0f} members")
         self._bars: dict[str, Any] = {}
-
-    def __enter__(self) -> "Count":
-        if self._console.is_terminal:
-            self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._console.is_terminal:
-            self._progress.stop()
 
     def __call__(self, law: str, done: int, members: int) -> None:
         """Report that so many members of a law are done."""
@@ -103,10 +85,12 @@ def print_table(table: Table) -> None:
 
 def print_laws(record: Record) -> None:
     """A row for each law of a run."""
-    columns = ("law", "steps", "end", "loss", "T1", "drift", "compile_s", "solve_s")
-    table = rich.table.Table(*columns, "outcome", box=None)
-    for law, summary in record.status["laws"].items():
-        table.add_row(law, *(number(summary, key) for key in columns[1:]), summary["reason"])
+    laws = record.status["laws"]
+    known = ("steps", "end", "loss", "T1", "drift", "compile_s", "solve_s")
+    columns = [key for key in known if any(key in summary for summary in laws.values())]
+    table = rich.table.Table("law", *columns, "outcome", box=None)
+    for law, summary in laws.items():
+        table.add_row(law, *(number(summary, key) for key in columns), summary["reason"])
     Console(width=140).print(table)
 
 

@@ -46,18 +46,20 @@ def _later(data: Data, case: str) -> Finding:
     return _phases(data, case, LATER)
 
 
+def _signed(found: Any, words: tuple[str, str, str]) -> list[Any]:
+    """The four scores of Theorem 3.2 with the signs that make them increase, for these words as μ1, μ2, μ3."""
+    one, two, three = words
+    signs = ((two, one, 1), (one, two, 1), (three, one, -1), (three, two, -1))
+    return [sign * found.scores.sel(key=key, query=query, drop=True) for key, query, sign in signs]
+
+
 def _signs(data: Data, case: str, words: tuple[str, str, str]) -> Finding:
     """The changes of the scores between consecutive saved times from T1 on."""
     found = data[case]
-    one, two, three = words
-    moves = []
-    for key, query, sign in ((two, one, 1), (one, two, 1), (three, one, -1), (three, two, -1)):
-        scores = sign * found.scores.sel(key=key, query=query, drop=True)
-        step = scores.diff("t", label="lower")
-        moves.append((step > 0).where(found.t >= t1(found)))
+    steps = [scores.diff("t", label="lower") for scores in _signed(found, words)]
+    moves = [(step > 0).where(found.t >= t1(found)) for step in steps]
     share = min(float(move.mean()) for move in moves)
-    ends = np.logical_and.reduce([move.min("t") > 0 for move in moves])
-    every = _always(ends, "all signs")
+    every = _always(np.logical_and.reduce([move.min("t") > 0 for move in moves]), "all signs")
     return Finding(every.holds, f"{every.measured}; at least {100 * share:.0f} % of the saved intervals of each")
 
 
@@ -72,12 +74,7 @@ def _others_move(data: Data, case: str) -> Finding:
 def _in_the_end(data: Data, case: str, words: tuple[str, str, str]) -> Finding:
     """The change of the scores from T1 to the last time."""
     found = data[case]
-    one, two, three = words
-    held = []
-    for key, query, sign in ((two, one, 1), (one, two, 1), (three, one, -1), (three, two, -1)):
-        scores = sign * found.scores.sel(key=key, query=query, drop=True)
-        at_t1 = scores.where(found.t == t1(found)).max("t")
-        held.append(scores.isel(t=-1) > at_t1)
+    held = [scores.isel(t=-1) > scores.where(found.t == t1(found)).max("t") for scores in _signed(found, words)]
     return _always(np.logical_and.reduce(held), "all signs")
 
 
