@@ -24,7 +24,7 @@ def get_config(variant: str = "kaiming"):
         "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-8, "atol": 1e-10, "max_steps": 100_000},
         "gd": {"name": "gd", "learning_rate": max(STEPS)},
     }
-    steps = tuple(k * max(STEPS) for k in (*range(1, 16), *range(20, 51, 5)))
+    steps = tuple(k * max(STEPS) for k in (*range(1, 13), *range(15, 51, 7)))
     config.times.update(spacing="given", given=steps)
     config.probes = ("loss", "loss_by_type", "margin", "output", "mlp", "sharpness")
     config.update(words=3, checkpoints=1)

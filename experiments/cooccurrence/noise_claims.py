@@ -8,7 +8,7 @@ from experiments.cooccurrence.order_claims import NARROW, exponent_one
 
 __all__ = ["TABLES"]
 
-WITH_REPLACEMENT = (12, 24, 48, 96, 192)
+WITH_REPLACEMENT = (12, 24, 96, 192)
 SAMPLES = 60
 CLOSE = 0.2  # by which a ratio of variances may miss the stated one
 NEAR = 2.0  # standard errors by which two means may differ
@@ -85,7 +85,7 @@ def _variance_of_sgd(data: Data, case: str) -> Finding:
 
 TABLES = {
     "noise": (
-        "What minibatches do, η = 0.008, t = 0.4, 8 starts with 48 draws each",
+        "What minibatches do, η = 0.008, t = 0.4, 6 starts with 48 draws each",
         [
             (
                 "sgd_12",
