@@ -82,6 +82,7 @@ def gram_config(**changes):
     return config
 
 
+@pytest.mark.slow
 def test_evidence_is_that_of_single_solves(tmp_path):
     case = Case(gram_config, (2**6, 2**12), 2)
     record = gather({"small": case}, tmp_path, "run", "some.module")
@@ -174,7 +175,7 @@ def small(data, case):
     return Finding(bool(data[case].loss.max() < LIMIT), "the loss")
 CASES = {"small": Case(gram_config, (64,), 2)}
 CLAIMS = (Claim("Theorem 0", "L is small", "a limit", small, fails=FAILS),)
-FIGURES, TABLES = "", {"small": "Title"}
+FIGURES, TABLES = "", {"small": ("Title", [("small", claim) for claim in CLAIMS])}
 """
 
 

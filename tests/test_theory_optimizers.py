@@ -57,6 +57,7 @@ def test_descent_follows_the_modified_flow_at_second_order(small, follow):
     assert ((found > 3.8) & (found < 4.2)).all(), found
 
 
+@pytest.mark.slow
 def test_the_wrong_sign_leaves_first_order(small, follow):
     found = ratios(
         small, follow, GradientDescent, lambda eta: WrongSign(*EXACT, learning_rate=eta), (0.02, 0.01, 0.005)
@@ -86,7 +87,7 @@ def mixed_dtypes():
 
 
 @pytest.mark.usefixtures("mixed_dtypes")
-@pytest.mark.parametrize("law", [RMSProp, Adam])
+@pytest.mark.parametrize("law", [RMSProp, pytest.param(Adam, marks=pytest.mark.slow)])
 def test_adaptive_laws_follow_the_preconditioned_flow(small, follow, law):
     settings = {"decay": 0.5} if law is RMSProp else {"beta1": 0.5, "beta2": 0.5}
     found = ratios(
