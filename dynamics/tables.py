@@ -66,7 +66,7 @@ def tables(record: Record) -> list[Table]:
                 (
                     law,
                     "-" if step is None else f"{step:g}",
-                    _number(_mean_t1(found).sel(at).mean()),
+                    _t1(found.T1.sel(at)),
                     compared.get(law, "-"),
                     "-" if shift is None else _number(shift.sel(at).mean()),
                     "-" if beyond is None else _number(beyond.sel(at).median()),
@@ -85,6 +85,12 @@ def tables(record: Record) -> list[Table]:
 def _pairs(record: Record) -> list[tuple[str, str]]:
     groups, laws = record.groups(), record.laws
     return [(law, reference) for law in laws for reference in laws if f"{law} to {reference}" in groups]
+
+
+def _t1(found: Any) -> str:
+    """The mean over all paths that have a T1, and how many do not."""
+    without = int(np.isnan(found).sum())
+    return _number(found.mean()) + (f" (none in {without} of {found.size})" if 0 < without < found.size else "")
 
 
 def _mean_t1(found: Any) -> Any:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dynamics
-from dynamics.trajectory import classification_time
+from dynamics.trajectory import classification_time, zero_crossing
 
 
 def test_linear():
@@ -42,3 +42,12 @@ def test_multiples_of_the_step(spacing, step):
 )
 def test_classified_and_staying_so(margin, expected):
     np.testing.assert_equal(classification_time(np.arange(4.0), np.array(margin, float)), expected)
+
+
+def test_zero_crossing():
+    """Exact for a margin that is linear between saved times, and within the interval that ends at T1."""
+    t = np.array([0.0, 1.0, 3.0, 4.0])
+    assert zero_crossing(t, np.array([-1.0, -1.0, 3.0, 5.0])) == 1.5
+    assert zero_crossing(t, np.array([-1.0, 1.0, -1.0, 1.0])) == 3.5
+    assert zero_crossing(t, np.array([1.0, 1.0, 1.0, 1.0])) == 0.0
+    assert np.isnan(zero_crossing(t, np.array([1.0, 1.0, 1.0, -1.0])))
