@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from dynamics.config import require
 from dynamics.ensemble import Ensemble
 from dynamics.experiment import Experiment
+from dynamics.fits import Fit
 from dynamics.laws import IN_GRAM_VARIABLES
 from dynamics.probes import coordinates, dimensions
 from dynamics.record import Arrays, Record, Recorder, provenance
@@ -24,10 +24,8 @@ __all__ = [
     "Case",
     "Claim",
     "Finding",
-    "Fit",
     "Verdict",
     "all_of",
-    "exponent",
     "gather",
     "judge",
     "markdown",
@@ -35,33 +33,6 @@ __all__ = [
 ]
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
-CONFIDENCE = 0.95
-
-
-class Fit(NamedTuple):
-    """The exponent b of y ∝ x^b by least squares in logarithms, with its confidence interval."""
-
-    slope: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        if np.isnan(self.slope):
-            return "none (not all positive)"
-        return f"{self.slope:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-def exponent(x: Any, y: Any) -> Fit:
-    """Fit y ∝ x^b; nan when some y is not positive and finite.
-
-    The interval is Student's, for independent errors of one variance in log y.
-    """
-    x, y = (np.ravel(values).astype(float) for values in (x, y))
-    if not (np.isfinite(y) & (y > 0)).all():
-        return Fit(np.nan, np.nan, np.nan)
-    line = stats.linregress(np.log(x), np.log(y))
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2) * line.stderr
-    return Fit(float(line.slope), float(line.slope - half), float(line.slope + half))
 
 
 class Finding(NamedTuple):

@@ -1,4 +1,4 @@
-"""Laws from common starts: distances between their trajectories over t, fitted orders in the step, shifts of T1.
+"""Laws from common starts: distances between their trajectories over t.
 
 Every law is integrated at every step η of a grid (the time between updates; once when it knows of none), from every
 seed (of data and start), and a random one draws times. How far a law is from a reference in a probe p is
@@ -13,9 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from dynamics.claims import CONFIDENCE, Fit, exponent
 from dynamics.config import build, require
 from dynamics.ensemble import Ensemble
 from dynamics.experiment import Experiment, common_times
@@ -25,10 +23,9 @@ from dynamics.record import Arrays, Record, Recorder, provenance
 from dynamics.run import config_hash, described
 from dynamics.trajectory import COMPLETED, REASONS, Times, zero_crossing
 
-__all__ = ["FEWEST", "Comparison", "Settings", "compare", "order", "weighted_order"]
+__all__ = ["Comparison", "Settings", "compare"]
 
 AXES = ("seed", "step", "draw")
-FEWEST = 3  # steps that a fitted order needs
 # Of a random law they are not followed: draws × times × parameters do not fit into memory.
 LARGE = ("parameters",)
 Probes = dict[str, np.ndarray]  # [seed, step, draw, t, ...]; an axis that a law does not have is of length 1
@@ -123,59 +120,13 @@ class Comparison:
 
     def axes(self, name: str) -> dict[str, Any]:
         """The labels of the axes that the record of a law has before those of its probes."""
-        first, seeds = self.members[name][0], self.settings.seeds
-        axes = {
-            "seed": range(first.seed, first.seed + seeds),
-            "step": self.steps[name],
-            "draw": range(self.draws(name)),
-        }
-        return {axis: labels for axis, labels in axes.items() if axis == "seed" or len(labels) > (axis == "draw")}
-
-
-def order(steps: Any, distance: Any, error: Any = 0.0) -> Fit:
-    """The order b of distance ∝ η^b, with its confidence interval.
-
-    A slope is fitted to every seed in logarithms; the interval is Student's for their mean. With one seed it is that
-    of the fit. Steps at which some seed has no finite distance are left out.
-
-    Args:
-        steps: η.
-        distance: [seed, step].
-        error: the standard error of what the distance was taken of, whose square the squared distance exceeds on
-            average.
-
-    Returns:
-        The fit; nan when there are fewer than FEWEST steps, or when some distance is below its error.
-    """
-    squared = np.asarray(distance, float) ** 2 - np.broadcast_to(error, np.shape(distance)) ** 2
-    kept = np.isfinite(squared).all(axis=0)
-    steps, values = np.asarray(steps, float)[kept], np.sqrt(np.maximum(squared[:, kept], 0))
-    if len(steps) < FEWEST or not (values > 0).all():
-        return Fit(np.nan, np.nan, np.nan)
-    if len(values) == 1:
-        return exponent(steps, values[0])
-    slopes = [exponent(steps, row).slope for row in values]
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(slopes) - 1) * stats.sem(slopes)
-    return Fit(float(np.mean(slopes)), float(np.mean(slopes) - half), float(np.mean(slopes) + half))
-
-
-def weighted_order(steps: Any, values: Any, errors: Any) -> Fit:
-    """The order b of values ∝ η^b, each with its standard error; the interval is normal.
-
-    Args:
-        steps: η.
-        values: [step]; estimates of something positive.
-        errors: [step].
-
-    Returns:
-        The fit; nan when some value is not positive.
-    """
-    values, errors = np.asarray(values, float), np.asarray(errors, float)
-    if len(values) < FEWEST or not (values > 0).all():
-        return Fit(np.nan, np.nan, np.nan)
-    (slope, _), covariance = np.polyfit(np.log(steps), np.log(values), 1, w=values / errors, cov="unscaled")
-    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt(covariance[0, 0])
-    return Fit(float(slope), float(slope - half), float(slope + half))
+        start = self.members[name][0].seed
+        axes: dict[str, Any] = {"seed": range(start, start + self.settings.seeds)}
+        if self.steps[name]:
+            axes["step"] = self.steps[name]
+        if self.draws(name) > 1:
+            axes["draw"] = range(self.draws(name))
+        return axes
 
 
 def compare(
@@ -189,8 +140,8 @@ def compare(
     The record has a group for every law, with dimensions seed, step (when the grid says something to the law), draw
     (of a random law) and those of the probes, and beside the probes `end`, the last time reached, and `T1`. For every
     law A and reference B of the same variables it has a group "A to B": of every probe p the distance, and of a random
-    law also p_error, the standard error of its mean over |p_ref|, and p_variance, the variance summed over the entries
-    of p over |p_ref|².
+    law also p_error, the standard error of its mean in the unit of the distance, and p_variance, the variance summed
+    over the entries of p in the square of that unit.
 
     Args:
         config: plain values; see Settings.

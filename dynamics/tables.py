@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dynamics.compare import FEWEST, order
+from dynamics.fits import FEWEST, order
 from dynamics.record import Record
 from dynamics.trajectory import COMPLETED
 

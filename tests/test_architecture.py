@@ -7,6 +7,7 @@ from conftest import ROOT
 
 ORDER = [
     "config",
+    "fits",
     "tasks",
     "models",
     "objective",

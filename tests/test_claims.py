@@ -12,8 +12,9 @@ from scipy import stats
 import dynamics
 import dynamics.cli
 import experiments
-from dynamics.claims import Case, Claim, Finding, all_of, exponent, gather, judge, markdown, within
+from dynamics.claims import Case, Claim, Finding, all_of, gather, judge, markdown, within
 from dynamics.ensemble import Ensemble
+from dynamics.fits import exponent
 from dynamics.laws import GramFlow
 from experiments.cooccurrence import controls
 

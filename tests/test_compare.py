@@ -9,8 +9,9 @@ from conftest import small_config
 
 import dynamics
 import dynamics.cli
-from dynamics.compare import Comparison, compare, order, weighted_order
+from dynamics.compare import Comparison, compare
 from dynamics.ensemble import Ensemble
+from dynamics.fits import order, weighted_order
 from dynamics.tables import tables
 from dynamics.trajectory import NON_FINITE
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from dynamics.claims import exponent
+from dynamics.fits import exponent
 from dynamics.plotting import COLOURS, DIVERGING, figure, provenance, save, styled
 from dynamics.record import Record
 from experiments.cooccurrence.measures import t1

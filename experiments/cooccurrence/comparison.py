@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from dynamics.claims import exponent
-from dynamics.compare import FEWEST, order
+from dynamics.fits import FEWEST, exponent, order
 from dynamics.plotting import COLOURS, figure, provenance, save, styled
 from dynamics.record import Record
 

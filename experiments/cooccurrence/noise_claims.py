@@ -3,7 +3,7 @@
 import numpy as np
 
 from dynamics.claims import Claim, Data, Finding
-from dynamics.compare import order, weighted_order
+from dynamics.fits import order, weighted_order
 from experiments.cooccurrence.order_claims import NARROW, exponent_one
 
 __all__ = ["TABLES"]

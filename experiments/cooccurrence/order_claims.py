@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dynamics.claims import Claim, Data, Finding, Fit, within
-from dynamics.compare import order, weighted_order
+from dynamics.claims import Claim, Data, Finding, within
+from dynamics.fits import Fit, order, weighted_order
 
 __all__ = ["NARROW", "TABLES", "exponent_one"]
 
