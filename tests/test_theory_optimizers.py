@@ -79,14 +79,6 @@ def test_heavy_ball_without_momentum_is_descent(small, follow):
     assert distance(one.params, other.params) < 1e-14
 
 
-@pytest.fixture
-def mixed_dtypes():
-    """Optax raises a float to the power of an integer count."""
-    with jax.numpy_dtype_promotion("standard"):
-        yield
-
-
-@pytest.mark.usefixtures("mixed_dtypes")
 @pytest.mark.parametrize("law", [RMSProp, pytest.param(Adam, marks=pytest.mark.slow)])
 def test_adaptive_laws_follow_the_preconditioned_flow(small, follow, law):
     settings = {"decay": 0.5} if law is RMSProp else {"beta1": 0.5, "beta2": 0.5}
@@ -109,7 +101,6 @@ def test_with_a_huge_epsilon_the_preconditioned_flow_is_slow_gradient_flow(small
     )
 
 
-@pytest.mark.usefixtures("mixed_dtypes")
 @pytest.mark.parametrize("name", ["heavy_ball", "adam", "rmsprop"])
 def test_memory_survives_a_checkpoint(name):
     """Three segments are one."""

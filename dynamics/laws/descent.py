@@ -155,7 +155,9 @@ class Optimizer(Descent):
     def update(self, objective, gradient, params, memory):
         """The optimizer's."""
         del objective
-        updates, memory = self.optimizer.update(gradient, memory, params)
+        # Optax raises a float to the power of an integer count, which strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, memory = self.optimizer.update(gradient, memory, params)
         return optax.apply_updates(params, updates), memory
 
 

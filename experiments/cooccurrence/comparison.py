@@ -169,13 +169,17 @@ def _shift(axes: Axes, data: dict[str, Any], flow: str, colours: dict[str, str])
         if "step" not in found.dims:
             continue
         shift = np.abs(found.T1 - data[flow].T1).mean("seed")
+        if not (shift > 0).all():
+            continue  # some start has no T1 yet
         fit = exponent(shift.step, shift)
         label = f"{NAMES.get(law, law)}: {fit}"
         axes.plot(shift.step, shift, "o-", color=COLOURS[colours[law]], markersize=3, label=label)
-    axes.set(xscale="log", yscale="log", xlabel="step η", ylabel=f"|T1 − T1 of the {NAMES[flow]}|")
+    if axes.lines:
+        axes.set(xscale="log", yscale="log")
+        axes.legend(fontsize=7)
+    axes.set(xlabel="step η", ylabel=f"|T1 − T1 of the {NAMES[flow]}|")
     _mark_steps(axes, next(found.step.values for found in data.values() if "step" in found.dims))
     axes.set_title("(iii) shift of the phase boundary, mean over starts")
-    axes.legend(fontsize=7)
 
 
 def _mark_steps(axes: Axes, steps: Any) -> None:
