@@ -6,12 +6,12 @@ the time in which the gradient changes: they tend to dθ/dt = −∇L / (|∇L| 
 
     dynamics compare --config=configs/cooccurrence/compare_adaptive.py[:variant]    50 s on 2 cores
 
-Variants: adaptive (default), smoke.
+Variants: adaptive (default); usual: Adam and RMSProp at η = 0.001 to t = 20, 5 seeds, 75 s; smoke.
 """
 
 import dynamics
 
-VARIANTS = ("adaptive", "smoke")
+VARIANTS = ("adaptive", "usual", "smoke")
 STEPS = (1e-4, 5e-5, 2.5e-5, 1.25e-5)
 
 
@@ -41,6 +41,14 @@ def get_config(variant: str = "adaptive"):
         seeds=3,
         claims="experiments.cooccurrence.adaptive_claims",
     )
+    if variant == "usual":
+        step = {"learning_rate": 0.001}
+        config.laws = {"rmsprop": {"name": "rmsprop", **step, "decay": 0.99}, "adam": {"name": "adam", **step}}
+        config.times.update(start=0.01, stop=20.0, count=80)
+        config.figures = ""
+        config.compare.update(
+            pairs=(("rmsprop", "adam"),), steps=(), seeds=5, claims="experiments.cooccurrence.usual_claims"
+        )
     if variant == "smoke":
         config.task.update(samples=12, vocabulary=12)
         config.model.update(width=16, neurons=16)
