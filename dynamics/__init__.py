@@ -8,35 +8,63 @@ Axis letters in names: N samples, L positions, K keys, Q queries, T times (or ty
 """
 
 import contextlib
+import importlib
 import os
+import sys
+from typing import TYPE_CHECKING, Any
 
 # diffrax checks traced save times by a host callback, which keeps a program out of the persistent compile cache. Our
 # times are checked when their grid is made, and a solve's outcome is its result code; a bad time would give nan.
 os.environ.setdefault("EQX_ON_ERROR", "nan")
 
-import jax
-
 # Flows and claims need float64; a config that asks for float32 gets it for its own arrays. An accelerator's default
-# matrix products are of lower precision (TF32) and inflate adaptive step counts: full precision everywhere.
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_default_matmul_precision", "highest")
+# matrix products are of lower precision (TF32) and inflate adaptive step counts: full precision everywhere. Every core
+# is a device, over which the members of an ensemble are spread; a single run does not notice.
+SETTINGS = {
+    "jax_enable_x64": True,
+    "jax_default_matmul_precision": "highest",
+    "jax_num_cpu_devices": os.cpu_count() or 1,
+}
+for _setting, _value in SETTINGS.items():
+    if "jax" not in sys.modules:  # it takes seconds to import, and some commands need no arrays
+        os.environ.setdefault(_setting.upper(), str(_value))
+    elif _setting.upper() not in os.environ:
+        with contextlib.suppress(RuntimeError):  # a process whose devices are in use keeps them
+            sys.modules["jax"].config.update(_setting, _value)
 
-# Every core is a device, over which the members of an ensemble are spread; a single run does not notice. A process
-# whose devices are in use already keeps them.
-if "JAX_NUM_CPU_DEVICES" not in os.environ:
-    with contextlib.suppress(RuntimeError):
-        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+if TYPE_CHECKING:
+    from dynamics.config import ConfigError, base
+    from dynamics.experiment import Experiment, solve
+    from dynamics.laws import LAWS, GradientDescent, GradientFlow, Law, Optimizer, StochasticGradientDescent
+    from dynamics.models import MODELS, Initialisation, OneLayerTransformer
+    from dynamics.objective import Objective
+    from dynamics.probes import PROBES
+    from dynamics.record import Record, load
+    from dynamics.run import execute
+    from dynamics.tasks import TASKS, Cooccurrence
+    from dynamics.trajectory import Times, Trajectory, joined
 
-from dynamics.config import ConfigError, base  # noqa: E402
-from dynamics.experiment import Experiment, solve  # noqa: E402
-from dynamics.laws import LAWS, GradientDescent, GradientFlow, Law, Optimizer, StochasticGradientDescent  # noqa: E402
-from dynamics.models import MODELS, Initialisation, OneLayerTransformer  # noqa: E402
-from dynamics.objective import Objective  # noqa: E402
-from dynamics.probes import PROBES  # noqa: E402
-from dynamics.record import Record, load  # noqa: E402
-from dynamics.run import execute  # noqa: E402
-from dynamics.tasks import TASKS, Cooccurrence  # noqa: E402
-from dynamics.trajectory import Times, Trajectory, joined  # noqa: E402
+_HOME = {
+    "config": ("ConfigError", "base"),
+    "experiment": ("Experiment", "solve"),
+    "laws": ("LAWS", "GradientDescent", "GradientFlow", "Law", "Optimizer", "StochasticGradientDescent"),
+    "models": ("MODELS", "Initialisation", "OneLayerTransformer"),
+    "objective": ("Objective",),
+    "probes": ("PROBES",),
+    "record": ("Record", "load"),
+    "run": ("execute",),
+    "tasks": ("TASKS", "Cooccurrence"),
+    "trajectory": ("Times", "Trajectory", "joined"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when it is first used."""
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(importlib.import_module(f"dynamics.{module}"), name)
+    raise AttributeError(f"module 'dynamics' has no attribute {name!r}")
+
 
 __all__ = [
     "LAWS",

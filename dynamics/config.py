@@ -3,13 +3,13 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-import flax.linen as nn
 import ml_collections
 from ml_collections.config_dict import placeholder
 
@@ -88,6 +88,9 @@ def base() -> ml_collections.ConfigDict:
     )
 
 
+_type_hints = functools.cache(typing.get_type_hints)
+
+
 def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
@@ -149,7 +152,7 @@ def build(cls: Any, values: Mapping[str, Any], path: str, **given: Any) -> Any:
         ConfigError: naming the key, the value found and what is allowed.
     """
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in {"parent", *given}}
-    hints = typing.get_type_hints(cls)
+    hints = _type_hints(cls)
     check_keys(values, fields, path)
     for key, field in fields.items():
         if key not in values:
@@ -173,5 +176,6 @@ def choose(registry: Mapping[str, Any], values: Mapping[str, Any], path: str, **
         raise ConfigError(f"{path}name", name, f"must be {allowed}")
     cls = registry[name]
     # Every flax module has a field `name` of its own: the registry's name is not passed on.
-    given = {"name": None, **given} if issubclass(cls, nn.Module) else given
+    if "parent" in {field.name for field in dataclasses.fields(cls)}:
+        given = {"name": None, **given}
     return build(cls, {k: v for k, v in values.items() if k != "name"}, path, **given)

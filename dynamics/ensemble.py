@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,95 @@ from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import PyTree
 
 from dynamics.config import under
-from dynamics.experiment import Experiment, form
+from dynamics.experiment import Experiment, draw_start, form, named_keys
+from dynamics.laws import in_gram_variables
 from dynamics.probes import View, evaluator
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Ensemble"]
+__all__ = ["MEASURED", "PATHS", "Cohort", "Ensemble", "Program", "Strategy"]
 
 PATHS = 32  # integrated by one call of a program, unless one member alone has more
+
+Strategy = Literal["sequential", "batched"]
+# What is faster on each device, one path after another or all at once, by backend: experiments/speed/README.md.
+MEASURED: dict[str, Strategy] = {"cpu": "sequential"}
+
+
+class Cohort(NamedTuple):
+    """Members that are integrated together, as one call of a program takes them.
+
+    Attributes:
+        laws, objectives, starts, times: of the members, stacked; padded with the last member.
+        member, keys: of every path, in the order in which paths lie on the devices.
+        paths: how many there are on each device; the places after them are padding.
+        params, memory: of every path, where it is by now.
+    """
+
+    laws: PyTree
+    objectives: PyTree
+    starts: PyTree
+    times: Any
+    member: Any
+    keys: Any
+    paths: Any
+    params: PyTree
+    memory: PyTree
+
+
+class Program:
+    """A law of experiments of one form, with `draws` paths of each: compiled once."""
+
+    def __init__(self, first: Experiment, law: str, size: int, draws: int = 1, strategy: Strategy | None = None):
+        """Trace, and compile in the background.
+
+        Args:
+            first: any of the members.
+            law: its name in all of them.
+            size: the largest number of members of a call.
+            draws: paths of every member, by the keys fold_in(key, 0), fold_in(key, 1), ... of its key "sgd"; a single
+                one has the key itself.
+            strategy: on each device; the measured one of this backend without.
+
+        Raises:
+            ConfigError: for what the law refuses, naming its key.
+        """
+        self.size, self._law, self._draws = size, law, draws
+        self._dtype = first.model.dtype
+        strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
+        static = {"task": first.task, "probes": first.probes, "words": first.words, "strategy": strategy}
+        with under(f"laws.{law}."):
+            cohort = jax.eval_shape(lambda: self.begin([first], [first.times]))
+            self._compiled = _background(_paths.trace(cohort, **static))
+
+    def begin(self, members: Sequence[Experiment], times: Sequence[np.ndarray]) -> Cohort:
+        """The members at their starts, to be integrated over `times` first."""
+        padded = [*members, *members[-1:] * (self.size - len(members))]
+        first = members[0]
+        inputs = _stacked([found.start_inputs for found in padded])
+        laws = _stacked([found.laws[self._law] for found in padded], self._dtype)
+        paths, member, draw = _dealt(len(members), self.size, self._draws)
+        how = {"task": first.task, "model": first.started, "reduced": first.reduces(self._law)}
+        objectives, starts, params, memory, keys = _starts(inputs, laws, member, draw, several=self._draws > 1, **how)
+        cohort = Cohort(laws, objectives, starts, None, member, keys, paths, params, memory)
+        return self.timed(cohort, times)
+
+    def timed(self, cohort: Cohort, times: Sequence[np.ndarray]) -> Cohort:
+        """The same, to be integrated over other times, for every member its own."""
+        padded = [*times, *times[-1:] * (self.size - len(times))]
+        return cohort._replace(times=np.asarray(padded, self._dtype))
+
+    def __call__(self, cohort: Cohort) -> Trajectory:
+        """Integrate; the result is on its way when this returns. Every leaf has the paths as its first axis."""
+        return self._compiled.result()(cohort)
+
+    def wait(self) -> None:
+        """Until it is compiled."""
+        self._compiled.result()
+
+    def of(self, member: int, tree: PyTree) -> PyTree:
+        """The rows of a member in a tree of numpy arrays over paths, with a leading axis when it has several."""
+        rows = _places(np.arange(member * self._draws, (member + 1) * self._draws), self.size * self._draws)
+        return jax.tree.map(lambda leaf: leaf[rows] if self._draws > 1 else leaf[rows[0]], tree)
 
 
 class Ensemble:
@@ -31,34 +113,25 @@ class Ensemble:
             members: they may differ in anything; learning rates, tolerances, initial scales, seeds, times and, with a
                 start drawn in Gram variables, widths do not compile again. Their checkpoints are not looked at.
             law: its name in all of them.
-            draws: paths of every member, by the keys fold_in(key, 0), fold_in(key, 1), ... of its key "sgd"; a single
-                one has the key itself.
+            draws: see Program.
 
         Raises:
             ConfigError: for what the law refuses, naming its key.
         """
-        self._members, self._law, self._draws = members, law, draws
+        self._members = members
         of_form: dict[Any, list[int]] = {}
         for i, found in enumerate(members):
             of_form.setdefault(form(found, law), []).append(i)
-        pool = ThreadPoolExecutor()
-        self._calls: list[tuple[list[int], int, Future]] = []
+        self._calls: list[tuple[list[int], Program]] = []
         for group in of_form.values():
             size = min(len(group), max(1, PATHS // draws))
-            chunks = [group[i : i + size] for i in range(0, len(group), size)]
-            first = members[group[0]]
-            with under(f"laws.{law}."):
-                traced = _paths.trace(
-                    *self._inputs(chunks[0], size), task=first.task, probes=first.probes, words=first.words
-                )
-            program = pool.submit(_compiled, traced)
-            self._calls += [(chunk, size, program) for chunk in chunks]
-        pool.shutdown(wait=False)
+            program = Program(members[group[0]], law, size, draws)
+            self._calls += [(group[i : i + size], program) for i in range(0, len(group), size)]
 
     def wait(self) -> None:
         """Until everything is compiled."""
-        for _, _, program in self._calls:
-            program.result()
+        for _, program in self._calls:
+            program.wait()
 
     def __iter__(self) -> Iterator[tuple[int, PyTree, Trajectory]]:
         """Integrate.
@@ -68,59 +141,90 @@ class Ensemble:
             are the saved times, nan from the time on at which the law failed. With more than one draw every leaf but t
             has a leading axis for them.
         """
-        for chunk, size, program in self._calls:
-            inputs = self._inputs(chunk, size)
-            host = jax.tree.map(np.asarray, program.result()(*inputs))
-            back = np.argsort(_dealt(size * self._draws))
+        for chunk, program in self._calls:
+            members = [self._members[i] for i in chunk]
+            cohort = program.begin(members, [found.times for found in members])
+            host = jax.tree.map(np.asarray, program(cohort))
+            starts = jax.tree.map(np.asarray, cohort.starts)
             for place, i in enumerate(chunk):
-                rows = back[place * self._draws : (place + 1) * self._draws]
-                rows = rows if self._draws > 1 else rows[0]
-                found = jax.tree.map(lambda leaf, rows=rows: leaf[rows], host)
-                start = jax.tree.map(lambda leaf, place=place: np.asarray(leaf[place]), inputs[2])
-                yield i, start, _masked(found._replace(t=self._members[i].times))
-
-    def _inputs(self, chunk: Sequence[int], size: int) -> tuple[Any, ...]:
-        """Of a call: what members have, stacked; of every path its member and its key. Short chunks are repeated."""
-        members = [self._members[i] for i in chunk]
-        members += members[-1:] * (size - len(members))
-        dtype = members[0].model.dtype
-        laws = jax.tree.map(lambda *leaves: jnp.asarray(leaves, dtype), *(found.laws[self._law] for found in members))
-        starts = [found.start_of(self._law) for found in members]
-        params, objectives = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-        times = jnp.asarray([found.times for found in members], dtype)
-        keys = [found.keys["sgd"] for found in members]
-        if self._draws > 1:
-            keys = [jax.random.fold_in(key, draw) for key in keys for draw in range(self._draws)]
-        order = _dealt(size * self._draws)
-        return laws, objectives, params, times, jnp.asarray(order // self._draws), jnp.stack(keys)[order]
+                start = jax.tree.map(lambda leaf, place=place: leaf[place], starts)
+                yield i, start, _masked(program.of(place, host)._replace(t=members[place].times))
 
 
-def _dealt(paths: int) -> np.ndarray:
-    """The order in which paths lie on the devices: dealt out one by one, the last one again where they do not fill."""
-    devices = jax.device_count()
-    filled = np.minimum(np.arange(-(-paths // devices) * devices), paths - 1)
-    return filled.reshape(-1, devices).T.ravel()
+def _stacked(trees: Sequence[PyTree], dtype: Any = None) -> PyTree:
+    return jax.tree.map(lambda *leaves: np.asarray(leaves, dtype), *trees)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "probes", "words"))
-def _paths(laws, objectives, starts, times, member, keys, *, task, probes, words):
+def _slots(paths: int) -> int:
+    return -(-paths // jax.device_count())
+
+
+def _places(path: np.ndarray, paths: int) -> np.ndarray:
+    """Where paths lie when `paths` are dealt out to the devices one by one."""
+    return path % jax.device_count() * _slots(paths) + path // jax.device_count()
+
+
+def _dealt(members: int, size: int, draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(paths on each device, member and draw of every place)."""
+    devices, slots = jax.device_count(), _slots(size * draws)
+    path = (np.arange(devices)[:, None] + devices * np.arange(slots)).ravel()
+    member, draw = np.divmod(np.minimum(path, members * draws - 1), draws)
+    on_each = np.sum((path < members * draws).reshape(devices, slots), axis=1)
+    return on_each.astype(np.int32), member.astype(np.int32), draw.astype(np.int32)
+
+
+@functools.partial(jax.jit, static_argnames=("task", "model", "reduced", "several"))
+def _starts(inputs, laws, member, draw, *, task, model, reduced, several):
+    """(objectives and starts of members, parameters, memories and keys of paths)."""
+
+    def start(place):
+        found = draw_start(*place, task=task, model=model)
+        params, objective = in_gram_variables(*found) if reduced else found
+        return objective, params, named_keys(place[0])["sgd"]
+
+    objectives, starts, keys = jax.lax.map(start, inputs)
+    of_path = jax.tree.map(lambda leaf: leaf[member], (laws, starts, keys))
+    law, params, key = of_path
+    key = jax.vmap(jax.random.fold_in)(key, draw) if several else key
+    return objectives, starts, params, jax.vmap(lambda law, params: law.memory(params))(law, params), key
+
+
+@functools.partial(jax.jit, static_argnames=("task", "probes", "words", "strategy"))
+def _paths(cohort, *, task, probes, words, strategy):
     def path(place):
-        i, key = place
-        law, objective, start, t = jax.tree.map(lambda leaf: leaf[i], (laws, objectives, starts, times))
-        return law(objective, start, t, evaluator(probes, View(objective, task, start, words)), key)
+        i, key, params, memory = place
+        of_member = cohort.laws, cohort.objectives, cohort.starts, cohort.times
+        law, objective, start, t = jax.tree.map(lambda leaf: leaf[i], of_member)
+        return law(objective, params, t, evaluator(probes, View(objective, task, start, words)), key, memory)
 
-    def on_one_device(*places):
-        # On a CPU one after another: batched, adaptive solves wait for the slowest and small products gain nothing.
-        return jax.lax.map(path, places) if jax.default_backend() == "cpu" else jax.vmap(path)(places)
+    def on_one_device(count, *places):
+        return jax.vmap(path)(places) if strategy == "batched" else _one_after_another(path, places, count[0])
 
     mesh = jax.make_mesh((jax.device_count(),), ("path",), axis_types=(AxisType.Auto,))
     along = PartitionSpec("path")
     spread = jax.shard_map(on_one_device, mesh=mesh, in_specs=along, out_specs=along, check_vma=False)
-    return spread(member, keys)
+    return spread(cohort.paths, cohort.member, cohort.keys, cohort.params, cohort.memory)
 
 
-def _compiled(traced: Any) -> Callable[..., Trajectory]:
-    return traced.lower().compile()
+def _one_after_another(path: Callable[[Any], Any], places: Any, count: Any) -> Any:
+    """path(place) of the first `count` places; those after them are zero."""
+
+    def at(i: Any) -> Any:
+        return path(jax.tree.map(lambda leaf: leaf[i], places))
+
+    def follow(i: Any, found: Any) -> Any:
+        return jax.tree.map(lambda leaf, one: leaf.at[i].set(one), found, at(i))
+
+    size = places[0].shape[0]
+    empty = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), jax.eval_shape(at, 0))
+    return jax.lax.fori_loop(jnp.zeros_like(count), count, follow, empty)
+
+
+def _background(traced: Any) -> Future[Any]:
+    pool = ThreadPoolExecutor(1)
+    compiled = pool.submit(lambda: traced.lower().compile())
+    pool.shutdown(wait=False)
+    return compiled
 
 
 def _masked(trajectory: Trajectory) -> Trajectory:

@@ -21,7 +21,7 @@ from dynamics.probes import PROBES, View, evaluator
 from dynamics.tasks import TASKS
 from dynamics.trajectory import COMPLETED, Times, Trajectory
 
-__all__ = ["Experiment", "common_times", "form", "programs", "solve", "traced"]
+__all__ = ["Experiment", "common_times", "draw_start", "form", "named_keys", "programs", "solve", "traced"]
 
 KEYS = ("data", "init", "sgd")
 TIGHTER, TIGHTEST = 100, 1e-11  # of a flow's tolerances, to certify it; the smallest that can be certified
@@ -62,7 +62,7 @@ class Experiment:
             ConfigError: naming the key, the value found and what is allowed.
         """
         parts = ("task", "model", "init", "laws", "times", "compare", "wandb")
-        check_keys(config, base(), "")
+        check_keys(config, _top_level(), "")
         settings = build(_Settings, {k: v for k, v in config.items() if k not in parts}, "")
         for part in parts:
             require(isinstance(config.get(part), Mapping), part, config.get(part), "must be a group of keys")
@@ -125,12 +125,12 @@ class Experiment:
     @functools.cached_property
     def keys(self) -> dict[str, PRNGKeyArray]:
         """The named keys of this seed."""
-        return {name: jax.random.fold_in(jax.random.key(self.seed), i) for i, name in enumerate(KEYS)}
+        return named_keys(self.seed)
 
     @functools.cached_property
     def start(self) -> tuple[PyTree, Objective]:
         """The parameters at t = 0 and the objective."""
-        return _start(*self._start_inputs, task=self.task, model=self._started)
+        return draw_start(*self.start_inputs, task=self.task, model=self.started)
 
     def start_of(self, law: str) -> tuple[PyTree, Objective]:
         """The parameters at t = 0 and the objective in the variables of a law."""
@@ -145,17 +145,19 @@ class Experiment:
         """Whether the law's variables are the Gram matrices of the weights of `start`."""
         return self.initialisation.draw == "weights" and isinstance(self.laws[law], IN_GRAM_VARIABLES)
 
-    @functools.cached_property
+    @property
     def abstract_start(self) -> tuple[PyTree, Objective]:
         """The shapes of `start`."""
-        return _start.eval_shape(*self._start_inputs, task=self.task, model=self._started)
+        leaves, structure = jax.tree.flatten(self.start_inputs)
+        return _shapes(structure, tuple(map(type, leaves)), self.task, self.started)
 
     @property
-    def _start_inputs(self) -> tuple[PRNGKeyArray, PRNGKeyArray, Initialisation, float]:
-        return self.keys["data"], self.keys["init"], self.initialisation, float(self.model.width)
+    def start_inputs(self) -> tuple[int, Initialisation, float]:
+        """What `start` is drawn from; traced."""
+        return self.seed, self.initialisation, float(self.model.width)
 
     @property
-    def _started(self) -> Any:
+    def started(self) -> Any:
         """The model that `start` is drawn for."""
         return GramModel.of(self.model) if self.initialisation.draw == "gram" else self.model
 
@@ -169,6 +171,11 @@ class Experiment:
         """The times from one checkpoint to the next, both included."""
         bounds = np.rint(np.linspace(0, len(self.times) - 1, self.checkpoints + 1)).astype(int)
         return [self.times[i : j + 1] for i, j in itertools.pairwise(bounds)]
+
+
+@functools.cache
+def _top_level() -> frozenset[str]:
+    return frozenset(base())
 
 
 @dataclass(frozen=True)
@@ -211,14 +218,29 @@ def common_times(times: Times, steps: Sequence[tuple[str, float]]) -> np.ndarray
     return grid
 
 
+@jax.jit
+def named_keys(seed: Any) -> dict[str, PRNGKeyArray]:
+    """The keys of data, initialisation and minibatches."""
+    return {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(KEYS)}
+
+
 @functools.partial(jax.jit, static_argnames=("task", "model"))
-def _start(data_key, init_key, initialisation, width, *, task, model):
-    batch = task.training_set(data_key)
+def draw_start(seed: Any, initialisation: Any, width: Any, *, task: Any, model: Any) -> tuple[PyTree, Objective]:
+    """The parameters at t = 0 and the objective."""
+    keys = named_keys(seed)
+    batch = task.training_set(keys["data"])
     if initialisation.draw == "gram":
-        params, constants = initialisation.gram(model, width, init_key)
+        params, constants = initialisation.gram(model, width, keys["init"])
         return params, with_width(model, constants, batch, width)
-    params, constants = initialisation(model, init_key)
+    params, constants = initialisation(model, keys["init"])
     return params, Objective(model, constants, batch)
+
+
+@functools.lru_cache(maxsize=256)
+def _shapes(structure: Any, kinds: tuple[type, ...], task: Any, model: Any) -> tuple[PyTree, Objective]:
+    """Tracing takes milliseconds, and the members of a sweep are many."""
+    inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
+    return draw_start.eval_shape(*inputs, task=task, model=model)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "probes", "words"))

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 import time
 from collections import defaultdict
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
+import jax
 import numpy as np
 
 from dynamics.experiment import Experiment, programs, solve
@@ -19,7 +21,7 @@ from dynamics.record import Arrays, Record, Recorder, provenance
 from dynamics.tracking import Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined
 
-__all__ = ["config_hash", "execute"]
+__all__ = ["config_hash", "execute", "keep_compiled_programs"]
 
 IMAGES_PER_LAW = 8
 
@@ -28,6 +30,13 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits of the config's content, the mirror's settings left out."""
     content = {k: v for k, v in config.items() if k != "wandb"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def keep_compiled_programs() -> None:
+    """The next process finds the programs of this one."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "dynamics"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 class _Clock:

@@ -1,20 +1,25 @@
 """Shared, compiled once per worker: a small experiment, its laws, and one run of the smoke config."""
 
+import importlib
 import pathlib
+import pkgutil
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
+import dynamics
+
 with install_import_hook("dynamics", "beartype.beartype"):
-    import dynamics
-    import dynamics.cli
+    for module in pkgutil.walk_packages(dynamics.__path__, "dynamics."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # Both workers, and the next run, find what is compiled already.
-dynamics.cli._keep_compiled_programs()
+dynamics.run.keep_compiled_programs()
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, small_config
 
 import dynamics
-import dynamics.cli
+import dynamics.cli.arguments
 from dynamics.compare import Comparison
 from dynamics.probes import PROBES
 
