@@ -20,10 +20,11 @@ os.environ.setdefault("EQX_ON_ERROR", "nan")
 # Flows and claims need float64; a config that asks for float32 gets it for its own arrays. An accelerator's default
 # matrix products are of lower precision (TF32) and inflate adaptive step counts: full precision everywhere. Every core
 # is a device, over which the members of an ensemble are spread; a single run does not notice.
+_cores = os.environ.get("SLURM_CPUS_PER_TASK") or len(os.sched_getaffinity(0))
 SETTINGS = {
     "jax_enable_x64": True,
     "jax_default_matmul_precision": "highest",
-    "jax_num_cpu_devices": os.cpu_count() or 1,
+    "jax_num_cpu_devices": _cores,
 }
 for _setting, _value in SETTINGS.items():
     if "jax" not in sys.modules:  # it takes seconds to import, and some commands need no arrays
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from dynamics.models import MODELS, Initialisation, OneLayerTransformer
     from dynamics.objective import Objective
     from dynamics.probes import PROBES
-    from dynamics.record import Record, load
+    from dynamics.record import Record
+    from dynamics.results import SweepRecord, load
     from dynamics.run import execute
     from dynamics.tasks import TASKS, Cooccurrence
     from dynamics.trajectory import Times, Trajectory, joined
@@ -51,7 +53,8 @@ _HOME = {
     "models": ("MODELS", "Initialisation", "OneLayerTransformer"),
     "objective": ("Objective",),
     "probes": ("PROBES",),
-    "record": ("Record", "load"),
+    "record": ("Record",),
+    "results": ("SweepRecord", "load"),
     "run": ("execute",),
     "tasks": ("TASKS", "Cooccurrence"),
     "trajectory": ("Times", "Trajectory", "joined"),
@@ -83,6 +86,7 @@ __all__ = [
     "Optimizer",
     "Record",
     "StochasticGradientDescent",
+    "SweepRecord",
     "Times",
     "Trajectory",
     "base",

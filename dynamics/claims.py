@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dynamics.config import require
+from dynamics.config import config_hash, require
 from dynamics.ensemble import Ensemble
 from dynamics.experiment import Experiment
 from dynamics.fits import Fit
 from dynamics.laws import IN_GRAM_VARIABLES
 from dynamics.probes import coordinates, dimensions
 from dynamics.record import Arrays, Record, Recorder, provenance
-from dynamics.run import config_hash
 
 __all__ = [
     "FAIL",

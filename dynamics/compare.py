@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from dynamics.config import build, require
+from dynamics.config import build, config_hash, require
 from dynamics.ensemble import Ensemble
 from dynamics.experiment import Experiment, common_times
 from dynamics.laws import Law
 from dynamics.probes import coordinates, dimensions
 from dynamics.record import Arrays, Record, Recorder, provenance
-from dynamics.run import config_hash, described
+from dynamics.run import described
 from dynamics.trajectory import COMPLETED, REASONS, Times, zero_crossing
 
 __all__ = ["Comparison", "Settings", "compare"]

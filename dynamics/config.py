@@ -4,7 +4,11 @@ import contextlib
 import dataclasses
 import difflib
 import functools
+import hashlib
+import importlib.util
+import json
 import math
+import pathlib
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +17,18 @@ from typing import Any, Literal
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-__all__ = ["ConfigError", "base", "build", "check_keys", "choose", "require", "under"]
+__all__ = [
+    "ConfigError",
+    "base",
+    "build",
+    "check_keys",
+    "check_path",
+    "choose",
+    "config_hash",
+    "module_of",
+    "require",
+    "under",
+]
 
 
 class ConfigError(ValueError):
@@ -83,7 +98,17 @@ def base() -> ml_collections.ConfigDict:
             "figures": "",
             # Read by `dynamics compare` alone; see dynamics.compare.Settings.
             "compare": {"pairs": (), "steps": (), "seeds": 1, "draws": 1, "tolerance": 0.01, "claims": ""},
-            "wandb": {"mode": "offline", "project": "dynamics", "group": ""},
+            # Read by `dynamics sweep` alone; see dynamics.launch.Settings.
+            "launch": {
+                "jobs": 3,
+                "cpus": 2,
+                "gpus": 0,
+                "memory_gb": 4.0,
+                "minutes": 60,
+                "partition": "",
+                "checkpoint_s": 60.0,
+            },
+            "wandb": {"mode": "offline", "project": "dynamics", "group": "", "each_member": placeholder(bool)},
         }
     )
 
@@ -139,6 +164,23 @@ def check_keys(found: Mapping[str, Any], allowed: Iterable[str], path: str) -> N
             raise ConfigError(path + key, found[key], f"unknown key; {hint}allowed: {', '.join(allowed)}")
 
 
+def check_path(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
+    """Refuse a dotted key that the config does not have.
+
+    Raises:
+        ConfigError: naming it, with its neighbours.
+    """
+    node: Any = config
+    path, _, _ = key.rpartition(".")
+    for part in key.split("."):
+        require(isinstance(node, ml_collections.ConfigDict), key, value, f"{path} is a value, not a group of keys")
+        try:
+            check_keys({part: value}, node, "")
+        except ConfigError as error:
+            raise ConfigError(key, value, str(error.allowed)) from None
+        node = node[part]
+
+
 def build(cls: Any, values: Mapping[str, Any], path: str, **given: Any) -> Any:
     """cls(**values, **given), with unknown keys, missing keys and wrong types refused under `path`.
 
@@ -179,3 +221,17 @@ def choose(registry: Mapping[str, Any], values: Mapping[str, Any], path: str, **
     if "parent" in {field.name for field in dataclasses.fields(cls)}:
         given = {"name": None, **given}
     return build(cls, {k: v for k, v in values.items() if k != "name"}, path, **given)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of the config's content; where it runs and who mirrors it is left out."""
+    content = {k: v for k, v in config.items() if k not in ("launch", "wandb")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def module_of(path: pathlib.Path) -> types.ModuleType:
+    """The module of a config file, executed anew; what it registers is registered then."""
+    specification: Any = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module

@@ -1,13 +1,14 @@
 """One law of many experiments and draws: those of one form share a program, spread over the devices."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import PyTree
 
@@ -15,7 +16,7 @@ from dynamics.config import under
 from dynamics.experiment import Experiment, draw_start, form, named_keys
 from dynamics.laws import in_gram_variables
 from dynamics.probes import View, evaluator
-from dynamics.trajectory import Trajectory
+from dynamics.trajectory import COMPLETED, Trajectory
 
 __all__ = ["MEASURED", "PATHS", "Cohort", "Ensemble", "Program", "Strategy"]
 
@@ -32,7 +33,8 @@ class Cohort(NamedTuple):
     Attributes:
         laws, objectives, starts, times: of the members, stacked; padded with the last member.
         member, keys: of every path, in the order in which paths lie on the devices.
-        paths: how many there are on each device; the places after them are padding.
+        wanted: whether there is a path; places without are padding.
+        outcome: of every path so far; only those that completed go on.
         params, memory: of every path, where it is by now.
     """
 
@@ -42,7 +44,8 @@ class Cohort(NamedTuple):
     times: Any
     member: Any
     keys: Any
-    paths: Any
+    wanted: Any
+    outcome: Any
     params: PyTree
     memory: PyTree
 
@@ -50,12 +53,21 @@ class Cohort(NamedTuple):
 class Program:
     """A law of experiments of one form, with `draws` paths of each: compiled once."""
 
-    def __init__(self, first: Experiment, law: str, size: int, draws: int = 1, strategy: Strategy | None = None):
+    def __init__(
+        self,
+        first: Experiment,
+        law: str,
+        times: np.ndarray,
+        size: int,
+        draws: int = 1,
+        strategy: Strategy | None = None,
+    ):
         """Trace, and compile in the background.
 
         Args:
             first: any of the members.
             law: its name in all of them.
+            times: any of those over which a call is to integrate.
             size: the largest number of members of a call.
             draws: paths of every member, by the keys fold_in(key, 0), fold_in(key, 1), ... of its key "sgd"; a single
                 one has the key itself.
@@ -69,38 +81,46 @@ class Program:
         strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
         static = {"task": first.task, "probes": first.probes, "words": first.words, "strategy": strategy}
         with under(f"laws.{law}."):
-            cohort = jax.eval_shape(lambda: self.begin([first], [first.times]))
+            cohort = jax.eval_shape(lambda: self.begin([first], [times]))
             self._compiled = _background(_paths.trace(cohort, **static))
 
     def begin(self, members: Sequence[Experiment], times: Sequence[np.ndarray]) -> Cohort:
         """The members at their starts, to be integrated over `times` first."""
-        padded = [*members, *members[-1:] * (self.size - len(members))]
+        inputs = _stacked(self._padded([found.start_inputs for found in members]))
+        laws = _stacked(self._padded([found.laws[self._law] for found in members]), self._dtype)
+        wanted, member, draw = _dealt(len(members), self.size, self._draws)
         first = members[0]
-        inputs = _stacked([found.start_inputs for found in padded])
-        laws = _stacked([found.laws[self._law] for found in padded], self._dtype)
-        paths, member, draw = _dealt(len(members), self.size, self._draws)
         how = {"task": first.task, "model": first.started, "reduced": first.reduces(self._law)}
         objectives, starts, params, memory, keys = _starts(inputs, laws, member, draw, several=self._draws > 1, **how)
-        cohort = Cohort(laws, objectives, starts, None, member, keys, paths, params, memory)
-        return self.timed(cohort, times)
+        outcome = np.full(wanted.shape, COMPLETED, np.int32)
+        return Cohort(laws, objectives, starts, self._times(times), member, keys, wanted, outcome, params, memory)
 
-    def timed(self, cohort: Cohort, times: Sequence[np.ndarray]) -> Cohort:
-        """The same, to be integrated over other times, for every member its own."""
-        padded = [*times, *times[-1:] * (self.size - len(times))]
-        return cohort._replace(times=np.asarray(padded, self._dtype))
+    def onwards(self, cohort: Cohort, times: Sequence[np.ndarray], reached: Trajectory) -> Cohort:
+        """From where `reached` ended, with numpy leaves, over other times; the paths that failed stay there."""
+        outcome = reached.outcome.astype(np.int32)
+        return cohort._replace(times=self._times(times), outcome=outcome, params=reached.params, memory=reached.memory)
+
+    def _times(self, times: Sequence[np.ndarray]) -> np.ndarray:
+        return np.asarray(self._padded(times), self._dtype)
+
+    def _padded(self, values: Sequence[Any]) -> list[Any]:
+        return [*values, *[values[-1]] * (self.size - len(values))]
 
     def __call__(self, cohort: Cohort) -> Trajectory:
-        """Integrate; the result is on its way when this returns. Every leaf has the paths as its first axis."""
-        return self._compiled.result()(cohort)
+        """Integrate. Every leaf is a numpy array with the places of paths as its first axis, in every process."""
+        if jax.process_count() == 1:
+            return jax.tree.map(np.asarray, self._compiled.result()(cohort))
+        host = jax.tree.map(np.asarray, cohort._replace(keys=jax.random.key_data(cohort.keys)))
+        found = self._compiled.result()(host._replace(keys=jax.random.wrap_key_data(host.keys)))
+        return multihost_utils.process_allgather(found, tiled=True)
 
     def wait(self) -> None:
         """Until it is compiled."""
         self._compiled.result()
 
-    def of(self, member: int, tree: PyTree) -> PyTree:
-        """The rows of a member in a tree of numpy arrays over paths, with a leading axis when it has several."""
-        rows = _places(np.arange(member * self._draws, (member + 1) * self._draws), self.size * self._draws)
-        return jax.tree.map(lambda leaf: leaf[rows] if self._draws > 1 else leaf[rows[0]], tree)
+    def places(self, members: int) -> np.ndarray:
+        """Where the paths of the first members lie, member after member."""
+        return _places(np.arange(members * self._draws), self.size * self._draws)
 
 
 class Ensemble:
@@ -118,14 +138,14 @@ class Ensemble:
         Raises:
             ConfigError: for what the law refuses, naming its key.
         """
-        self._members = members
+        self._members, self._draws = members, draws
         of_form: dict[Any, list[int]] = {}
         for i, found in enumerate(members):
             of_form.setdefault(form(found, law), []).append(i)
         self._calls: list[tuple[list[int], Program]] = []
         for group in of_form.values():
             size = min(len(group), max(1, PATHS // draws))
-            program = Program(members[group[0]], law, size, draws)
+            program = Program(members[group[0]], law, members[group[0]].times, size, draws)
             self._calls += [(group[i : i + size], program) for i in range(0, len(group), size)]
 
     def wait(self) -> None:
@@ -144,11 +164,15 @@ class Ensemble:
         for chunk, program in self._calls:
             members = [self._members[i] for i in chunk]
             cohort = program.begin(members, [found.times for found in members])
-            host = jax.tree.map(np.asarray, program(cohort))
+            reached = program(cohort)
             starts = jax.tree.map(np.asarray, cohort.starts)
-            for place, i in enumerate(chunk):
-                start = jax.tree.map(lambda leaf, place=place: leaf[place], starts)
-                yield i, start, _masked(program.of(place, host)._replace(t=members[place].times))
+            for n, (i, places) in enumerate(
+                zip(chunk, program.places(len(chunk)).reshape(len(chunk), -1), strict=True)
+            ):
+                start = jax.tree.map(lambda leaf, n=n: leaf[n], starts)
+                rows = places if self._draws > 1 else places[0]
+                found = jax.tree.map(lambda leaf, rows=rows: leaf[rows], reached)
+                yield i, start, _masked(found._replace(t=members[n].times))
 
 
 def _stacked(trees: Sequence[PyTree], dtype: Any = None) -> PyTree:
@@ -165,12 +189,11 @@ def _places(path: np.ndarray, paths: int) -> np.ndarray:
 
 
 def _dealt(members: int, size: int, draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(paths on each device, member and draw of every place)."""
+    """(whether there is a path, its member and its draw) of every place."""
     devices, slots = jax.device_count(), _slots(size * draws)
     path = (np.arange(devices)[:, None] + devices * np.arange(slots)).ravel()
     member, draw = np.divmod(np.minimum(path, members * draws - 1), draws)
-    on_each = np.sum((path < members * draws).reshape(devices, slots), axis=1)
-    return on_each.astype(np.int32), member.astype(np.int32), draw.astype(np.int32)
+    return path < members * draws, member.astype(np.int32), draw.astype(np.int32)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "model", "reduced", "several"))
@@ -197,27 +220,20 @@ def _paths(cohort, *, task, probes, words, strategy):
         law, objective, start, t = jax.tree.map(lambda leaf: leaf[i], of_member)
         return law(objective, params, t, evaluator(probes, View(objective, task, start, words)), key, memory)
 
-    def on_one_device(count, *places):
-        return jax.vmap(path)(places) if strategy == "batched" else _one_after_another(path, places, count[0])
+    def nothing(place):
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(path, place))
+
+    def on_one_device(wanted, *places):
+        if strategy == "batched":
+            return jax.vmap(path)(places)
+        # Another number of paths is no other program, and costs nothing for those that are not there.
+        return jax.lax.map(lambda place: jax.lax.cond(place[0], path, nothing, place[1]), (wanted, places))
 
     mesh = jax.make_mesh((jax.device_count(),), ("path",), axis_types=(AxisType.Auto,))
     along = PartitionSpec("path")
     spread = jax.shard_map(on_one_device, mesh=mesh, in_specs=along, out_specs=along, check_vma=False)
-    return spread(cohort.paths, cohort.member, cohort.keys, cohort.params, cohort.memory)
-
-
-def _one_after_another(path: Callable[[Any], Any], places: Any, count: Any) -> Any:
-    """path(place) of the first `count` places; those after them are zero."""
-
-    def at(i: Any) -> Any:
-        return path(jax.tree.map(lambda leaf: leaf[i], places))
-
-    def follow(i: Any, found: Any) -> Any:
-        return jax.tree.map(lambda leaf, one: leaf.at[i].set(one), found, at(i))
-
-    size = places[0].shape[0]
-    empty = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), jax.eval_shape(at, 0))
-    return jax.lax.fori_loop(jnp.zeros_like(count), count, follow, empty)
+    goes_on = cohort.wanted & (cohort.outcome == COMPLETED)
+    return spread(goes_on, cohort.member, cohort.keys, cohort.params, cohort.memory)
 
 
 def _background(traced: Any) -> Future[Any]:

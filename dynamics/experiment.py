@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
 from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Flow, GramModel, Law, in_gram_variables, with_width
@@ -61,7 +61,7 @@ class Experiment:
         Raises:
             ConfigError: naming the key, the value found and what is allowed.
         """
-        parts = ("task", "model", "init", "laws", "times", "compare", "wandb")
+        parts = ("task", "model", "init", "laws", "times", "compare", "launch", "wandb")
         check_keys(config, _top_level(), "")
         settings = build(_Settings, {k: v for k, v in config.items() if k not in parts}, "")
         for part in parts:
@@ -167,10 +167,16 @@ class Experiment:
         return replace(self, laws={**self.laws, law: replace(flow, rtol=flow.rtol / TIGHTER, atol=flow.atol / TIGHTER)})
 
     @functools.cached_property
-    def segments(self) -> list[np.ndarray]:
-        """The times from one checkpoint to the next, both included."""
+    def segments(self) -> list[slice]:
+        """Where the times from one checkpoint to the next are, both included."""
         bounds = np.rint(np.linspace(0, len(self.times) - 1, self.checkpoints + 1)).astype(int)
-        return [self.times[i : j + 1] for i, j in itertools.pairwise(bounds)]
+        return [slice(i, j + 1) for i, j in itertools.pairwise(bounds.tolist())]
+
+    def segment(self, number: int) -> np.ndarray:
+        """The times of a segment, all of one shape and so for one program: shorter ones repeat their last time."""
+        sizes = [part.stop - part.start for part in self.segments]
+        t = self.times[self.segments[number]]
+        return np.pad(t, (0, max(sizes) - len(t)), mode="edge").astype(self.model.dtype)
 
 
 @functools.cache
@@ -194,6 +200,7 @@ class _Mirror:
     mode: Literal["offline", "online", "disabled"]
     project: str
     group: str
+    each_member: bool | None
 
 
 def common_times(times: Times, steps: Sequence[tuple[str, float]]) -> np.ndarray:
@@ -248,12 +255,6 @@ def _segment(law, objective, params, memory, start, times, key, *, task, probes,
     return law(objective, params, times, evaluator(probes, View(objective, task, start, words)), key, memory)
 
 
-def _padded(found: Experiment, t: np.ndarray) -> Array:
-    """Every segment gets one shape, and so one program: the last time is repeated where it is shorter."""
-    size = max(map(len, found.segments))
-    return jnp.asarray(np.pad(t, (0, size - len(t)), mode="edge"), found.model.dtype)
-
-
 def programs(found: Experiment) -> dict[str, Future]:
     """The compiled program of every law between two checkpoints; they and the start are compiled side by side.
 
@@ -280,7 +281,7 @@ def form(found: Experiment, name: str) -> Hashable:
     """What a law's program depends on: laws of one form share it."""
     leaves, structure = jax.tree.flatten((found.laws[name], *found.abstract_start_of(name)))
     shapes = tuple(np.shape(leaf) for leaf in leaves)
-    return structure, shapes, found.task, found.probes, found.words, max(map(len, found.segments))
+    return structure, shapes, found.task, found.probes, found.words, len(found.segment(0))
 
 
 def traced(found: Experiment, name: str) -> Any:
@@ -293,7 +294,7 @@ def traced(found: Experiment, name: str) -> Any:
         params, objective = found.abstract_start_of(name)
         law = found.laws[name]
         memory = jax.eval_shape(law.memory, params)
-        inputs = (law, objective, params, memory, params, _padded(found, found.segments[0]), found.keys["sgd"])
+        inputs = (law, objective, params, memory, params, jnp.asarray(found.segment(0)), found.keys["sgd"])
         return _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)
 
 
@@ -319,10 +320,11 @@ def solve(found: Experiment, name: str, program: Any = None) -> Iterator[tuple[T
         program = functools.partial(_segment, task=found.task, probes=found.probes, words=found.words)
     law = found.laws[name]
     params, memory = start, law.memory(start)
-    for i, t in enumerate(found.segments):
+    for i, part_of_times in enumerate(found.segments):
+        t = found.times[part_of_times]
         begin = time.perf_counter()
         part = jax.block_until_ready(
-            program(law, objective, params, memory, start, _padded(found, t), found.keys["sgd"])
+            program(law, objective, params, memory, start, jnp.asarray(found.segment(i)), found.keys["sgd"])
         )
         params, memory = part.params, part.memory
         seconds = time.perf_counter() - begin

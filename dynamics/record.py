@@ -31,7 +31,18 @@ from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
 
-__all__ = ["Arrays", "Record", "Recorder", "load", "provenance", "runs"]
+__all__ = [
+    "Arrays",
+    "Record",
+    "Recorder",
+    "consolidate",
+    "load_run",
+    "provenance",
+    "runs",
+    "write_group",
+    "write_json",
+    "write_text",
+]
 
 Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
 STORE = "trajectory.zarr"
@@ -62,21 +73,40 @@ def _commit() -> str:
         return "unknown"
 
 
-def _write_text(path: pathlib.Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text)
-    beside.replace(path)
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a file, whole or not at all."""
+    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
-def _write_json(path: pathlib.Path, content: Any) -> None:
-    _write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Write plain values, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def _consolidate(store: pathlib.Path) -> None:
+def consolidate(store: pathlib.Path) -> None:
     """Name all groups in the root's metadata: from then on a reader finds them, whole."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "not in the zarr 3 standard yet"; xarray looks there and warns without
         zarr.consolidate_metadata(store)
+
+
+def write_group(
+    path: pathlib.Path, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> None:
+    """Write a zarr group that xarray opens; see Recorder.group."""
+    group = zarr.create_group(path, attributes=dict(attributes))
+    used = {dim for dims, _ in arrays.values() for dim in dims}
+    labels = {dim: ((dim,), values) for dim, values in coordinates.items() if dim in used}
+    for key, (dims, values) in {**arrays, **labels}.items():
+        data = np.asarray(values)
+        if data.dtype.kind == "U":
+            data = data.astype(np.dtypes.StringDType())
+        group.create_array(key, data=data, dimension_names=dims, chunks=tuple(max(s, 1) for s in data.shape))
 
 
 class Recorder:
@@ -94,14 +124,14 @@ class Recorder:
         workdir.mkdir(parents=True, exist_ok=True)
         beside = workdir / f".{name}.partial-{os.getpid()}"
         beside.mkdir()
-        _write_json(beside / "config.json", config)
-        _write_json(beside / "provenance.json", origin)
-        _write_json(
+        write_json(beside / "config.json", config)
+        write_json(beside / "provenance.json", origin)
+        write_json(
             beside / "status.json",
             {"state": "running", "reason": "", "laws": {}, "pid": os.getpid(), "host": platform.node()},
         )
         zarr.create_group(beside / STORE)
-        _consolidate(beside / STORE)
+        consolidate(beside / STORE)
         try:
             beside.rename(self.path)
         except OSError:
@@ -116,7 +146,7 @@ class Recorder:
 
     def status(self, **status: Any) -> None:
         """Replace status.json."""
-        _write_json(self.path / "status.json", status)
+        write_json(self.path / "status.json", status)
 
     def group(
         self,
@@ -139,16 +169,9 @@ class Recorder:
         self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: dict[str, Any]
     ) -> None:
         beside = self.path / f".{name}.partial"
-        group = zarr.create_group(beside, attributes=attributes)
-        used = {dim for dims, _ in arrays.values() for dim in dims}
-        labels = {dim: ((dim,), values) for dim, values in coordinates.items() if dim in used}
-        for key, (dims, values) in {**arrays, **labels}.items():
-            data = np.asarray(values)
-            if data.dtype.kind == "U":
-                data = data.astype(np.dtypes.StringDType())
-            group.create_array(key, data=data, dimension_names=dims, chunks=tuple(max(s, 1) for s in data.shape))
+        write_group(beside, arrays, coordinates, attributes)
         beside.rename(self.path / STORE / name)
-        _consolidate(self.path / STORE)
+        consolidate(self.path / STORE)
 
     def checkpoint(self, law: str, t: float, params: PyTree) -> None:
         """Store parameters, in the background."""
@@ -183,7 +206,7 @@ class Record:
     def attach(self, name: str, content: Any) -> pathlib.Path:
         """Add a document to the folder: a text as it is, anything else as JSON."""
         path = self.path / name
-        (_write_text if isinstance(content, str) else _write_json)(path, content)
+        (write_text if isinstance(content, str) else write_json)(path, content)
         return path
 
     @functools.cached_property
@@ -265,15 +288,14 @@ class Record:
         return jax.tree.map(np.asarray, stored_params)
 
 
-def load(run: str | os.PathLike[str]) -> Record:
+def load_run(path: pathlib.Path) -> Record:
     """Open a run folder.
 
     Raises:
         ConfigError: when there is no run.
     """
-    path = pathlib.Path(run)
     if not (path / "config.json").is_file():
-        raise ConfigError("run", str(run), "must be a run folder (one with a config.json)")
+        raise ConfigError("run", str(path), "must be the folder of a run or of a sweep (config.json or sweep.json)")
     return Record(path)
 
 

@@ -1,8 +1,6 @@
 """A config, executed and recorded in a run folder."""
 
 import contextlib
-import hashlib
-import json
 import os
 import pathlib
 import time
@@ -14,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dynamics.config import config_hash
 from dynamics.experiment import Experiment, programs, solve
 from dynamics.laws import Flow, Law
 from dynamics.probes import coordinates, dimensions
@@ -21,15 +20,9 @@ from dynamics.record import Arrays, Record, Recorder, provenance
 from dynamics.tracking import Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined
 
-__all__ = ["config_hash", "execute", "keep_compiled_programs"]
+__all__ = ["described", "execute", "keep_compiled_programs", "summary_of"]
 
 IMAGES_PER_LAW = 8
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the config's content, the mirror's settings left out."""
-    content = {k: v for k, v in config.items() if k != "wandb"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def keep_compiled_programs() -> None:
@@ -148,7 +141,7 @@ def _follow(
     if not parts:
         return {"state": "interrupted", "reason": "interrupted before the first checkpoint"}
     trajectory = joined(parts)
-    summary = {**_summary(found.laws[law], trajectory, interrupted), "compile_s": compile_s, "solve_s": solve_s}
+    summary = {**summary_of(found.laws[law], trajectory, interrupted), "compile_s": compile_s, "solve_s": solve_s}
     if found.certify and isinstance(found.laws[law], Flow) and summary["state"] == "done":
         with clock("certify"):
             reference = joined([part for part, _ in solve(found.tighter(law), law, program)])
@@ -199,7 +192,7 @@ def _training_set(found: Experiment) -> Arrays:
     }
 
 
-def _summary(law: Law, trajectory: Trajectory, interrupted: bool) -> dict[str, Any]:
+def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> dict[str, Any]:
     """State, reason and the numbers that matter of a law."""
     end, outcome = float(trajectory.end), int(trajectory.outcome)
     summary: dict[str, Any] = {"state": "done", "reason": f"{REASONS[outcome]}, t = {end:.6g}"}

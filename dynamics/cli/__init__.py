@@ -2,13 +2,16 @@
 
     dynamics run --config=FILE[:variant] [--config.a.b=value ...] [--workdir=runs] [--name=NAME]
     dynamics compare --config=FILE[:variant] [--config.a.b=value ...] [--workdir=runs] [--name=NAME]
+    dynamics sweep --config=FILE[:variant] [--config.a.b=value ...] [--workdir=runs] [--name=NAME] [--dry-run]
+        [--launcher=here|local|slurm] [--retry-failed] [--fail-fast] [--max-failures=N]
+    dynamics sweep status DIR
     dynamics ls [--workdir=runs]
     dynamics show RUN
     dynamics figures RUN ...
     dynamics claims EXPERIMENT [--workdir=runs] [--name=NAME]
 
-Exit codes: 0 done, 2 bad input (one line, nothing written), 1 failed run (recorded) or a claim that should pass but
-does not, 130 interrupted (recorded).
+Exit codes: 0 done, 2 bad input (one line, nothing written), 1 failed run or member (recorded) or a claim that should
+pass but does not, 130 interrupted (recorded).
 """
 
 import argparse
@@ -21,14 +24,14 @@ from dynamics.config import ConfigError
 
 __all__ = ["main"]
 
-OF_CONFIGS = ("run", "compare")  # flags of absl, so that any value of a config is one
+OF_CONFIGS = ("run", "compare", "sweep")  # flags of absl, so that any value of a config is one
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line; the exit code."""
     argv = sys.argv if argv is None else argv
     try:
-        if argv[1:2] and argv[1] in OF_CONFIGS:
+        if argv[1:2] and argv[1] in OF_CONFIGS and argv[1:3] != ["sweep", "status"]:
             return _command(argv[1])(argv[1:], argv[0])
         arguments = _parser().parse_args(argv[1:])
         return _command(arguments.command)(arguments)
@@ -44,16 +47,21 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(name: str) -> Callable[..., int]:
     """A command; imported now, so that a mistake in a command line is answered at once."""
-    return getattr(importlib.import_module("dynamics.cli.commands"), name)
+    module = "sweeps" if name in ("sweep", "status") else "commands"
+    return getattr(importlib.import_module(f"dynamics.cli.{module}"), name)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="run | compare | ls | show | figures | claims")
+    commands = parser.add_subparsers(required=True, metavar="run | compare | sweep | ls | show | figures | claims")
     commands.add_parser("run", help="execute a config; --help lists its flags")
     commands.add_parser("compare", help="the laws of a config against one another; --help lists its flags")
+    sweep = commands.add_parser("sweep", help="the members of a sweep; --help lists its flags")
+    status = sweep.add_subparsers(required=True).add_parser("status", help="how far a sweep is, and what failed")
+    status.add_argument("sweep", type=pathlib.Path)
+    status.set_defaults(command="status")
     ls = commands.add_parser("ls", help="the runs of a folder")
     ls.add_argument("--workdir", default="runs", type=pathlib.Path)
     ls.set_defaults(command="ls")

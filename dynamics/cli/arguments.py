@@ -5,59 +5,52 @@ import itertools
 import json
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Any
 
 import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from dynamics.config import ConfigError, check_keys, require
+from dynamics.config import ConfigError, check_path, require
 
-__all__ = ["check_module", "check_name", "flag_values", "numbered", "parsed", "stem"]
+__all__ = ["check_module", "check_name", "config_file", "flag_values", "numbered", "parsed", "plain", "stem"]
 
 
-def flag_values(argv: list[str]) -> flags.FlagValues:
-    """The flags of a command that takes a config, not parsed yet."""
+Define = Callable[[flags.FlagValues], None]
+
+
+def flag_values(argv: list[str], define: Define = lambda _: None) -> flags.FlagValues:
+    """The flags of a command that takes a config, and those that `define` adds; not parsed yet."""
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", "runs", "Folder of run folders.", flag_values=values)
-    flags.DEFINE_string("name", None, "Of the run folder; numbered after the config file without.", flag_values=values)
+    flags.DEFINE_string("name", None, "Of the folder; named after the config file without.", flag_values=values)
+    define(values)
     config_flags.DEFINE_config_file("config", None, "FILE[:variant].", flag_values=values, sys_argv=argv)
     return values
 
 
-def parsed(argv: list[str]) -> tuple[flags.FlagValues, dict[str, Any]]:
-    """The flags and the config of a command line, the config as plain values; every mistake as one line."""
+def parsed(argv: list[str], define: Define = lambda _: None) -> tuple[flags.FlagValues, ml_collections.ConfigDict]:
+    """The flags and the config of a command line; every mistake as one line."""
     overrides = [a for a in argv if re.match("--?config[.]", a)]
     try:
         # Without overrides first, so that a wrong key can be named with its neighbours.
         bare = [a for a in argv if a not in overrides]
-        values = flag_values(bare)
+        values = flag_values(bare, define)
         rest = values(bare)
         require(values["config"].value is not None, "--config", None, "must be FILE[:variant]")
         require(len(rest) == 1, "argument", rest[-1], "takes flags only, --flag=value")
         for override in overrides:
             key, _, value = override.lstrip("-").removeprefix("config.").partition("=")
-            _check_path(values["config"].value, key, value)
-        values = flag_values(argv)
+            check_path(values["config"].value, key, value)
+        values = flag_values(argv, define)
         values(argv)
         config: Any = values["config"].value
-        return values, json.loads(json.dumps(config.to_dict()))
+        return values, config
     except ConfigError:
         raise
     except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(_one_line(error)) from error
-
-
-def _check_path(config: ml_collections.ConfigDict, key: str, value: str) -> None:
-    node: Any = config
-    path, _, _ = key.rpartition(".")
-    for part in key.split("."):
-        require(isinstance(node, ml_collections.ConfigDict), key, value, f"{path} is a value, not a group of keys")
-        try:
-            check_keys({part: value}, node, "")
-        except ConfigError as error:
-            raise ConfigError(key, value, str(error.allowed)) from None
-        node = node[part]
 
 
 def _one_line(error: Exception) -> str:
@@ -72,6 +65,11 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and "No such file" in text:
         return "--config: no such file: " + text.rpartition(": ")[2]
     return text
+
+
+def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """As plain values, references resolved and lists for tuples."""
+    return json.loads(json.dumps(config.to_dict()))
 
 
 def check_name(name: str | None) -> None:
@@ -89,10 +87,16 @@ def check_module(key: str, name: str) -> None:
     require(found, key, name, "must be a module that can be imported, or empty")
 
 
+def config_file(argv: list[str]) -> tuple[pathlib.Path, str | None]:
+    """The config file of a command line, and its variant."""
+    given = next(re.split("^--?config=", a)[-1] for a in reversed(argv) if re.match("--?config=|[^-]", a))
+    file, _, variant = given.partition(":")
+    return pathlib.Path(file), variant or None
+
+
 def stem(argv: list[str]) -> str:
     """The name of the config file, without its ending."""
-    file = next(re.split("^--?config=", a)[-1] for a in reversed(argv) if re.match("--?config=|[^-]", a))
-    return pathlib.Path(file.partition(":")[0]).stem
+    return config_file(argv)[0].stem
 
 
 def numbered(workdir: pathlib.Path, stem: str) -> str:

@@ -14,17 +14,18 @@ import rich.table
 from rich.console import Console
 
 from dynamics.claims import PASS, gather, judge, markdown
-from dynamics.cli.arguments import check_module, check_name, flag_values, numbered, parsed, stem
+from dynamics.cli.arguments import check_module, check_name, flag_values, numbered, parsed, plain, stem
 from dynamics.cli.console import Count, Report, certificate, number, print_laws, print_table, print_verdicts
 from dynamics.compare import compare as compare_laws
 from dynamics.config import require
 from dynamics.experiment import Experiment
-from dynamics.record import Record, load, runs
+from dynamics.record import Record, runs
+from dynamics.results import load
 from dynamics.run import execute, keep_compiled_programs
 from dynamics.tables import Table, is_comparison, tables
 from dynamics.trajectory import Trajectory
 
-__all__ = ["claims", "compare", "figures", "ls", "run", "show"]
+__all__ = ["claims", "compare", "draw", "figures", "ls", "run", "show"]
 
 EXIT = {"done": 0, "failed": 1, "interrupted": 130}
 
@@ -35,7 +36,8 @@ def run(argv: list[str], argv0: str) -> int:
     if {"--help", "-h", "-help"} & set(argv):
         print(f"dynamics run --config=FILE[:variant] [--config.a.b=value ...]\n{flag_values(argv).get_help()}")
         return 0
-    values, config = parsed(argv)
+    values, found_config = parsed(argv)
+    config = plain(found_config)
     found = Experiment.from_config(config)
     check_module("figures", config["figures"])
     workdir = pathlib.Path(str(values["workdir"].value))
@@ -50,7 +52,7 @@ def run(argv: list[str], argv0: str) -> int:
                 importing.start()
             bars(law, part, fraction)
 
-        record = execute(config, workdir, name or numbered(workdir, stem(argv)), report, _draw)
+        record = execute(config, workdir, name or numbered(workdir, stem(argv)), report, draw)
     print(f"{record.status['state']} in {time.monotonic() - begin:.0f} s: {record.path}")
     print_laws(record)
     for path in sorted((record.path / "figures").glob("*")):
@@ -65,7 +67,8 @@ def _module(name: str) -> Any:
     return importlib.import_module(name) if name else None
 
 
-def _draw(record: Record) -> list[pathlib.Path]:
+def draw(record: Any) -> list[pathlib.Path]:
+    """The figures of a record, by the module that its config names."""
     module = _module(record.config.figures)
     return module.draw(record, record.path / "figures") if module else []
 
@@ -133,7 +136,7 @@ def _judged(stated: Any, record: Record, begin: float, tables: Sequence[Table] =
     paths = [record.attach(f"{name}.md", "\n".join(pages))]
     if verdicts:
         paths.append(record.attach("claims.json", plain))
-    paths += _draw(record)
+    paths += draw(record)
     for table in tables:
         print_table(table)
     for title, found in verdicts.values():
@@ -158,7 +161,8 @@ def compare(argv: list[str], argv0: str) -> int:
     if {"--help", "-h", "-help"} & set(argv):
         print(f"dynamics compare --config=FILE[:variant] [--config.a.b=value ...]\n{flag_values(argv).get_help()}")
         return 0
-    values, config = parsed(argv)
+    values, found_config = parsed(argv)
+    config = plain(found_config)
     check_module("figures", config["figures"])
     check_module("compare.claims", config["compare"]["claims"])
     check_name(values["name"].value)
@@ -179,7 +183,7 @@ def figures(arguments: argparse.Namespace) -> int:
         require(
             bool(record.config.figures), "figures", record.config.figures, f"{record.path} names no module that draws"
         )
-    paths = [path for record in records for path in _draw(record)]
+    paths = [path for record in records for path in draw(record)]
     if len(records) > 1:
         paths += _module(records[0].config.figures).compare(records, records[0].path.parent / "figures")
     print("\n".join(map(str, paths)))

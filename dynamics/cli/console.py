@@ -1,6 +1,7 @@
 """What the commands print: progress and tables."""
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ from dynamics.record import Record
 from dynamics.tables import Table
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Count", "Report", "certificate", "number", "print_laws", "print_table", "print_verdicts"]
+__all__ = ["Count", "Members", "Report", "certificate", "number", "print_laws", "print_table", "print_verdicts"]
 
+SAY_S = 5.0  # between lines where there is no terminal
 KEPT = 10  # drift / rtol up to which a flow's certificate counts as kept
 
 
@@ -73,6 +75,31 @@ class Count(_Bars):
             self._progress.update(self._bars[law], completed=done)
         elif done == members:
             print(f"{law:>16}  {members} members", file=sys.stderr, flush=True)
+
+
+class Members(_Bars):
+    """Progress of a sweep: members ended, how many of them badly, their rate and the time left."""
+
+    def __init__(self, members: int):
+        super().__init__("members", "{task.fields[text]}")
+        self._members, self._ended, self._bad = members, 0, 0
+        self._begin = self._said = time.monotonic()
+        self._bar = self._progress.add_task("members", total=members, text="")
+
+    def __call__(self, lines: list[dict[str, Any]], rows: Any) -> None:
+        """Report members that have ended."""
+        del rows
+        self._ended += len(lines)
+        self._bad += sum(line["state"] in ("failed", "diverged") for line in lines)
+        passed = time.monotonic() - self._begin
+        rate = self._ended / passed if passed > 0 else 0.0
+        text = f"{self._ended} of {self._members}, {self._bad} badly, {rate:.3g} a second"
+        if self._console.is_terminal:
+            self._progress.update(self._bar, completed=self._ended, text=text)
+        elif lines and (time.monotonic() - self._said > SAY_S or self._ended == self._members):
+            self._said = time.monotonic()
+            left = (self._members - self._ended) / rate if rate else float("nan")
+            print(f"{text}, {left:.0f} s left", file=sys.stderr, flush=True)
 
 
 def print_table(table: Table) -> None:

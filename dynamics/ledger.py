@@ -1,0 +1,204 @@
+"""Who runs which member of a sweep, and how it ended; safe when processes die and machines share only a folder.
+
+    SWEEP/workers/NAME         a process: touched while it lives, and locked
+    SWEEP/claims/ID.N          a link to the worker that made the Nth attempt at a member
+    SWEEP/journal/NAME.jsonl   what a worker finished, a line per member and attempt
+
+A link is made in one step or not at all, and one process alone can make it: no member is run twice at a time. An
+attempt that has neither an outcome nor a living worker is interrupted, and its member can be claimed again.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pathlib
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["FINISHED", "STATES", "Entry", "Ledger", "Worker", "is_full"]
+
+STATES = ("waiting", "running", "done", "failed", "diverged", "interrupted")
+FINISHED = ("done", "diverged")  # outcomes of the config; run again on request only
+BEAT_S, STALE_S = 5.0, 60.0  # a worker touches its file that often; on another machine it is dead after so long without
+
+
+class Entry(NamedTuple):
+    """What the ledger says of a member.
+
+    Attributes:
+        state: one of STATES.
+        attempts: made so far.
+        line: of the journal: reason, seconds, host, where its rows are, the numbers of its laws; empty while there is
+            none.
+    """
+
+    state: str
+    attempts: int
+    line: Mapping[str, Any]
+
+    @property
+    def reason(self) -> str:
+        """One line, empty when there is nothing to say."""
+        return self.line.get("reason", "")
+
+
+class Ledger:
+    """The ledger in a sweep folder."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.workers, self.claims, self.journal = folder / "workers", folder / "claims", folder / "journal"
+
+    def create(self) -> None:
+        """Make its folders where they are missing."""
+        for path in (self.workers, self.claims, self.journal):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def entries(self, ids: Iterable[str], now: float | None = None) -> dict[str, Entry]:
+        """The entry of every member.
+
+        Args:
+            ids: of the members.
+            now: the time of the file server; this machine's without.
+        """
+        attempts: dict[str, int] = {}
+        with os.scandir(self.claims) as found:
+            for claim in found:
+                member, _, number = claim.name.rpartition(".")
+                attempts[member] = max(attempts.get(member, 0), int(number))
+        outcomes = {(line["id"], line["attempt"]): line for line in self.lines()}
+        finished = {member: attempt for (member, attempt), line in outcomes.items() if line["state"] in FINISHED}
+        living: dict[str, bool] = {}
+        entries = {}
+        for member in ids:
+            attempt = attempts.get(member, 0)
+            line = outcomes.get((member, attempt))
+            if line is None and member in finished:  # and was claimed again by one who took its worker for dead
+                line = outcomes[member, finished[member]]
+            if attempt == 0:
+                entries[member] = Entry("waiting", 0, {})
+            elif line is not None:
+                entries[member] = Entry(line["state"], attempt, line)
+            else:
+                name = os.readlink(self.claims / f"{member}.{attempt}")
+                if name not in living:
+                    living[name] = self._lives(name, time.time() if now is None else now)
+                host = {"host": name.rpartition("-")[0].rpartition("-")[0]}
+                lost = {**host, "reason": "its process is gone"}
+                entries[member] = Entry(
+                    *(("running", attempt, host) if living[name] else ("interrupted", attempt, lost))
+                )
+        return entries
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All journals; a last line that was cut off is none."""
+        lines = []
+        for path in sorted(self.journal.iterdir()):
+            text = path.read_text()
+            lines += [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return lines
+
+    def size(self) -> int:
+        """Of all journals in bytes: it grows with every outcome."""
+        return sum(path.stat().st_size for path in self.journal.iterdir())
+
+    def _lives(self, name: str, now: float) -> bool:
+        path = self.workers / name
+        try:
+            if json.loads(path.read_text())["machine"] == _machine():
+                with path.open() as file:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return False  # it would hold the lock
+            return now - path.stat().st_mtime < STALE_S
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            return False
+
+
+class Worker:
+    """This process, as one that runs members; a context. Its claims end with it."""
+
+    def __init__(self, ledger: Ledger):
+        self._ledger = ledger
+        self.host = platform.node()
+        self.name = f"{self.host}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._path = ledger.workers / self.name
+        self._journal = ledger.journal / f"{self.name}.jsonl"
+        self._over = threading.Event()
+        self._heart = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> "Worker":
+        beside = self._path.with_name(f".{self.name}")
+        beside.write_text(json.dumps({"machine": _machine(), "pid": os.getpid()}))
+        self._file = beside.open()
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        beside.rename(self._path)
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._heart.join()
+        self._file.close()
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_S):
+            with contextlib.suppress(OSError):
+                os.utime(self._path)
+
+    def now(self) -> float:
+        """The time of the file server."""
+        os.utime(self._path)
+        return self._path.stat().st_mtime
+
+    def claim(self, member: str, attempt: int) -> bool:
+        """Make an attempt ours; False when somebody else's it is."""
+        try:
+            os.symlink(self.name, self._ledger.claims / f"{member}.{attempt}")
+        except FileExistsError:
+            return False
+        return True
+
+    def owns(self, member: str, attempt: int) -> bool:
+        """Whether nobody took us for dead and made a later attempt."""
+        return not os.path.lexists(self._ledger.claims / f"{member}.{attempt + 1}")
+
+    def commit(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Write outcomes, all of them or none: from then on they count.
+
+        Raises:
+            OSError: when the disk is full; nothing is written.
+        """
+        stamp = {"host": self.host, "worker": self.name, "time": time.time()}
+        text = "".join(json.dumps({**line, **stamp}, ensure_ascii=False) + "\n" for line in lines).encode()
+        handle = os.open(self._journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            before = os.fstat(handle).st_size
+            try:
+                written = os.write(handle, text)
+                if written < len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._journal))
+                os.fsync(handle)
+            except OSError:
+                os.ftruncate(handle, before)
+                raise
+        finally:
+            os.close(handle)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk or a quota is full, or a file as large as it may be."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _machine() -> str:
+    """This machine since it was started: its locks can be asked."""
+    boot = pathlib.Path("/proc/sys/kernel/random/boot_id")
+    return f"{platform.node()} {boot.read_text().strip() if boot.exists() else ''}"

@@ -1,0 +1,305 @@
+"""Sweeps as data: a list of overrides over a base config.
+
+    grid({"model.width": (256, 1024)}, seeds(5))        every combination
+    zipped({"task.length": (4, 8), "task.samples": ...})  side by side
+    random({"init.sigma0": log_uniform(1e-4, 1e-1)}, count=100)
+    chain(one, another)                                  one after another
+
+each give such a list, and grid takes such lists as factors. A member's id is the hash of its resolved config.
+"""
+
+import copy
+import itertools
+import json
+import math
+import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from dynamics.config import ConfigError, check_path, config_hash, require
+
+__all__ = [
+    "Axes",
+    "Member",
+    "Sweep",
+    "chain",
+    "choice",
+    "grid",
+    "log_uniform",
+    "random",
+    "read_sweep",
+    "seeds",
+    "uniform",
+    "zipped",
+]
+
+Override = dict[str, Any]  # {dotted key: value}
+LABELS = ("figures", "compare")  # keys of a config that change no trajectory, beside those that config_hash leaves out
+EMPTIEST = 2  # a grid with more places than this many times its members is written as a list of members
+
+
+def grid(*factors: Mapping[str, Sequence[Any]] | Sequence[Override]) -> list[Override]:
+    """Every combination, the last factor running fastest.
+
+    Args:
+        factors: {key: values}, every key of which is a factor, or lists of overrides.
+
+    Raises:
+        ConfigError: for a key in two factors.
+    """
+    lists: list[Sequence[Override]] = []
+    for factor in factors:
+        if isinstance(factor, Mapping):
+            lists += [[{key: value} for value in values] for key, values in factor.items()]
+        else:
+            lists.append(factor)
+    keys = [key for members in lists for key in sorted({key for member in members for key in member})]
+    twice = [key for key in keys if keys.count(key) > 1]
+    require(not twice, "sweep", twice[:1], "a key must be in one factor of a grid only")
+    return [_merged(combination) for combination in itertools.product(*lists)]
+
+
+def _merged(overrides: Iterable[Override]) -> Override:
+    return {key: value for override in overrides for key, value in override.items()}
+
+
+def zipped(axes: Mapping[str, Sequence[Any]]) -> list[Override]:
+    """The first values of all keys, the second values of all keys, ...
+
+    Raises:
+        ConfigError: for lists of different lengths.
+    """
+    lengths = {key: len(values) for key, values in axes.items()}
+    require(len(set(lengths.values())) <= 1, "sweep", lengths, "zipped keys must have equally many values")
+    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
+
+
+def chain(*parts: Sequence[Override]) -> list[Override]:
+    """One list after another; a key that a member does not set has its value in the base config."""
+    return [override for part in parts for override in part]
+
+
+def seeds(count: int, first: int = 0) -> list[Override]:
+    """`count` seeds of data, start and minibatches, from `first` on."""
+    return [{"seed": seed} for seed in range(first, first + count)]
+
+
+Draw = Callable[[np.random.Generator], Any]
+
+
+def random(axes: Mapping[str, Draw], count: int, seed: int = 0) -> list[Override]:
+    """`count` members, every key drawn independently; the first of a larger count are the same.
+
+    Args:
+        axes: {key: uniform(...), log_uniform(...) or choice(...)}.
+        count: of members.
+        seed: of the draw.
+    """
+    generators = [np.random.default_rng([seed, i]) for i in range(count)]
+    return [{key: draw(generator) for key, draw in axes.items()} for generator in generators]
+
+
+def uniform(low: float, high: float) -> Draw:
+    """Uniform on [low, high)."""
+    return lambda generator: float(generator.uniform(low, high))
+
+
+def log_uniform(low: float, high: float) -> Draw:
+    """Exp of a uniform number on [log low, log high)."""
+    require(0 < low < high, "sweep", (low, high), "log_uniform needs 0 < low < high")
+    return lambda generator: math.exp(generator.uniform(math.log(low), math.log(high)))
+
+
+def choice(values: Sequence[Any]) -> Draw:
+    """One of the values."""
+    return lambda generator: values[int(generator.integers(len(values)))]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One config of a sweep.
+
+    Attributes:
+        id: the hash of its resolved config without labels.
+        overrides: what the sweep sets.
+        changes: what differs from the resolved base config, derived values included.
+    """
+
+    id: str
+    overrides: Override
+    changes: Override
+
+
+class Axes(NamedTuple):
+    """Where the members of a sweep lie in an array.
+
+    Attributes:
+        dims: {dimension: its length}.
+        labels: {key: (its dimension, or None where all members agree; its values along it)}.
+        places: the index of every member.
+    """
+
+    dims: dict[str, int]
+    labels: dict[str, tuple[str | None, list[Any]]]
+    places: Sequence[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A base config and its members.
+
+    Attributes:
+        name: of the config file, and its variant.
+        config: the resolved base config.
+        members: in the order of the list of overrides.
+    """
+
+    name: str
+    config: dict[str, Any]
+    members: list[Member]
+
+    @classmethod
+    def of(cls, name: str, config: ml_collections.ConfigDict, overrides: Sequence[Override]) -> "Sweep":
+        """Resolve every member.
+
+        Raises:
+            ConfigError: for an empty list, a key that the config does not have, a value of another type, and members
+                that are the same.
+        """
+        require(len(overrides) > 0, "sweep", list(overrides), "must have at least one member")
+        base = _plain(config)
+        members: dict[str, Member] = {}
+        for override in overrides:
+            member = _member(config, base, override)
+            same = members.get(member.id)
+            require(same is None, "sweep", override, f"is the same member as {same.overrides if same else None}")
+            members[member.id] = member
+        return cls(name, base, list(members.values()))
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Sweep":
+        """The inverse of as_dict."""
+        return cls(content["name"], content["config"], [Member(**member) for member in content["members"]])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"name": self.name, "config": self.config, "members": [vars(member) for member in self.members]}
+
+    @property
+    def hash(self) -> str:
+        """Of the members."""
+        return config_hash({"members": [member.id for member in self.members]})
+
+    def config_of(self, member: Member) -> dict[str, Any]:
+        """The resolved config of a member."""
+        config = {key: _copied(value) for key, value in self.config.items()}
+        for path, value in member.changes.items():
+            *groups, key = path.split(".")
+            node = config
+            for group in groups:
+                node = node[group]
+            node[key] = value
+        return config
+
+    @property
+    def axes(self) -> Axes:
+        """The grid that the members lie on.
+
+        Keys whose values determine one another share a dimension, named by the first. Where less than half of the grid
+        would be filled there is one dimension, member.
+        """
+        flat = dict(_flat(self.config))
+        keys = list(dict.fromkeys(key for member in self.members for key in member.overrides))
+        values = {key: [_label(m.changes.get(key, flat[key])) for m in self.members] for key in keys}
+        leaders: dict[str, list[Any]] = {}
+        labels: dict[str, tuple[str | None, list[Any]]] = {}
+        for key, column in values.items():
+            if len(set(column)) == 1:
+                labels[key] = (None, column[:1])
+                continue
+            pairs = {leader: len(set(zip(column, found, strict=True))) for leader, found in leaders.items()}
+            same = [leader for leader, count in pairs.items() if count == len(set(column)) == len(set(leaders[leader]))]
+            leader = same[0] if same else key
+            leaders.setdefault(leader, column)
+            of_label = dict(zip(leaders[leader], column, strict=True))
+            labels[key] = (leader, [of_label[label] for label in _ordered(leaders[leader])])
+        dims = {leader: len(set(column)) for leader, column in leaders.items()}
+        if math.prod(dims.values()) > EMPTIEST * len(self.members) or not dims:
+            varying = {key: ("member", column) for key, column in values.items() if labels[key][0]}
+            return Axes({"member": len(self.members)}, {**labels, **varying}, [(i,) for i in range(len(self.members))])
+        ordered = {leader: {label: i for i, label in enumerate(_ordered(leaders[leader]))} for leader in leaders}
+        columns = [[ordered[leader][label] for label in leaders[leader]] for leader in leaders]
+        return Axes(dims, labels, list(zip(*columns, strict=True)))
+
+
+def read_sweep(folder: pathlib.Path) -> Sweep:
+    """The sweep of a folder.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    path = folder / "sweep.json"
+    if not path.is_file():
+        raise ConfigError("sweep", str(folder), "must be a sweep folder (one with a sweep.json)")
+    return Sweep.from_dict(json.loads(path.read_text()))
+
+
+def _ordered(column: Sequence[Any]) -> list[Any]:
+    """The different labels: numbers in increasing order, others in that of the members."""
+    labels = list(dict.fromkeys(column))
+    numbers = all(isinstance(label, (int, float)) and not isinstance(label, bool) for label in labels)
+    return sorted(labels) if numbers else labels
+
+
+def _label(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str, bool)) else str(value)
+
+
+def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override: Override) -> Member:
+    found = copy.deepcopy(config)  # with its references, so that derived values follow
+    for path, value in override.items():
+        check_path(found, path, value)
+        *groups, key = path.split(".")
+        node: Any = found
+        for group in groups:
+            node = node[group]
+        is_group = isinstance(node[key], ml_collections.ConfigDict)
+        require(not is_group, path, value, "is a group of keys; only values can be swept")
+        try:
+            node[key] = value
+        except (TypeError, ValueError):
+            kind = type(node[key]).__name__
+            raise ConfigError(path, value, f"must be of type {kind}, as in the config") from None
+    resolved = _plain(found)
+    before = dict(_flat(base))
+    changes = {path: value for path, value in _flat(resolved) if path not in before or before[path] != value}
+    changes |= {path: value for path, value in _flat(resolved) if path in override}
+    content = {key: value for key, value in resolved.items() if key not in LABELS}
+    return Member(config_hash(content), dict(override), changes)
+
+
+def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    return _listed(config.to_dict())
+
+
+def _listed(value: Any) -> Any:
+    """As JSON has it: lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: _listed(one) for key, one in value.items()}
+    return [_listed(one) for one in value] if isinstance(value, (tuple, list)) else value
+
+
+def _copied(value: Any) -> Any:
+    return {key: _copied(one) for key, one in value.items()} if isinstance(value, Mapping) else value
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
