@@ -32,7 +32,7 @@ class Cohort(NamedTuple):
 
     Attributes:
         laws, objectives, starts, times: of the members, stacked; padded with the last member.
-        member, keys: of every path, in the order in which paths lie on the devices.
+        member, keys: of every path, in the order in which paths lie on the devices; keys as plain numbers.
         wanted: whether there is a path; places without are padding.
         outcome: of every path so far; only those that completed go on.
         params, memory: of every path, where it is by now.
@@ -77,28 +77,43 @@ class Program:
             ConfigError: for what the law refuses, naming its key.
         """
         self.size, self._law, self._draws = size, law, draws
-        self._dtype = first.model.dtype
+        self._dtype, self._reduced = first.model.dtype, first.reduces(law)
         strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
-        static = {"task": first.task, "probes": first.probes, "words": first.words, "strategy": strategy}
         with under(f"laws.{law}."):
-            cohort = jax.eval_shape(lambda: self.begin([first], [times]))
-            self._compiled = _background(_paths.trace(cohort, **static))
+            task, model = first.task, first.started
+            how = {"task": task, "model": model, "reduced": self._reduced, "several": draws > 1}
+            starts = _starts.trace(*self._of_starts([first]), **how)
+            cohort = self._cohort([first], [times], starts.out_info)
+            how = {"task": task, "probes": first.probes, "words": first.words, "strategy": strategy}
+            paths = _paths.trace(cohort, **how)
+        self._starts, self._paths = _background(starts), _background(paths)
 
     def begin(self, members: Sequence[Experiment], times: Sequence[np.ndarray]) -> Cohort:
         """The members at their starts, to be integrated over `times` first."""
-        inputs = _stacked(self._padded([found.start_inputs for found in members]))
-        laws = _stacked(self._padded([found.laws[self._law] for found in members]), self._dtype)
-        wanted, member, draw = _dealt(len(members), self.size, self._draws)
-        first = members[0]
-        how = {"task": first.task, "model": first.started, "reduced": first.reduces(self._law)}
-        objectives, starts, params, memory, keys = _starts(inputs, laws, member, draw, several=self._draws > 1, **how)
-        outcome = np.full(wanted.shape, COMPLETED, np.int32)
-        return Cohort(laws, objectives, starts, self._times(times), member, keys, wanted, outcome, params, memory)
+        drawn = self._starts.result()(*self._of_starts(members))
+        # On the host, from where they are spread over the devices, of all processes too, without another program.
+        return self._cohort(members, times, jax.tree.map(np.asarray, drawn))
 
-    def onwards(self, cohort: Cohort, times: Sequence[np.ndarray], reached: Trajectory) -> Cohort:
-        """From where `reached` ended, with numpy leaves, over other times; the paths that failed stay there."""
-        outcome = reached.outcome.astype(np.int32)
-        return cohort._replace(times=self._times(times), outcome=outcome, params=reached.params, memory=reached.memory)
+    def _of_starts(self, members: Sequence[Experiment]) -> tuple[Any, ...]:
+        inputs = _stacked(self._padded([found.start_inputs for found in members]))
+        _, member, draw = _dealt(len(members), self.size, self._draws)
+        return inputs, self._laws(members), member, draw
+
+    def _laws(self, members: Sequence[Experiment]) -> PyTree:
+        return _stacked(self._padded([found.laws[self._law] for found in members]), self._dtype)
+
+    def _cohort(self, members: Sequence[Experiment], times: Sequence[np.ndarray], drawn: Any) -> Cohort:
+        wanted, member, _ = _dealt(len(members), self.size, self._draws)
+        objectives, starts, params, memory, keys = drawn
+        outcome = np.full(wanted.shape, COMPLETED, np.int32)
+        of_paths = (member, keys, wanted, outcome, params, memory)
+        return Cohort(self._laws(members), objectives, starts, self._times(times), *of_paths)
+
+    def onwards(self, cohort: Cohort, times: Sequence[np.ndarray], outcome: np.ndarray, state: PyTree) -> Cohort:
+        """From `state`, the parameters and memories of all places, over other times; paths that failed stay there."""
+        params, memory = state
+        outcome = outcome.astype(np.int32)
+        return cohort._replace(times=self._times(times), outcome=outcome, params=params, memory=memory)
 
     def _times(self, times: Sequence[np.ndarray]) -> np.ndarray:
         return np.asarray(self._padded(times), self._dtype)
@@ -108,15 +123,15 @@ class Program:
 
     def __call__(self, cohort: Cohort) -> Trajectory:
         """Integrate. Every leaf is a numpy array with the places of paths as its first axis, in every process."""
-        if jax.process_count() == 1:
-            return jax.tree.map(np.asarray, self._compiled.result()(cohort))
-        host = jax.tree.map(np.asarray, cohort._replace(keys=jax.random.key_data(cohort.keys)))
-        found = self._compiled.result()(host._replace(keys=jax.random.wrap_key_data(host.keys)))
-        return multihost_utils.process_allgather(found, tiled=True)
+        found = self._paths.result()(cohort)
+        if jax.process_count() > 1:
+            return multihost_utils.process_allgather(found, tiled=True)
+        return jax.tree.map(np.asarray, found)
 
     def wait(self) -> None:
         """Until it is compiled."""
-        self._compiled.result()
+        self._starts.result()
+        self._paths.result()
 
     def places(self, members: int) -> np.ndarray:
         """Where the paths of the first members lie, member after member."""
@@ -165,11 +180,10 @@ class Ensemble:
             members = [self._members[i] for i in chunk]
             cohort = program.begin(members, [found.times for found in members])
             reached = program(cohort)
-            starts = jax.tree.map(np.asarray, cohort.starts)
             for n, (i, places) in enumerate(
                 zip(chunk, program.places(len(chunk)).reshape(len(chunk), -1), strict=True)
             ):
-                start = jax.tree.map(lambda leaf, n=n: leaf[n], starts)
+                start = jax.tree.map(lambda leaf, n=n: leaf[n], cohort.starts)
                 rows = places if self._draws > 1 else places[0]
                 found = jax.tree.map(lambda leaf, rows=rows: leaf[rows], reached)
                 yield i, start, _masked(found._replace(t=members[n].times))
@@ -209,13 +223,15 @@ def _starts(inputs, laws, member, draw, *, task, model, reduced, several):
     of_path = jax.tree.map(lambda leaf: leaf[member], (laws, starts, keys))
     law, params, key = of_path
     key = jax.vmap(jax.random.fold_in)(key, draw) if several else key
-    return objectives, starts, params, jax.vmap(lambda law, params: law.memory(params))(law, params), key
+    memory = jax.vmap(lambda law, params: law.memory(params))(law, params)
+    return objectives, starts, params, memory, jax.random.key_data(key)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "probes", "words", "strategy"))
 def _paths(cohort, *, task, probes, words, strategy):
     def path(place):
-        i, key, params, memory = place
+        i, key_data, params, memory = place
+        key = jax.random.wrap_key_data(key_data)
         of_member = cohort.laws, cohort.objectives, cohort.starts, cohort.times
         law, objective, start, t = jax.tree.map(lambda leaf: leaf[i], of_member)
         return law(objective, params, t, evaluator(probes, View(objective, task, start, words)), key, memory)

@@ -281,7 +281,8 @@ def form(found: Experiment, name: str) -> Hashable:
     """What a law's program depends on: laws of one form share it."""
     leaves, structure = jax.tree.flatten((found.laws[name], *found.abstract_start_of(name)))
     shapes = tuple(np.shape(leaf) for leaf in leaves)
-    return structure, shapes, found.task, found.probes, found.words, len(found.segment(0))
+    # The model whose start is drawn: of weights there may be others that reduce to the same shapes.
+    return structure, shapes, found.started, found.task, found.probes, found.words, len(found.segment(0))
 
 
 def traced(found: Experiment, name: str) -> Any:

@@ -20,7 +20,7 @@ from dynamics.ledger import FINISHED, Entry, Ledger
 from dynamics.record import provenance, write_json
 from dynamics.run import keep_compiled_programs
 from dynamics.sweep import Member, Sweep, read_sweep
-from dynamics.work import Group, Report, groups, integrated, work
+from dynamics.work import Group, Report, follow, groups, integrated, work
 
 __all__ = [
     "LAUNCHERS",
@@ -39,7 +39,10 @@ __all__ = [
 LAUNCHERS = ("here", "local", "slurm")
 PILOTS = 3
 POLL_S = 1.0  # between looks at jobs
-ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+ENDED = (
+    *("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"),
+    *("PREEMPTED", "REVOKED"),
+)
 
 
 @dataclass(frozen=True)
@@ -93,9 +96,12 @@ def join(coordinator: str, processes: int, process: int) -> None:
     jax.distributed.initialize(coordinator, processes, process)
 
 
-def follows() -> bool:
-    """Whether another process claims and writes."""
-    return jax.process_index() > 0
+def follows(found: Sequence[Group]) -> bool:
+    """Whether another process claims and writes; then this one has integrated with it, to the end."""
+    if jax.process_index() == 0:
+        return False
+    follow(found)
+    return True
 
 
 def grouped(sweep: Sweep) -> tuple[list[Group], dict[int, str]]:
@@ -156,8 +162,6 @@ def prepare(folder: pathlib.Path, sweep: Sweep, config_file: pathlib.Path) -> No
     Raises:
         ConfigError: for a folder of something else.
     """
-    if follows():
-        return
     if folder.exists():
         require((folder / "sweep.json").is_file(), "name", folder.name, f"exists in {folder.parent} and is no sweep")
         name = read_sweep(folder).name
@@ -229,6 +233,7 @@ def launch(
         ConfigError: when jobs end and leave members.
     """
     if launcher == "here":
+        keep_compiled_programs()
         work(folder, sweep, *found, wanted, report, True, max_failures, settings.checkpoint_s)
         return
     while wanted:
@@ -253,6 +258,7 @@ class Job:
     def __call__(self) -> None:
         """Run; a signal to end leaves what goes on marked as interrupted."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGUSR2, _interrupting(signal.getsignal(signal.SIGUSR2)))
         keep_compiled_programs()
         module_of(self._folder / "config.py")  # for its tasks, models, laws and probes
         sweep = read_sweep(self._folder)
@@ -273,6 +279,23 @@ class Job:
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
+
+
+def _interrupting(requeue: Any) -> Any:
+    """The handler of submitit for a preemption or a time limit, followed by an interruption.
+
+    By itself it exits, or raises after several time limits: members would seem to run until their worker is taken for
+    dead, or to have failed.
+    """
+
+    def handle(signum: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes with the requeueing, amid what is written now
+        try:
+            requeue(signum, frame)
+        except BaseException as error:
+            raise KeyboardInterrupt from error
+
+    return handle
 
 
 class _Jobs:
@@ -320,12 +343,15 @@ class _Jobs:
             while True:
                 alive = self._alive()
                 entries = ledger.entries(ids)
-                ended = [i for i, e in entries.items() if e.line.get("attempt", 0) >= ids[i] and i not in seen]
+                running = any(entry.state == "running" for entry in entries.values())
+                outcomes = {i: e for i, e in entries.items() if e.state in (*FINISHED, "failed") and i not in seen}
+                ended = [i for i, e in outcomes.items() if e.line["attempt"] >= ids[i]]
                 seen |= set(ended)
                 report([dict(entries[i].line) for i in ended], {})
                 failures = sum(entries[i].state in ("failed", "diverged") for i in seen)
                 self.stopped = self._max_failures is not None and failures >= self._max_failures
-                if self.stopped or not alive:
+                # A worker that died on another machine seems to run for a while: its members are not to be forgotten.
+                if self.stopped or not (alive or running):
                     break
                 time.sleep(POLL_S)
         except KeyboardInterrupt:

@@ -103,12 +103,12 @@ def random(axes: Mapping[str, Draw], count: int, seed: int = 0) -> list[Override
     return [{key: draw(generator) for key, draw in axes.items()} for generator in generators]
 
 
-def uniform(low: float, high: float) -> Draw:
+def uniform(low: float | int, high: float | int) -> Draw:
     """Uniform on [low, high)."""
     return lambda generator: float(generator.uniform(low, high))
 
 
-def log_uniform(low: float, high: float) -> Draw:
+def log_uniform(low: float | int, high: float | int) -> Draw:
     """Exp of a uniform number on [log low, log high)."""
     require(0 < low < high, "sweep", (low, high), "log_uniform needs 0 < low < high")
     return lambda generator: math.exp(generator.uniform(math.log(low), math.log(high)))

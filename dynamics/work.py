@@ -1,6 +1,7 @@
 """Running members of a sweep: claimed in batches, integrated together, committed as they finish."""
 
 import contextlib
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from dynamics.run import summary_of
 from dynamics.sweep import Sweep
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory, zero_crossing
 
-__all__ = ["Group", "groups", "integrated", "work"]
+__all__ = ["Group", "follow", "groups", "integrated", "work"]
 
 BATCH_S = 5.0  # a call is to take about that long: what it finished is on disk then
 PAUSE_S = 1.0  # between looks at members that run elsewhere
@@ -82,7 +83,7 @@ def work(
     """Make attempts at members until there is nothing left to do here.
 
     Members that somebody else runs are left alone; those of a process that died are taken over. With jax.distributed
-    every process calls this with the same arguments: all integrate, the first one claims and writes.
+    the first process calls this and the others `follow`: all integrate, the first one claims and writes.
 
     Args:
         folder: of the sweep.
@@ -99,15 +100,12 @@ def work(
         KeyboardInterrupt: after what was going on is marked as interrupted.
         OSError: when a disk is full.
     """
-    if jax.process_index() > 0:
-        _follow(found)
-        return
     ledger = Ledger(folder)
     with Worker(ledger) as worker, _leading():
         crew = _Crew(folder, sweep, worker, report, max_failures, checkpoint_s)
         while True:
             for number, reason in refused.items():
-                if number in attempts and worker.claim(sweep.members[number].id, attempts[number]):
+                if number in attempts and not crew.stopped and worker.claim(sweep.members[number].id, attempts[number]):
                     crew.commit([number], attempts, [{"state": "failed", "reason": reason}])
             for index, group in enumerate(found):
                 crew.run(index, group, attempts)
@@ -139,6 +137,7 @@ class _Crew:
         self._folder, self._sweep, self._worker, self._report = folder, sweep, worker, report
         self._left, self._checkpoint_s = max_failures, checkpoint_s if jax.process_count() == 1 else np.inf
         self._parts = 0
+        self._programs: dict[int, dict[str, Program]] = {}
 
     @property
     def stopped(self) -> bool:
@@ -151,22 +150,13 @@ class _Crew:
         for number in attempts:
             if number in group.members:
                 at.setdefault(self._position(number), []).append(number)
-        programs: dict[str, Program] = {}
-        size = min(jax.device_count(), group.size)
+        fewest = size = min(jax.device_count(), group.size)
         for numbers in at.values():
             waiting = iter(numbers)
             while not self.stopped and (batch := self._claimed(waiting, attempts, size)):
-                try:
-                    programs = programs or group.programs()
-                    for program in programs.values():
-                        program.wait()
-                except Exception as error:  # what no member of this form can do
-                    self.commit(batch, attempts, [{"state": "failed", "reason": _one_line(error)}] * len(batch))
-                    continue
-                begin = time.perf_counter()
-                self._attempt(index, group, batch, attempts, programs)
-                each = (time.perf_counter() - begin) / len(batch)
-                size = int(np.clip(BATCH_S / each, min(jax.device_count(), group.size), group.size))
+                each = self._attempt(index, group, batch, attempts, group.size)
+                size = int(np.clip(BATCH_S / each, fewest, group.size))
+        self._programs.clear()
 
     def _claimed(self, waiting: Any, attempts: Mapping[int, int], size: int) -> list[int]:
         batch: list[int] = []
@@ -177,21 +167,20 @@ class _Crew:
                 break
         return batch
 
-    def _attempt(
-        self,
-        index: int,
-        group: Group,
-        batch: Sequence[int],
-        attempts: Mapping[int, int],
-        programs: Mapping[str, Program],
-    ) -> None:
-        """Integrate a batch and commit it; one by one where together they raise."""
-        begin = time.perf_counter()
+    def _attempt(self, index: int, group: Group, batch: Sequence[int], attempts: Mapping[int, int], size: int) -> float:
+        """Integrate a batch by programs of a size and commit it; one by one where together they raise.
+
+        Returns:
+            The seconds that a member took.
+        """
         members = [group.members[number] for number in batch]
         stored = [read_rows(path) for path in map(self._checkpoint, batch) if path.exists()]
+        begin = time.perf_counter()
         try:
-            _lead(index, batch, next(iter(programs.values())).size)
-            rows = integrated(programs, members, stored, self._checkpoint_s, lambda rows: self._keep(batch, rows))
+            _lead(index, batch, size)
+            programs = self._compiled(group, size)
+            begin = time.perf_counter()
+            rows = integrated(programs, members, stored, self._checkpoint_s, functools.partial(self._keep, batch))
         except KeyboardInterrupt:
             with contextlib.suppress(OSError):
                 self.commit(batch, attempts, [{"state": "interrupted", "reason": "stopped"}] * len(batch))
@@ -199,17 +188,23 @@ class _Crew:
         except Exception as error:
             if isinstance(error, OSError) and is_full(error):
                 raise
-            if len(batch) == 1:
-                self.commit(batch, attempts, [{"state": "failed", "reason": _one_line(error)}])
-                return
-            alone = group.programs(size=1)
-            for number in batch:
-                self._attempt(index, group, [number], attempts, alone)
-            return
+            if len(batch) == 1 or size not in self._programs:  # no member of this form can be run
+                self.commit(batch, attempts, [{"state": "failed", "reason": _one_line(error)}] * len(batch))
+                return time.perf_counter() - begin
+            return max(self._attempt(index, group, [number], attempts, 1) for number in batch)
         seconds = (time.perf_counter() - begin) / len(batch)
-        self.commit(
-            batch, attempts, [{**_ended(one, rows, i), "seconds": seconds} for i, one in enumerate(members)], rows
-        )
+        ends = [{**_ended(found, rows, i), "seconds": seconds} for i, found in enumerate(members)]
+        self.commit(batch, attempts, ends, rows)
+        return seconds
+
+    def _compiled(self, group: Group, size: int) -> dict[str, Program]:
+        """The programs of the group that is being run."""
+        if size not in self._programs:
+            programs = group.programs(size)
+            for program in programs.values():
+                program.wait()
+            self._programs[size] = programs
+        return self._programs[size]
 
     def commit(
         self,
@@ -282,36 +277,29 @@ def integrated(
         places = program.places(len(members))
         begin = at_segment if number == at_law else 0
         if begin:
-            at_place = _restored(program(cohort._replace(wanted=np.zeros_like(cohort.wanted))), places, rows, law)
-            cohort = program.onwards(cohort, [found.segment(begin) for found in members], at_place)
+            state: Any = (cohort.params, cohort.memory)
+            leaves = [_with(leaf, places, rows[f"state/{i}"]) for i, leaf in enumerate(jax.tree.leaves(state))]
+            state = jax.tree.unflatten(jax.tree.structure(state), leaves)
+            outcome = _with(cohort.outcome, places, rows[f"{law}/outcome"])
+            cohort = program.onwards(cohort, [found.segment(begin) for found in members], outcome, state)
         for segment in range(begin, segments):
             reached = program(cohort)
-            _add(rows, law, members, segment, _at(places, reached))
-            if segment + 1 == segments:
-                break
-            ended = reached._replace(outcome=_with(reached.outcome, places, rows[f"{law}/outcome"]))
-            cohort = program.onwards(cohort, [found.segment(segment + 1) for found in members], ended)
+            _add(rows, law, members, segment, jax.tree.map(functools.partial(_rows_at, places), reached))
+            goes_on = segment + 1 < segments
+            state = (reached.params, reached.memory) if goes_on else ()
+            if goes_on:
+                outcome = _with(reached.outcome, places, rows[f"{law}/outcome"])
+                cohort = program.onwards(cohort, [found.segment(segment + 1) for found in members], outcome, state)
             if time.perf_counter() - kept > checkpoint_s:
-                state = {f"state/{i}": leaf for i, leaf in enumerate(_state(_at(places, reached)))}
-                keep({**rows, **state, "at": np.tile([[number, segment + 1]], (len(members), 1))})
+                now = {f"state/{i}": leaf[places] for i, leaf in enumerate(jax.tree.leaves(state))}
+                position = (number, segment + 1) if goes_on else (number + 1, 0)
+                keep({**rows, **now, "at": np.tile(position, (len(members), 1))})
                 kept = time.perf_counter()
     return {name: values for name, values in rows.items() if not name.startswith("state/")}
 
 
-def _at(places: np.ndarray, reached: Trajectory) -> Trajectory:
-    return jax.tree.map(lambda leaf: leaf[places], reached)
-
-
-def _state(reached: Trajectory) -> list[Any]:
-    return jax.tree.leaves((reached.params, reached.memory))
-
-
-def _restored(empty: Trajectory, places: np.ndarray, rows: Rows, law: str) -> Trajectory:
-    """The end of the segment before a checkpoint, from what was kept of it."""
-    leaves, structure = jax.tree.flatten((empty.params, empty.memory))
-    leaves = [_with(leaf, places, rows[f"state/{i}"]) for i, leaf in enumerate(leaves)]
-    params, memory = jax.tree.unflatten(structure, leaves)
-    return empty._replace(params=params, memory=memory, outcome=_with(empty.outcome, places, rows[f"{law}/outcome"]))
+def _rows_at(places: np.ndarray, leaf: np.ndarray) -> np.ndarray:
+    return leaf[places]
 
 
 def _with(leaf: Any, places: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -377,15 +365,18 @@ def _leading() -> Iterator[None]:
 
 
 def _lead(index: int, batch: Sequence[int], size: int) -> None:
-    """Tell the other processes what is integrated next: members of a group, by programs of a size."""
+    """Tell the other processes what is integrated next: members of a group, by programs of a size.
+
+    Before they are compiled: all do that at the same time, and nobody waits for longer than the others' patience.
+    """
     if jax.process_count() > 1:
         message = np.full(PATHS + 3, STOP)
         message[: len(batch) + 3] = index, size, len(batch), *batch
         multihost_utils.broadcast_one_to_all(message)
 
 
-def _follow(found: Sequence[Group]) -> None:
-    """Integrate with the first process what it says."""
+def follow(found: Sequence[Group]) -> None:
+    """Integrate with the first process of jax.distributed what it says; `found` are the same groups as there."""
     programs: dict[tuple[int, int], dict[str, Program]] = {}
     while True:
         message = multihost_utils.broadcast_one_to_all(np.zeros(PATHS + 3, int)).tolist()

@@ -62,6 +62,8 @@ def sweep(argv: list[str], argv0: str) -> int:
     if option["dry-run"]:
         _print_plan(found, launch.estimate(found, grouped))
         return 0
+    if launch.follows(grouped[0]):
+        return 0
     try:
         return _launched(found, grouped, folder, file, settings, option, argv0, begin)
     except OSError as error:
@@ -95,8 +97,6 @@ def _launched(
             launch.launch(folder, found, grouped, option["launcher"], settings, wanted, report, most)
     except KeyboardInterrupt:
         interrupted = True
-    if launch.follows():
-        return 0
     record.consolidate()
     entries = ledger.entries(ids)
     for path in () if interrupted else draw(record):

@@ -1,0 +1,139 @@
+"""Sweeps in several processes: killed at random moments, side by side, on several devices, with jax.distributed."""
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from test_work import CONFIG, command, done, equal, values
+
+import dynamics
+import dynamics.cli
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+# Eight members of a second or so, long enough to be hit; in Gram variables both widths share their programs.
+LONG = (
+    CONFIG.replace("seeds(3)", "seeds(4)").replace("stop=10.0", "stop=2000.0").replace("0.3}", '0.3, "draw": "gram"}')
+)
+MAIN = "import sys, dynamics.cli; sys.exit(dynamics.cli.main())"
+# Everything is imported once; a launch is a fork of that.
+LAUNCHER = """
+import os, sys
+import dynamics.cli, dynamics.cli.commands, dynamics.cli.sweeps, dynamics.launch
+for line in sys.stdin:
+    pid = os.fork()
+    if pid == 0:
+        os.setpgid(0, 0)
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        os._exit(dynamics.cli.main(["dynamics", *line.split()]))
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("long")
+    (folder / "tiny.py").write_text(LONG)
+    return folder / "tiny.py"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(long, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    assert dynamics.cli.main(command(long, workdir)) == 0
+    return dynamics.load(workdir / "tiny")
+
+
+def start(arguments, **environment):
+    return subprocess.Popen([sys.executable, "-c", MAIN, *arguments[1:]], env={**os.environ, **environment})
+
+
+def all_done_once(record, members=8):
+    counts = done(record)
+    return len(counts) == members and set(counts.values()) == {1}
+
+
+def test_killed_ten_times_at_random_moments(long, undisturbed, tmp_path):
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    arguments = " ".join(command(long, tmp_path, "--config.launch.checkpoint_s=0.2")[1:])
+    kills, ended = 0, []
+    clock = random.Random(0)
+    try:
+        while kills < 10:
+            launcher.stdin.write(arguments + "\n")
+            launcher.stdin.flush()
+            pid = int(launcher.stdout.readline())
+            time.sleep(clock.uniform(1.0, 9.0))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            killed = int(launcher.stdout.readline()) == -signal.SIGKILL
+            kills += killed
+            ended.append(len(done(dynamics.load(tmp_path / "tiny"))) if (tmp_path / "tiny").exists() else 0)
+            if not killed:  # it was over: nothing is left to be hit
+                break
+    finally:
+        launcher.stdin.close()
+        launcher.wait()
+    assert dynamics.cli.main(command(long, tmp_path)) == 0
+    record = dynamics.load(tmp_path / "tiny")
+    assert kills >= 3 and ended == sorted(ended)
+    assert all_done_once(record) and equal(values(record), values(undisturbed))
+
+
+def test_two_launchers_share_the_members(long, undisturbed, tmp_path):
+    both = [start(command(long, tmp_path)) for _ in range(2)]
+    assert [one.wait(timeout=300) for one in both] == [0, 0]
+    record = dynamics.load(tmp_path / "tiny")
+    assert all_done_once(record) and equal(values(record), values(undisturbed))
+    assert len({line["worker"] for line in dynamics.ledger.Ledger(record.path).lines()}) == 2
+
+
+def test_four_devices(long, undisturbed, tmp_path):
+    assert start(command(long, tmp_path), JAX_NUM_CPU_DEVICES="4").wait(timeout=300) == 0
+    record = dynamics.load(tmp_path / "tiny")
+    assert "4 in all" in json.loads((record.path / "provenance.json").read_text())["device"]
+    assert all_done_once(record) and equal(values(record), values(undisturbed))
+
+
+def test_two_processes_integrate_together(long, undisturbed, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = (f"--coordinator={coordinator}", "--processes=2")
+    both = [start(command(long, tmp_path, *flags, f"--process={i}"), JAX_NUM_CPU_DEVICES="2") for i in range(2)]
+    assert [one.wait(timeout=300) for one in both] == [0, 0]
+    record = dynamics.load(tmp_path / "tiny")
+    assert "4 in all" in record.provenance["device"]
+    assert all_done_once(record) and equal(values(record), values(undisturbed))
+
+
+FULL = """
+import resource, signal, sys, dynamics.cli
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.exit(dynamics.cli.main())
+"""
+
+
+def test_a_full_disk(long, undisturbed, tmp_path):
+    arguments = command(long, tmp_path, "--config.times.count=60")[1:]
+    full = subprocess.run([sys.executable, "-c", FULL, *arguments], capture_output=True, text=True, check=False)
+    assert full.returncode == 2 and full.stderr.strip().splitlines()[-1].endswith("what had finished is kept")
+    assert not [path for path in pathlib.Path(tmp_path).rglob("*") if "partial" in path.name]
+    assert dynamics.cli.main(["dynamics", *arguments]) == 0
+    assert all_done_once(dynamics.load(tmp_path / "tiny"))
+    assert np.isfinite(dynamics.load(tmp_path / "tiny")["flow"].loss.values).all()

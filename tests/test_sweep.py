@@ -1,0 +1,117 @@
+"""Sweeps as data: lists of overrides, ids, and the grid that members lie on."""
+
+import itertools
+
+import ml_collections
+import numpy as np
+import pytest
+
+import dynamics
+from dynamics.config import ConfigError
+from dynamics.sweep import Sweep, chain, choice, grid, log_uniform, random, seeds, uniform, zipped
+
+
+def config():
+    found = dynamics.base()
+    found.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
+    found.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
+    found.init = {"name": "theory", "sigma0": 0.3, "sigma1": 0.3}
+    found.init.sigma0 = 1.0 / found.model.get_ref("width").to_float()
+    found.laws = {"gd": {"name": "gd", "learning_rate": 0.05}}
+    return found
+
+
+def sweep(*overrides, name="small"):
+    return Sweep.of(name, config(), list(overrides))
+
+
+def test_lists():
+    pair = {"a": (1, 2), "b": (3, 4)}
+    assert grid(pair) == [{"a": a, "b": b} for a, b in itertools.product((1, 2), (3, 4))]
+    assert zipped(pair) == [{"a": 1, "b": 3}, {"a": 2, "b": 4}]
+    assert grid(zipped(pair), seeds(2, first=5))[1] == {"a": 1, "b": 3, "seed": 6}
+    assert chain(grid({"a": (1,)}), seeds(1)) == [{"a": 1}, {"seed": 0}]
+
+
+def test_random_is_a_function_of_its_seed_and_extends():
+    axes = {"x": log_uniform(1e-4, 1e-1), "y": uniform(2, 3), "z": choice(("p", "q"))}
+    few, many = random(axes, 5, seed=1), random(axes, 400, seed=1)
+    assert few == many[:5] and few != random(axes, 5, seed=2)
+    logs = np.log10([member["x"] for member in many])
+    # Uniform on (-4, -1): mean -2.5, standard deviation √(9/12); 5 standard errors.
+    assert abs(logs.mean() + 2.5) < 5 * np.sqrt(9 / 12 / 400) and logs.min() >= -4 and logs.max() < -1
+    assert all(2 <= member["y"] < 3 for member in many) and {member["z"] for member in many} == {"p", "q"}
+
+
+def test_a_member_is_its_resolved_config():
+    first, second = sweep({"model.width": 4}, {"model.width": 16}).members
+    assert sweep({"model.width": 4}).members[0].id == first.id != second.id
+    # σ0 = 1/m follows the width.
+    found = sweep({"model.width": 4})
+    assert found.config_of(found.members[0])["init"]["sigma0"] == 0.25
+    relabelled = config()
+    relabelled.figures, relabelled.wandb.group, relabelled.launch.jobs = "x", "y", 7
+    assert Sweep.of("other", relabelled, [{"model.width": 4}]).members[0].id == first.id
+    # 3 and 3.0 are the same learning rate.
+    assert sweep({"laws.gd.learning_rate": 3}).members[0].id == sweep({"laws.gd.learning_rate": 3.0}).members[0].id
+
+
+def test_survives_json():
+    import json
+
+    found = sweep(*grid({"model.width": (4, 16)}, seeds(2)))
+    assert Sweep.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+
+
+def test_axes_of_a_grid():
+    axes = sweep(*grid({"model.width": (16, 4)}, seeds(3))).axes
+    assert axes.dims == {"model.width": 2, "seed": 3}
+    assert axes.labels["model.width"] == ("model.width", [4, 16])  # numbers in order
+    assert axes.places[0] == (1, 0) and axes.places[-1] == (0, 2)
+
+
+def test_axes_of_keys_that_go_together():
+    pairs = zipped({"task.length": (4, 5), "task.samples": (12, 18)})
+    axes = sweep(*grid(pairs, seeds(3))).axes
+    assert axes.dims == {"task.length": 2, "seed": 3}
+    assert axes.labels["task.samples"] == ("task.length", [12, 18])
+
+
+def test_axes_of_a_chain():
+    # The default width, 8, is that of members that do not set it.
+    axes = sweep(*chain(grid({"model.width": (4,)}, seeds(2)), seeds(2))).axes
+    assert axes.dims == {"model.width": 2, "seed": 2} and sorted(axes.places) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_axes_where_a_grid_would_be_empty():
+    scattered = [{"model.width": a, "model.neurons": b} for a, b in ((4, 4), (4, 5), (5, 6), (6, 6), (7, 8), (8, 8))]
+    axes = sweep(*scattered).axes
+    assert list(axes.dims) == ["member"] and axes.labels["model.width"] == ("member", [4, 4, 5, 6, 7, 8])
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (sweep, "must have at least one member"),
+        (lambda: sweep({"model.widht": 4}), "model.widht = 4: unknown key; did you mean 'width'?"),
+        (lambda: sweep({"model.width.x": 4}), "model.width is a value, not a group of keys"),
+        (lambda: sweep({"model": 4}), "model = 4: is a group of keys"),
+        (lambda: sweep({"model.width": 4.5}), "model.width = 4.5: must be of type int"),
+        (lambda: sweep({"laws.gd.learning_rate": "fast"}), "must be of type float"),
+        (lambda: sweep({"seed": 1}, {"seed": 1}), "is the same member as {'seed': 1}"),
+        (lambda: sweep({"wandb.group": "a"}, {"wandb.group": "b"}), "is the same member"),
+        (lambda: grid({"seed": (1, 2)}, seeds(2)), "a key must be in one factor of a grid only"),
+        (lambda: zipped({"a": (1,), "b": (1, 2)}), "equally many values"),
+        (lambda: log_uniform(0.0, 1.0), "0 < low < high"),
+    ],
+)
+def test_mistakes(build, message):
+    with pytest.raises(ConfigError) as error:
+        build()
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_of_ten_thousand_members_ids_differ():
+    found = sweep(*random({"laws.gd.learning_rate": log_uniform(1e-4, 1e-1)}, 300))
+    assert len({member.id for member in found.members}) == 300
+    assert isinstance(ml_collections.ConfigDict(found.config_of(found.members[7])), ml_collections.ConfigDict)
