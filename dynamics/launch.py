@@ -226,7 +226,7 @@ def launch(
         launcher: one of LAUNCHERS.
         settings: of the launch.
         wanted: see attempts.
-        report: see work; of jobs it is given no rows.
+        report: see work.
         max_failures: stop after so many members that failed or diverged.
 
     Raises:
@@ -332,8 +332,11 @@ class _Jobs:
             Job(folder.absolute(), {number: wanted[number] for number in order}, settings.checkpoint_s, max_failures)
             for order in orders
         ]
-        with _environment(JAX_NUM_CPU_DEVICES=str(settings.cpus)), executor.batch():
-            self._jobs = [executor.submit(call) for call in calls]
+        try:
+            with _environment(JAX_NUM_CPU_DEVICES=str(settings.cpus)), executor.batch():
+                self._jobs = [executor.submit(call) for call in calls]
+        except submitit.core.utils.FailedJobError as error:
+            raise ConfigError("--launcher", launcher, " ".join(str(error).split())) from None
 
     def follow(self, sweep: Sweep, report: Report) -> dict[str, Entry]:
         """Until they have ended; after Ctrl-C jobs of a cluster go on, local ones end."""
@@ -347,7 +350,7 @@ class _Jobs:
                 outcomes = {i: e for i, e in entries.items() if e.state in (*FINISHED, "failed") and i not in seen}
                 ended = [i for i, e in outcomes.items() if e.line["attempt"] >= ids[i]]
                 seen |= set(ended)
-                report([dict(entries[i].line) for i in ended], {})
+                report([dict(entries[i].line) for i in ended])
                 failures = sum(entries[i].state in ("failed", "diverged") for i in seen)
                 self.stopped = self._max_failures is not None and failures >= self._max_failures
                 # A worker that died on another machine seems to run for a while: its members are not to be forgotten.

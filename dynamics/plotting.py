@@ -3,16 +3,38 @@
 import functools
 import pathlib
 from collections.abc import Callable, Iterable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from PIL import Image
 
 from dynamics.record import Record
+from dynamics.results import SweepRecord
 
-__all__ = ["COLOURS", "DIVERGING", "figure", "mark_phases", "provenance", "save", "save_animation", "styled"]
+__all__ = [
+    "COLOURS",
+    "DIVERGING",
+    "SEQUENTIAL",
+    "Places",
+    "bands",
+    "figure",
+    "heatmap",
+    "is_geometric",
+    "mark_phases",
+    "median",
+    "places",
+    "provenance",
+    "save",
+    "save_animation",
+    "shades",
+    "styled",
+    "ticks",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +51,10 @@ COLOURS = {
     "grey": "#8C8C8C",
 }
 DIVERGING = "RdBu_r"
+SEQUENTIAL = "viridis"
+MISSING = "#D9D9D9"
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+NAMED = 24  # labels of an axis that are written at their places; more of them are a scale
 STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -52,35 +78,196 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return drawn
 
 
-def figure(width: float, height: float, right: float = 0.3, **spacing: float) -> Figure:
+def figure(
+    width: float, height: float, right: float = 0.3, left: float = 0.75, top: float = 0.65, **spacing: float
+) -> Figure:
     """An empty figure; no window and no global state.
 
     Args:
         width: in inches.
         height: in inches.
-        right: the margin for a legend, in inches.
+        right: the margin for a legend or a colour bar, in inches.
+        left: the margin for labels, in inches.
+        top: the margin for titles, in inches.
         spacing: wspace and hspace between panels, in units of a panel.
     """
     drawn = Figure(figsize=(width, height))
     # Fixed margins: a layout engine draws every figure several times over.
     drawn.subplots_adjust(
-        left=0.75 / width, right=1 - right / width, bottom=0.75 / height, top=1 - 0.65 / height, **spacing
+        left=left / width, right=1 - right / width, bottom=0.75 / height, top=1 - top / height, **spacing
     )
     return drawn
 
 
-def provenance(record: Record) -> str:
-    """Config, commit, dtype, solver and tolerance, device, in one line."""
+def provenance(record: Record | SweepRecord) -> str:
+    """Config, members of a sweep, commit, dtype, solver and tolerance, device, in one line."""
     origin = record.provenance
+    swept = set(record.sweep.axes.labels) if isinstance(record, SweepRecord) else set()
     laws = []
     for law in record.laws:
         settings = record.config.laws[law]
-        numbers = ", ".join(f"{key} {settings[key]:g}" for key in ("rtol", "learning_rate") if key in settings)
-        laws.append(f"{law} ({settings.get('solver', settings.name)} {numbers})")
+        shown = [key for key in ("rtol", "learning_rate") if key in settings and f"laws.{law}.{key}" not in swept]
+        numbers = ", ".join(f"{key} {settings[key]:g}" for key in shown)
+        laws.append(f"{law} ({' '.join(filter(None, (settings.get('solver', settings.name), numbers)))})")
     if len(laws) > 2:
         laws = [f"{len(laws)} laws"]
-    parts = (f"config {origin['config']}", f"commit {origin['commit']}", origin["dtype"], *laws, origin["device"])
+    parts = [f"config {origin['config']}", f"commit {origin['commit']}", origin["dtype"], *laws, origin["device"]]
+    if isinstance(record, SweepRecord):
+        parts.insert(1, f"{len(record.sweep.members)} members over {', '.join(record.dims.values())}")
     return " · ".join(parts)
+
+
+class Places(NamedTuple):
+    """Where the labels of an axis are drawn.
+
+    Attributes:
+        centres: a place for every label.
+        edges: between them, and before the first and after the last.
+        logarithmic: whether the axis is.
+        names: what is written at the centres.
+    """
+
+    centres: np.ndarray
+    edges: np.ndarray
+    logarithmic: bool
+    names: list[str]
+
+
+def is_geometric(labels: Any) -> bool:
+    """Whether labels are positive numbers of one ratio, to 2 %."""
+    values = np.asarray(labels)
+    if values.dtype.kind not in "iuf" or len(values) < 3 or not (values > 0).all():
+        return False
+    ratios = values[1:] / values[:-1]
+    return bool(ratios[0] != 1 and (np.abs(ratios / ratios[0] - 1) < 0.02).all())
+
+
+def places(labels: Any) -> Places:
+    """Geometric labels on a logarithmic axis; all others side by side, with their names."""
+    values = np.asarray(labels)
+    names = [_name(value) for value in values]
+    if not is_geometric(values):
+        return Places(np.arange(len(values)), np.arange(len(values) + 1) - 0.5, False, names)
+    half = (values[-1] / values[0]) ** (0.5 / (len(values) - 1))
+    middles = np.sqrt(values[1:] * values[:-1].astype(float))
+    return Places(values, np.concatenate([[values[0] / half], middles, [values[-1] * half]]), True, names)
+
+
+def _name(label: Any) -> str:
+    if not isinstance(label, (int, float, np.number)):
+        return str(label)
+    if label >= 1024 and label == 2 ** round(np.log2(label)):
+        return "2" + str(round(np.log2(label))).translate(RAISED)
+    return f"{label:.3g}" if label != round(label) else f"{label:g}"
+
+
+def shades(count: int) -> list[Any]:
+    """Colours of values in increasing order, dark to light."""
+    return [mpl.colormaps[SEQUENTIAL](0.9 * i / max(count - 1, 1)) for i in range(count)]
+
+
+def ticks(axes: Axes, which: str, found: Places, most: int = 7) -> None:
+    """Put names at places, at every second, third, ... one where there are more than `most`.
+
+    Args:
+        axes: to be changed.
+        which: "x" or "y".
+        found: the places.
+        most: names that fit.
+    """
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    if found.logarithmic:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    every = slice(None, None, -(-len(found.names) // most))
+    axis.set_ticks(found.centres[every], found.names[every])
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def median(values: Any, over: Any) -> Any:
+    """The median over dimensions of an xarray DataArray; nan counts as larger than every number.
+
+    What was never reached, or blew up, is late and large: without it a median would be that of the others alone.
+    """
+    found = values.fillna(np.inf).median(over)
+    return found.where(np.isfinite(found))
+
+
+def bands(axes: Axes, values: Any, x: str, over: str, **style: Any) -> None:
+    """The median over a dimension as a line, in a band from the smallest to the largest.
+
+    Members that are nan count as large in the median and are not in the band.
+
+    Args:
+        axes: to draw on; where labels along x are geometric it becomes logarithmic.
+        values: an xarray DataArray [x, over]; without `over` there is a line alone.
+        x: the dimension along the axis.
+        over: the dimension of the band.
+        style: of the line.
+    """
+    labels = values[x].values
+    where = places(labels)
+    named = len(labels) <= NAMED
+    at = where.centres if named or labels.dtype.kind not in "iuf" else labels
+    style = {"color": COLOURS["blue"], **style}
+    axes.plot(at, median(values, over) if over in values.dims else values, **style)
+    if over in values.dims:
+        axes.fill_between(at, values.min(over), values.max(over), color=style["color"], alpha=0.2, linewidth=0)
+    if named:
+        ticks(axes, "x", where)
+    elif where.logarithmic:
+        axes.set_xscale("log")
+
+
+def heatmap(
+    axes: Axes,
+    values: Any,
+    x: str,
+    y: str,
+    label: str = "",
+    marked: Any = None,
+    logarithmic: bool | None = None,
+    limits: tuple[float, float] | None = None,
+    colours: str = SEQUENTIAL,
+) -> None:
+    """Values over two axes, with a colour bar; nan is light grey, and marked cells have a cross.
+
+    Args:
+        axes: to draw on; an axis with geometric labels is logarithmic, others have a cell of one size for each label.
+        values: an xarray DataArray [x, y].
+        x: the dimension to the right.
+        y: the dimension upwards.
+        label: of the colour bar.
+        marked: a DataArray [x, y] of booleans, True where members diverged or failed.
+        logarithmic: whether colours are; when all are positive and span a factor of 20 without.
+        limits: of the colours; those of the values without.
+        colours: the name of a map.
+    """
+    shown = values.transpose(y, x).values.astype(float)
+    finite = shown[np.isfinite(shown)]
+    right, upwards = places(values[x].values), places(values[y].values)
+    if finite.size:
+        low, high = limits or (finite.min(), finite.max())
+        if logarithmic is None:
+            logarithmic = low > 0 and high > 20 * low
+        norm: Any = (LogNorm if logarithmic else Normalize)(low, high if high > low else low + (abs(low) or 1.0))
+    else:
+        norm = Normalize(0, 1)
+    axes.set_facecolor(MISSING)
+    cells = axes.pcolormesh(right.edges, upwards.edges, np.ma.masked_invalid(shown), norm=norm, cmap=colours)
+    ticks(axes, "x", right)
+    ticks(axes, "y", upwards, 9)
+    axes.set(xlim=right.edges[[0, -1]], ylim=upwards.edges[[0, -1]], xlabel=x, ylabel=y)
+    if finite.size:
+        bar = axes.figure.colorbar(cells, ax=axes, label=label, fraction=0.07, pad=0.04)
+        if logarithmic and high < 1000 * low:  # a decade or two, with few powers of ten in them
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            bar.ax.yaxis.set_minor_locator(NullLocator())
+    if marked is not None:
+        rows, columns = np.nonzero(marked.transpose(y, x).values)
+        for colour, width in (("white", 3.2), ("black", 1.4)):  # seen on every colour
+            axes.plot(right.centres[columns], upwards.centres[rows], "x", color=colour, markersize=7, mew=width)
 
 
 def mark_phases(axes: Axes, t1: float, end: float) -> None:

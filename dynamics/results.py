@@ -146,6 +146,20 @@ class SweepRecord:
             shutil.rmtree(old, ignore_errors=True)
         write_text(self.path / TABLE, assembly.table())
 
+    def mirrored(self, line: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Of a line of the journal: the member's config, {law: (t, arrays, coordinates)}, and its summary."""
+        (member,) = [member for member in self.sweep.members if member.id == line["id"]]
+        config = self.sweep.config_of(member)
+        summary = {f"{law}/{key}": value for law, numbers in line["laws"].items() for key, value in numbers.items()}
+        summary |= {"state": line["state"], "reason": line["reason"], "seconds": line["seconds"]}
+        found, rows = Experiment.from_config(config), read_rows(self.path / "parts" / line["part"])
+        laws = {}
+        for law in found.laws:
+            model = found.abstract_start_of(law)[1].model
+            arrays = {p: (("t", *dimensions(p, model.heads)), rows[f"{law}/{p}"][line["row"]]) for p in found.probes}
+            laws[law] = (rows[f"{law}/t"][line["row"]], arrays, coordinates(found.task, found.words, model))
+        return config, laws, summary
+
     def table(self) -> list[dict[str, Any]]:
         """A row for every member: id, what the sweep sets, state, reason, seconds, host, and numbers of its laws."""
         return list(csv.DictReader(io.StringIO(_Assembly(self).table())))

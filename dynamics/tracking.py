@@ -7,27 +7,29 @@ the run: the record on disk is the truth.
 import pathlib
 import queue
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Tracker"]
+__all__ = ["SweepTracker", "Tracker"]
 
 IMAGE_PIXELS = 128
 NAMED_WORDS = 3  # matrix probes are scalars for the targets and the common token; the images show all words
 PATIENCE_S = 60.0  # a mirror that has not ended by then is left behind
+LEAST_S = 5.0  # that a mirror is waited for, to begin at all
+FEW = 50  # members that have a run each
 
 
-class Tracker:
-    """One wandb run for one run folder. Every method returns at once, but `finish`, which waits for the mirror."""
+class _Mirror:
+    """Work for wandb, done one after another in a thread; a failure ends it with one warning."""
 
-    def __init__(self, settings: Mapping[str, Any], folder: pathlib.Path, config: Mapping[str, Any]):
+    def __init__(self, enabled: bool):
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._mirror, daemon=True)
-        if settings["mode"] != "disabled":
-            self._work.put(lambda: self._start(settings, folder, config))
+        if enabled:
             self._thread.start()
 
     def _mirror(self) -> None:
@@ -37,23 +39,43 @@ class Tracker:
         except Exception as error:
             warnings.warn(f"wandb stopped, the run goes on: {type(error).__name__}: {error}", stacklevel=1)
 
-    def _start(self, settings: Mapping[str, Any], folder: pathlib.Path, config: Mapping[str, Any]) -> None:
-        import wandb
+    def _end(self, last: Callable[[], None], patience_s: float) -> bool:
+        """Do `last` after all other work; whether it was over in time."""
+        if self._thread.is_alive():
+            self._work.put(last)
+            self._work.put(None)
+            self._thread.join(patience_s)
+        return not self._thread.is_alive()
 
-        self._wandb = wandb
-        self._run = wandb.init(
-            project=settings["project"],
-            group=settings["group"] or None,
-            name=folder.name,
-            dir=folder,
-            mode=settings["mode"],
-            config=dict(config),
-            settings=wandb.Settings(
-                silent=True, console="off", init_timeout=20, disable_git=True, x_disable_stats=True
-            ),
-        )
-        self._run.define_metric("t")
-        self._run.define_metric("*", step_metric="t")
+
+def _opened(settings: Mapping[str, Any], folder: pathlib.Path, name: str, group: str, config: Mapping[str, Any]) -> Any:
+    """A new wandb run, over t."""
+    import wandb
+
+    run = wandb.init(
+        project=settings["project"],
+        group=group or None,
+        name=name,
+        dir=folder,
+        mode=settings["mode"],
+        config=dict(config),
+        reinit="create_new",
+        settings=wandb.Settings(silent=True, console="off", init_timeout=20, disable_git=True, x_disable_stats=True),
+    )
+    run.define_metric("t")
+    run.define_metric("*", step_metric="t")
+    return run
+
+
+class Tracker(_Mirror):
+    """One wandb run for one run folder. Every method returns at once, but `finish`, which waits for the mirror."""
+
+    def __init__(self, settings: Mapping[str, Any], folder: pathlib.Path, config: Mapping[str, Any]):
+        super().__init__(settings["mode"] != "disabled")
+        self._work.put(lambda: self._start(settings, folder, config))
+
+    def _start(self, settings: Mapping[str, Any], folder: pathlib.Path, config: Mapping[str, Any]) -> None:
+        self._run = _opened(settings, folder, folder.name, settings["group"], config)
 
     def trajectory(
         self,
@@ -72,34 +94,17 @@ class Tracker:
             coordinates: {dimension: labels}.
             images: indices into t at which matrices are drawn.
         """
-        self._work.put(lambda: self._log(law, t, arrays, coordinates, set(images)))
-
-    def _log(
-        self,
-        law: str,
-        t: Any,
-        arrays: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
-        coordinates: Mapping[str, list[Any]],
-        images: set[int],
-    ) -> None:
-        columns = {}
-        for probe, (dims, values) in arrays.items():
-            for index in np.ndindex(*map(_shown, dims[1:], values.shape[1:])):
-                column = values[(slice(None), *index)]
-                if column.any():  # attention between words of which a sample has only one is zero throughout
-                    labels = [str(coordinates[dim][i]) for dim, i in zip(dims[1:], index, strict=True)]
-                    columns["/".join([law, probe, *labels])] = column.tolist()
-        for i, time in enumerate(t.tolist()):
-            row: dict[str, Any] = {"t": time, **{key: column[i] for key, column in columns.items()}}
-            for probe in ("scores", "attention"):
-                if i in images and probe in arrays:
-                    pixels, limit = _picture(arrays[probe][1][i])
-                    row[f"{law}/{probe}"] = self._wandb.Image(pixels, caption=f"t = {time:.4g}, scale ±{limit:.3g}")
-            self._run.log(row)
+        self._work.put(lambda: _log(self._run, law, t, arrays, coordinates, set(images)))
 
     def figures(self, paths: Iterable[pathlib.Path]) -> None:
         """Add finished pictures."""
-        self._work.put(lambda: self._run.log({f"figures/{path.stem}": self._wandb.Image(str(path)) for path in paths}))
+
+        def add() -> None:
+            import wandb
+
+            self._run.log({f"figures/{path.stem}": wandb.Image(str(path)) for path in paths})
+
+        self._work.put(add)
 
     def finish(self, summary: Mapping[str, Any], failed: bool) -> None:
         """Close the wandb run with the numbers that `dynamics show` prints."""
@@ -108,10 +113,96 @@ class Tracker:
             self._run.summary.update(dict(summary))
             self._run.finish(exit_code=int(failed))
 
-        if self._thread.is_alive():
-            self._work.put(close)
-            self._work.put(None)
-            self._thread.join(PATIENCE_S)
+        self._end(close, PATIENCE_S)
+
+
+class SweepTracker(_Mirror):
+    """One wandb group for one sweep: a run per member, or one run with a table of all of them.
+
+    It is never slower than the sweep: when it needs longer than the members took it is left behind.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], folder: pathlib.Path, name: str, members: int):
+        """Begin.
+
+        Args:
+            settings: the group `wandb` of the config; `each_member` says whether there is a run for each, and without,
+                there is up to FEW members.
+            folder: of the sweep.
+            name: of the sweep, and of the group where the config names none.
+            members: how many there are.
+        """
+        super().__init__(settings["mode"] != "disabled")
+        each = settings["each_member"]
+        self._each = members <= FEW if each is None else each
+        self._settings, self._folder, self._group = settings, folder, settings["group"] or name
+        self._begin = time.monotonic()
+        self._mirrored = 0
+
+    def member(
+        self, name: str, read: Callable[[], tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]
+    ) -> None:
+        """Add a member that has ended.
+
+        Args:
+            name: of its run.
+            read: gives its config, {law: (t, arrays, coordinates)} as Tracker.trajectory takes them, and its summary;
+                called later, in the thread.
+        """
+
+        def add() -> None:
+            config, laws, summary = read()
+            run = _opened(self._settings, self._folder, name, self._group, config)
+            for law, (t, arrays, coordinates) in laws.items():
+                _log(run, law, t, arrays, coordinates, set())
+            run.summary.update(dict(summary))
+            run.finish(exit_code=int(summary["state"] != "done"))
+            self._mirrored += 1
+
+        if self._each:
+            self._work.put(add)
+
+    def finish(self, config: Mapping[str, Any], table: Sequence[Mapping[str, Any]]) -> None:
+        """Close the group; with a table of all members where they have no runs."""
+
+        def close() -> None:
+            if not self._each:
+                import wandb
+
+                run = _opened(self._settings, self._folder, "members", self._group, config)
+                columns = list(dict.fromkeys(key for row in table for key in row))
+                run.log({"members": wandb.Table(columns, [[row.get(key) for key in columns] for row in table])})
+                run.finish()
+
+        passed = time.monotonic() - self._begin
+        if not self._end(close, min(max(passed, LEAST_S), PATIENCE_S)):
+            warnings.warn(f"wandb has {self._mirrored} members and is left behind; the record has all", stacklevel=1)
+
+
+def _log(
+    run: Any,
+    law: str,
+    t: Any,
+    arrays: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
+    coordinates: Mapping[str, list[Any]],
+    images: set[int],
+) -> None:
+    import wandb
+
+    columns = {}
+    for probe, (dims, values) in arrays.items():
+        for index in np.ndindex(*map(_shown, dims[1:], values.shape[1:])):
+            column = values[(slice(None), *index)]
+            if column.any():  # attention between words of which a sample has only one is zero throughout
+                labels = [str(coordinates[dim][i]) for dim, i in zip(dims[1:], index, strict=True)]
+                columns["/".join([law, probe, *labels])] = column.tolist()
+    for i, time_ in enumerate(t.tolist()):
+        row: dict[str, Any] = {"t": time_, **{key: column[i] for key, column in columns.items()}}
+        for probe in ("scores", "attention"):
+            if i in images and probe in arrays:
+                pixels, limit = _picture(arrays[probe][1][i])
+                row[f"{law}/{probe}"] = wandb.Image(pixels, caption=f"t = {time_:.4g}, scale ±{limit:.3g}")
+        run.log(row)
 
 
 def _shown(dim: str, size: int) -> int:

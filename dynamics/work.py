@@ -27,7 +27,7 @@ BATCH_S = 5.0  # a call is to take about that long: what it finished is on disk 
 PAUSE_S = 1.0  # between looks at members that run elsewhere
 STOP = -1  # to the processes that follow
 
-Report = Callable[[list[dict[str, Any]], Rows], None]
+Report = Callable[[list[dict[str, Any]]], None]
 
 
 @dataclass
@@ -75,7 +75,7 @@ def work(
     found: Sequence[Group],
     refused: Mapping[int, str],
     attempts: Mapping[int, int],
-    report: Report = lambda *_: None,
+    report: Report = lambda _: None,
     stay: bool = True,
     max_failures: int | None = None,
     checkpoint_s: float = 60.0,
@@ -91,7 +91,7 @@ def work(
         found: the groups of all of them, so that what is left of a group does not compile another program.
         refused: those that can be in none, and why.
         attempts: {number of a member: which attempt at it this is}; a first attempt is 1.
-        report: called with the lines of the journal and the rows of members that have ended.
+        report: called with the lines of the journal of members that have ended.
         stay: until no other process runs any of them, to take over what it may leave.
         max_failures: stop after so many members that failed or diverged.
         checkpoint_s: seconds after which a batch that goes on is saved.
@@ -228,7 +228,7 @@ class _Crew:
                 self._checkpoint(number).unlink(missing_ok=True)
         if self._left is not None:
             self._left -= sum(line["state"] in ("failed", "diverged") for line in lines)
-        self._report(lines, rows or {})
+        self._report(lines)
 
     def _checkpoint(self, number: int) -> pathlib.Path:
         return self._folder / "checkpoints" / f"{self._sweep.members[number].id}.npz"

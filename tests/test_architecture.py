@@ -19,13 +19,29 @@ ORDER = [
     "experiment",
     "ensemble",
 ]
-OUTER = ["record", "tracking", "run", "claims", "compare", "tables", "plotting", "cli"]
+OUTER = [
+    "record",
+    "tracking",
+    "run",
+    "claims",
+    "compare",
+    "tables",
+    "sweep",
+    "ledger",
+    "results",
+    "work",
+    "launch",
+    "plotting",
+    "sweep_plots",
+    "cli",
+]
 DOORS = {
     "zarr": {"record"},
     "orbax": {"record"},
-    "xarray": {"record"},
+    "xarray": {"record", "results"},
+    "submitit": {"launch"},
     "wandb": {"tracking"},
-    "matplotlib": {"plotting"},
+    "matplotlib": {"plotting", "sweep_plots"},
     "PIL": {"plotting"},
     "absl": {"cli"},
     "rich": {"cli"},

@@ -118,7 +118,7 @@ def test_bad_claims(tmp_path, capsys, arguments, message):
 
 def test_not_a_run(tmp_path, capsys):
     assert dynamics.cli.main(["dynamics", "show", str(tmp_path)]) == 2
-    assert "must be a run folder" in capsys.readouterr().err
+    assert "must be the folder of a run" in capsys.readouterr().err
 
 
 def test_ls_and_show(smoke, capsys):

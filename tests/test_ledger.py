@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import threading
@@ -148,7 +149,7 @@ def test_ten_thousand_members_are_read(kept):
 
 
 def test_it_needs_no_arrays():
-    code = "import sys, dynamics.ledger, dynamics.sweep, dynamics.cli.sweeps; print('jax' in sys.modules)"
+    code = "import sys, dynamics.ledger, dynamics.sweep, dynamics.cli.status; print('jax' in sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pathlib.Path.cwd()
     )

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ import wandb
 from conftest import small_config
 
 import dynamics
+from dynamics.tracking import FEW, SweepTracker
 
 
 def test_offline_file_read_back(smoke):
@@ -47,3 +49,45 @@ def test_failure_is_a_warning(tmp_path, monkeypatch):
 def test_disabled_writes_nothing(tmp_path, mode):
     record = dynamics.execute(small_config(**{"wandb.mode": mode}), tmp_path, "run")
     assert not (record.path / "wandb").exists()
+
+
+def inspected(file):
+    command = [shutil.which("wandb", path=str(sys.prefix) + "/bin"), "leet", "inspect", "--json", str(file)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.mark.parametrize("members", [2, FEW + 1])
+def test_a_sweep_is_a_group(tmp_path, members):
+    settings = {"mode": "offline", "project": "dynamics", "group": "", "each_member": None}
+    tracker = SweepTracker(settings, tmp_path, "widths", members)
+    t = np.array([0.0, 1.0])
+    for width in range(members):
+        laws = {"flow": (t, {"loss": (("t",), t + width + 1)}, {})}
+        tracker.member(f"width={width}", lambda w=width, laws=laws: ({"width": w}, laws, {"state": "done", "T1": 0.5}))
+    tracker.finish({}, [{"id": "a", "T1": 0.5}, {"id": "b", "loss": 2.0}])
+    found = [inspected(file) for file in sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))]
+    runs = [record["run"] for records in found for record in records if record["type"] == "run"]
+    assert {run["run_group"] for run in runs} == {"widths"}
+    assert len({run["display_name"] for run in runs}) == (2 if members == 2 else 1)
+    if members == 2:
+        rows = [record["history"]["item"] for record in found[0] if record["type"] == "history"]
+        assert [row["flow/loss"] for row in rows] in ([1.0, 2.0], [2.0, 3.0])
+    else:
+        (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/members*.json")
+        assert json.loads(table.read_text()) == {
+            "columns": ["id", "T1", "loss"],
+            "data": [["a", 0.5, None], ["b", None, 2.0]],
+        }
+
+
+def test_a_mirror_that_is_slower_than_its_sweep_is_left_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr("dynamics.tracking.LEAST_S", 0.2)
+    monkeypatch.setattr(wandb, "init", lambda **_: time.sleep(3))
+    settings = {"mode": "offline", "project": "dynamics", "group": "", "each_member": True}
+    tracker = SweepTracker(settings, tmp_path, "widths", 1)
+    tracker.member("one", lambda: ({}, {}, {"state": "done"}))
+    begin = time.monotonic()
+    with pytest.warns(UserWarning, match="wandb has 0 members and is left behind"):
+        tracker.finish({}, [])
+    assert time.monotonic() - begin < 2

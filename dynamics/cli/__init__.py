@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(name: str) -> Callable[..., int]:
     """A command; imported now, so that a mistake in a command line is answered at once."""
-    module = "sweeps" if name in ("sweep", "status") else "commands"
+    module = {"sweep": "sweeps", "status": "status"}.get(name, "commands")
     return getattr(importlib.import_module(f"dynamics.cli.{module}"), name)
 
 

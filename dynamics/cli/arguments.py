@@ -46,6 +46,7 @@ def parsed(argv: list[str], define: Define = lambda _: None) -> tuple[flags.Flag
         values = flag_values(argv, define)
         values(argv)
         config: Any = values["config"].value
+        config.to_dict()  # a config file that raised does so again now
         return values, config
     except ConfigError:
         raise

@@ -16,11 +16,12 @@ from rich.console import Console
 from dynamics.claims import PASS, gather, judge, markdown
 from dynamics.cli.arguments import check_module, check_name, flag_values, numbered, parsed, plain, stem
 from dynamics.cli.console import Count, Report, certificate, number, print_laws, print_table, print_verdicts
+from dynamics.cli.status import print_states
 from dynamics.compare import compare as compare_laws
 from dynamics.config import require
 from dynamics.experiment import Experiment
 from dynamics.record import Record, runs
-from dynamics.results import load
+from dynamics.results import SweepRecord, load
 from dynamics.run import execute, keep_compiled_programs
 from dynamics.tables import Table, is_comparison, tables
 from dynamics.trajectory import Trajectory
@@ -68,8 +69,8 @@ def _module(name: str) -> Any:
 
 
 def draw(record: Any) -> list[pathlib.Path]:
-    """The figures of a record, by the module that its config names."""
-    module = _module(record.config.figures)
+    """The figures of a record, by the module that its config names; those of any sweep where it names none."""
+    module = _module(record.config.figures or ("dynamics.sweep_plots" if isinstance(record, SweepRecord) else ""))
     return module.draw(record, record.path / "figures") if module else []
 
 
@@ -87,6 +88,9 @@ def ls(arguments: argparse.Namespace) -> int:
 def show(arguments: argparse.Namespace) -> int:
     """What a run found."""
     record = load(arguments.run)
+    if isinstance(record, SweepRecord):
+        print_states(record.sweep, record.entries)
+        return 0
     status, origin = record.status, record.provenance
     print(f"{record.path}: {record.state}" + (f" ({status['reason']})" if status["reason"] else ""))
     print(f"config {origin['config']}, commit {origin['commit']}, {origin['dtype']}, {origin['device']}")
@@ -180,9 +184,8 @@ def figures(arguments: argparse.Namespace) -> int:
     """Draw the figures of runs."""
     records = [load(run) for run in arguments.runs]
     for record in records:
-        require(
-            bool(record.config.figures), "figures", record.config.figures, f"{record.path} names no module that draws"
-        )
+        drawn = isinstance(record, SweepRecord) or bool(record.config.figures)
+        require(drawn, "figures", record.config.figures, f"{record.path} names no module that draws")
     paths = [path for record in records for path in draw(record)]
     if len(records) > 1:
         paths += _module(records[0].config.figures).compare(records, records[0].path.parent / "figures")

@@ -84,15 +84,17 @@ class Members(_Bars):
         super().__init__("members", "{task.fields[text]}")
         self._members, self._ended, self._bad = members, 0, 0
         self._begin = self._said = time.monotonic()
+        self._compiled = 0  # members of the first report: it came after the programs were compiled
         self._bar = self._progress.add_task("members", total=members, text="")
 
-    def __call__(self, lines: list[dict[str, Any]], rows: Any) -> None:
+    def __call__(self, lines: list[dict[str, Any]]) -> None:
         """Report members that have ended."""
-        del rows
+        if lines and not self._compiled:
+            self._begin, self._compiled = time.monotonic(), len(lines)
         self._ended += len(lines)
         self._bad += sum(line["state"] in ("failed", "diverged") for line in lines)
         passed = time.monotonic() - self._begin
-        rate = self._ended / passed if passed > 0 else 0.0
+        rate = (self._ended - self._compiled) / passed if passed > 0 else 0.0
         text = f"{self._ended} of {self._members}, {self._bad} badly, {rate:.3g} a second"
         if self._console.is_terminal:
             self._progress.update(self._bar, completed=self._ended, text=text)

@@ -1,7 +1,6 @@
 """The command `dynamics sweep`."""
 
-import argparse
-import collections
+import functools
 import pathlib
 import time
 from collections.abc import Mapping
@@ -13,13 +12,28 @@ from rich.console import Console
 from rich.markup import escape
 
 from dynamics.cli.arguments import check_module, check_name, config_file, flag_values, parsed
+from dynamics.cli.commands import draw
+from dynamics.cli.console import Members
+from dynamics.cli.status import print_states, sets
 from dynamics.config import ConfigError, build, module_of, require
-from dynamics.ledger import FINISHED, STATES, Entry, Ledger, is_full
-from dynamics.sweep import Sweep, read_sweep
+from dynamics.launch import (
+    Plan,
+    Settings,
+    attempts,
+    check_launcher,
+    estimate,
+    follows,
+    grouped,
+    join,
+    launch,
+    prepare,
+)
+from dynamics.ledger import FINISHED, Ledger, is_full
+from dynamics.results import SweepRecord
+from dynamics.sweep import Sweep
+from dynamics.tracking import SweepTracker
 
-__all__ = ["status", "sweep"]
-
-SHOWN = 40  # members with a reason, printed
+__all__ = ["sweep"]
 
 
 def _define(values: flags.FlagValues) -> None:
@@ -51,21 +65,18 @@ def sweep(argv: list[str], argv0: str) -> int:
     found = Sweep.of(name, config, _overrides(file, variant))
     folder = pathlib.Path(option["workdir"]) / (option["name"] or name)
 
-    # From here on arrays are needed.
-    from dynamics import launch
-
-    settings = build(launch.Settings, found.config["launch"], "launch.")
-    launch.check_launcher(option["launcher"])
+    settings = build(Settings, found.config["launch"], "launch.")
+    check_launcher(option["launcher"])
     if option["coordinator"]:
-        launch.join(option["coordinator"], option["processes"], option["process"])
-    grouped = launch.grouped(found)
+        join(option["coordinator"], option["processes"], option["process"])
+    of_form = grouped(found)
     if option["dry-run"]:
-        _print_plan(found, launch.estimate(found, grouped))
+        _print_plan(found, estimate(found, of_form))
         return 0
-    if launch.follows(grouped[0]):
+    if follows(of_form[0]):
         return 0
     try:
-        return _launched(found, grouped, folder, file, settings, option, argv0, begin)
+        return _launched(found, of_form, folder, file, settings, option, argv0, begin)
     except OSError as error:
         if not is_full(error):
             raise
@@ -74,7 +85,7 @@ def sweep(argv: list[str], argv0: str) -> int:
 
 def _launched(
     found: Sweep,
-    grouped: Any,
+    of_form: Any,
     folder: pathlib.Path,
     file: pathlib.Path,
     settings: Any,
@@ -82,26 +93,31 @@ def _launched(
     argv0: str,
     begin: float,
 ) -> int:
-    from dynamics import launch
-    from dynamics.cli.commands import draw
-    from dynamics.cli.console import Members
-    from dynamics.results import SweepRecord
-
-    launch.prepare(folder, found, file)
+    prepare(folder, found, file)
     ledger, ids = Ledger(folder), [member.id for member in found.members]
-    wanted = launch.attempts(found, ledger.entries(ids), option["retry-failed"])
+    wanted = attempts(found, ledger.entries(ids), option["retry-failed"])
     most = 1 if option["fail-fast"] else option["max-failures"]
     record, interrupted = SweepRecord(folder), False
-    try:
-        with Members(len(wanted)) as report:
-            launch.launch(folder, found, grouped, option["launcher"], settings, wanted, report, most)
-    except KeyboardInterrupt:
-        interrupted = True
+    tracker = SweepTracker(found.config["wandb"], folder, found.name, len(wanted))
+    names = {member.id: sets(member) for member in found.members}
+    with Members(len(wanted)) as bar:
+
+        def report(lines: list[dict[str, Any]]) -> None:
+            bar(lines)
+            for line in lines:
+                if "part" in line:
+                    tracker.member(names[line["id"]], functools.partial(record.mirrored, line))
+
+        try:
+            launch(folder, found, of_form, option["launcher"], settings, wanted, report, most)
+        except KeyboardInterrupt:
+            interrupted = True
     record.consolidate()
+    tracker.finish(found.config, record.table())
     entries = ledger.entries(ids)
     for path in () if interrupted else draw(record):
         print(path)
-    _print_states(found, entries)
+    print_states(found, entries)
     ended = sum(entry.state in FINISHED for entry in entries.values())
     print(f"{ended} of {len(ids)} members have ended, after {time.monotonic() - begin:.0f} s: {folder}")
     print(f"next: {argv0} sweep status {folder}   or the same command again for what is left")
@@ -116,29 +132,7 @@ def _overrides(file: pathlib.Path, variant: str | None) -> list[dict[str, Any]]:
     return module.get_sweep(variant) if variant else module.get_sweep()
 
 
-def status(arguments: argparse.Namespace) -> int:
-    """The states of a sweep's members, and why some of them failed."""
-    found = read_sweep(arguments.sweep)
-    _print_states(found, Ledger(arguments.sweep).entries(member.id for member in found.members))
-    return 0
-
-
-def _print_states(found: Sweep, entries: Mapping[str, Entry]) -> None:
-    counts = collections.Counter(entry.state for entry in entries.values())
-    print(f"{found.name}: {len(found.members)} members, " + ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s]))
-    shown = [(member, entries[member.id]) for member in found.members if entries[member.id].reason]
-    table = rich.table.Table("member", "sets", "state", "attempts", "host", "reason", box=None)
-    for member, entry in shown[:SHOWN]:
-        sets = " ".join(f"{key}={value}" for key, value in member.overrides.items())
-        cells = (member.id, sets, entry.state, str(entry.attempts), entry.line.get("host", ""), entry.reason)
-        table.add_row(*map(escape, cells))
-    if shown:
-        Console(width=max(Console().width, 160)).print(table)
-    if len(shown) > SHOWN:
-        print(f"and {len(shown) - SHOWN} more; all of them are in members.csv when the launch has ended")
-
-
-def _print_plan(found: Sweep, plan: Any) -> None:
+def _print_plan(found: Sweep, plan: Plan) -> None:
     table = rich.table.Table("axis", "values", box=None)
     for key, (dim, labels) in found.axes.labels.items():
         shown = ", ".join(f"{label:.6g}" if isinstance(label, float) else str(label) for label in labels[:8])

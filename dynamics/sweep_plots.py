@@ -1,0 +1,139 @@
+"""Figures of any sweep: what every law ended with over the swept axes, and its loss over t."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from dynamics.plotting import (
+    COLOURS,
+    bands,
+    figure,
+    heatmap,
+    median,
+    places,
+    provenance,
+    save,
+    shades,
+    styled,
+)
+from dynamics.results import SweepRecord
+
+__all__ = ["draw", "summaries", "went_wrong"]
+
+SEED, MEMBER = "seed", "member"
+LINES = 7  # of losses over t
+
+
+@styled
+def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
+    """A page for every law: the last loss and T1, where there are, over the swept axes, and the loss over t.
+
+    With one axis beside seed a summary is a line, with two or more a map over the first two; medians are over all
+    others. Members that lie on no grid are points over every key.
+    """
+    return [path for law in record.laws for path in _page(record, law, folder)]
+
+
+def summaries(found: Any) -> dict[str, Any]:
+    """{what it is: a number of every member} of a law's Dataset."""
+    named = {}
+    if "loss" in found:
+        named["last loss"] = found.loss.isel(t=-1)
+    if "T1" in found:
+        named["T1"] = found.T1
+    return named
+
+
+def went_wrong(found: Any) -> Any:
+    """Whether a member diverged or failed."""
+    return found.status.isin(["diverged", "failed"])
+
+
+def _page(record: SweepRecord, law: str, folder: pathlib.Path) -> list[pathlib.Path]:
+    found = record[law].load()
+    numbers = summaries(found)
+    axes = [dim for dim in found.status.dims if dim != SEED]
+    if MEMBER in axes or not axes:
+        along = axes[0] if axes else SEED
+        keys = [key for key in record.dims.values() if key in found.variables and found[key].dims == (along,)]
+    else:
+        keys = axes[:1]
+    panels = len(numbers) * len(keys) + ("loss" in found)
+    if not panels:
+        return []
+    rows = -(-panels // 3)
+    drawn = figure(3.9 * min(panels, 3) + 0.3, 3.3 * rows + 0.6, wspace=0.5, hspace=0.5)
+    places_left = iter(np.ravel(drawn.subplots(rows, min(panels, 3), squeeze=False)))
+    for what, values in numbers.items():
+        for key in keys:
+            panel = next(places_left)
+            _summary(panel, found, values, what, key)
+    if "loss" in found:
+        _losses(next(places_left), found, keys[0] if keys else MEMBER)
+    for panel in places_left:
+        panel.set_visible(False)
+    bad = int(went_wrong(found).sum())
+    said = f", {bad} diverged or failed" + (" (crosses)" if len(axes) > 1 else "") if bad else ""
+    over = f"; bands: smallest to largest over {SEED}s, lines: medians" if SEED in found.status.dims and axes else ""
+    drawn.suptitle(f"{law}: {int((found.id != '').sum())} members{said}{over}", x=0.01, y=0.99, ha="left", fontsize=10)
+    return save(drawn, folder, f"sweep_{law}", provenance(record))
+
+
+def _summary(panel: Axes, found: Any, values: Any, what: str, key: str) -> None:
+    axes = [dim for dim in values.dims if dim != SEED]
+    if len(axes) > 1 and MEMBER not in axes:
+        x, y = axes[:2]
+        over = [dim for dim in values.dims if dim not in (x, y)]
+        bad = went_wrong(found).any(over) if over else went_wrong(found)
+        heatmap(panel, median(values, over) if over else values, x, y, marked=bad)
+        panel.set_title(f"{what}, median over {', '.join(over)}" if over else what)
+        return
+    if axes and MEMBER not in axes:
+        bands(panel, values, key, SEED, marker="o", markersize=3)
+    else:
+        _points(panel, found[key].values, values.values)
+    spread = values.values[np.isfinite(values.values)]
+    if spread.size and (spread > 0).all() and spread.max() > 20 * spread.min():
+        panel.set_yscale("log")
+    panel.set(xlabel=key, ylabel=what)
+    panel.set_title(f"{what} against {key}")
+
+
+def _points(panel: Axes, labels: Any, values: Any) -> None:
+    numbers = labels.dtype.kind in "iuf"
+    where = labels if numbers else np.unique(labels, return_inverse=True)[1]
+    panel.plot(where, values, "o", color=COLOURS["blue"], markersize=4, alpha=0.7)
+    if numbers and (labels > 0).all() and labels.max() > 50 * labels.min():
+        panel.set_xscale("log")
+    if not numbers:
+        panel.set_xticks(range(len(np.unique(labels))), np.unique(labels))
+
+
+def _losses(panel: Axes, found: Any, axis: str) -> None:
+    """The loss over t, from the first time after 0 on where these are spread over orders."""
+    loss = found.loss
+    others = [dim for dim in loss.dims if dim not in (axis, SEED, "t")]
+    loss = median(loss, others) if others and axis in loss.dims else loss
+    t = loss.t.values
+    late = len(t) > 2 and t[-1] > 50 * t[1]
+    loss = loss.isel(t=slice(1, None)) if late else loss
+    if axis in loss.dims and axis != SEED:
+        names = places(loss[axis].values).names
+        chosen = np.unique(np.linspace(0, len(names) - 1, min(LINES, len(names))).round().astype(int))
+        curves = [(names[i], loss.isel({axis: i})) for i in chosen]
+    else:
+        over = next(dim for dim in loss.dims if dim != "t")
+        curves = [("", loss.rename({over: SEED}) if over != SEED else loss)]
+    for (name, one), colour in zip(curves, shades(len(curves)), strict=True):
+        bands(panel, one, "t", SEED, color=colour, label=f"{axis} {name}" if name else None)
+    if late:
+        panel.set(xscale="log", xlim=(t[1], t[-1]))
+    spread = loss.values[np.isfinite(loss.values)]
+    if spread.size and (spread > 0).all() and spread.max() > 20 * spread.min():
+        panel.set_yscale("log")
+    panel.set(xlabel="t = ηk", ylabel="loss")
+    panel.set_title("loss over t")
+    if any(name for name, _ in curves):
+        panel.legend(fontsize=7)
