@@ -2,18 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 COMPARISONS := laws noise adaptive optimizers stability
+SWEEPS := length width batch scales
 STAMP := $(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: figures claims compare test test-slow check smoke bench lock clean
+# Imports take seconds; without their bytecode, twice as many.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: figures claims compare sweeps test test-slow test-slurm check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
 
 test: .venv/ready
-	$(BIN)/pytest -q -n 2 -m "not slow"
+	$(BIN)/pytest -q -n 2 -m "not slow and not slurm"
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -n 2 -m slow
+	$(BIN)/pytest -q -n 2 -m "slow and not slurm"
+
+# On a SLURM of three nodes on this machine, for as long as the tests run; Debian or Ubuntu, and root.
+test-slurm: .venv/ready
+	folder=$$(mktemp -d) && tests/slurm-cluster run $$folder $(BIN)/pytest -q -m slurm && rm -rf $$folder
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
@@ -22,7 +30,7 @@ check: .venv/ready
 
 smoke: .venv/ready
 	for config in configs/*/*.py; do \
-		case $$config in */compare_*) what=compare;; *) what=run;; esac; \
+		case $$config in */compare_*) what=compare;; */sweep_*) what=sweep;; *) what=run;; esac; \
 		$(BIN)/dynamics $$what --config=$$config:smoke --workdir=runs/smoke-$(STAMP) || exit 1; \
 	done
 
@@ -36,8 +44,15 @@ compare: .venv/ready
 compare-%:
 	$(BIN)/dynamics compare --config=configs/cooccurrence/compare_$*.py --name=compare-$*-$(STAMP)
 
+sweeps: .venv/ready
+	$(MAKE) --no-print-directory -j 2 -O $(addprefix sweep-,$(SWEEPS))
+
+sweep-%:
+	$(BIN)/dynamics sweep --config=configs/cooccurrence/sweep_$*.py --name=sweep-$*-$(STAMP)
+
 bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark
+	$(BIN)/python -m experiments.speed.sweeps
 
 lock:
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock

@@ -98,7 +98,7 @@ def base() -> ml_collections.ConfigDict:
             "figures": "",
             # Read by `dynamics compare` alone; see dynamics.compare.Settings.
             "compare": {"pairs": (), "steps": (), "seeds": 1, "draws": 1, "tolerance": 0.01, "claims": ""},
-            # Read by `dynamics sweep` alone; see dynamics.launch.Settings.
+            # Read by `dynamics sweep` alone; see dynamics.jobs.Settings.
             "launch": {
                 "jobs": 3,
                 "cpus": 2,

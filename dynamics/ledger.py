@@ -61,12 +61,8 @@ class Ledger:
             path.mkdir(parents=True, exist_ok=True)
 
     def entries(self, ids: Iterable[str], now: float | None = None) -> dict[str, Entry]:
-        """The entry of every member.
-
-        Args:
-            ids: of the members.
-            now: the time of the file server; this machine's without.
-        """
+        """The entry of every member; `now` is the file server's time, which is asked for without."""
+        now = self._now() if now is None else now
         attempts: dict[str, int] = {}
         with os.scandir(self.claims) as found:
             for claim in found:
@@ -88,7 +84,7 @@ class Ledger:
             else:
                 name = os.readlink(self.claims / f"{member}.{attempt}")
                 if name not in living:
-                    living[name] = self._lives(name, time.time() if now is None else now)
+                    living[name] = self._lives(name, now)
                 host = {"host": name.rpartition("-")[0].rpartition("-")[0]}
                 lost = {**host, "reason": "its process is gone"}
                 entries[member] = Entry(
@@ -107,6 +103,15 @@ class Ledger:
     def size(self) -> int:
         """Of all journals in bytes: it grows with every outcome."""
         return sum(path.stat().st_size for path in self.journal.iterdir())
+
+    def _now(self) -> float:
+        """Of the machine that stamps what workers touch: clocks differ."""
+        path = self.folder / ".clock"
+        try:
+            path.touch()
+            return path.stat().st_mtime
+        except PermissionError:
+            return time.time()
 
     def _lives(self, name: str, now: float) -> bool:
         path = self.workers / name
@@ -146,17 +151,13 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._heart.join()
+        self._path.unlink(missing_ok=True)  # on other machines, too, it is over at once
         self._file.close()
 
     def _beat(self) -> None:
         while not self._over.wait(BEAT_S):
             with contextlib.suppress(OSError):
                 os.utime(self._path)
-
-    def now(self) -> float:
-        """The time of the file server."""
-        os.utime(self._path)
-        return self._path.stat().st_mtime
 
     def claim(self, member: str, attempt: int) -> bool:
         """Make an attempt ours; False when somebody else's it is."""

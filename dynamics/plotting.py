@@ -156,9 +156,10 @@ def places(labels: Any) -> Places:
 def _name(label: Any) -> str:
     if not isinstance(label, (int, float, np.number)):
         return str(label)
-    if label >= 1024 and label == 2 ** round(np.log2(label)):
-        return "2" + str(round(np.log2(label))).translate(RAISED)
-    return f"{label:.3g}" if label != round(label) else f"{label:g}"
+    power = round(float(np.log2(label))) if label >= 1024 else 0
+    if power and label == 2**power:
+        return "2" + str(power).translate(RAISED)
+    return f"{label:.3g}" if label != round(float(label)) else f"{label:g}"
 
 
 def shades(count: int) -> list[Any]:
@@ -199,7 +200,7 @@ def bands(axes: Axes, values: Any, x: str, over: str, **style: Any) -> None:
     Members that are nan count as large in the median and are not in the band.
 
     Args:
-        axes: to draw on; where labels along x are geometric it becomes logarithmic.
+        axes: to draw on; where labels along x are geometric it becomes logarithmic, texts lie side by side.
         values: an xarray DataArray [x, over]; without `over` there is a line alone.
         x: the dimension along the axis.
         over: the dimension of the band.
@@ -207,8 +208,8 @@ def bands(axes: Axes, values: Any, x: str, over: str, **style: Any) -> None:
     """
     labels = values[x].values
     where = places(labels)
-    named = len(labels) <= NAMED
-    at = where.centres if named or labels.dtype.kind not in "iuf" else labels
+    named = len(labels) <= NAMED and (where.logarithmic or labels.dtype.kind not in "iuf")
+    at = where.centres if named else labels
     style = {"color": COLOURS["blue"], **style}
     axes.plot(at, median(values, over) if over in values.dims else values, **style)
     if over in values.dims:

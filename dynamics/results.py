@@ -110,14 +110,14 @@ class SweepRecord:
 
         if law not in self.laws:
             raise KeyError(f"{law!r} is not a law of {self.path}; there is: {', '.join(self.laws)}")
-        # Coordinates, so that data.where(data.status == "done") leaves them alone.
-        apart = ["status", "id"]
         if self._is_current():
-            return xarray.open_zarr(self.path / STORE, group=law).set_coords(apart)
-        arrays, labels, attributes = _Assembly(self).group(law)
-        used = {dim for dims, _ in arrays.values() for dim in dims}
-        labels = {dim: label for dim, label in labels.items() if dim in used}
-        return xarray.Dataset(arrays, labels, attributes).set_coords(apart)
+            data = xarray.open_zarr(self.path / STORE, group=law)
+        else:
+            arrays, labels, attributes = _Assembly(self).group(law)
+            used = {dim for dims, _ in arrays.values() for dim in dims}
+            data = xarray.Dataset(arrays, {dim: label for dim, label in labels.items() if dim in used}, attributes)
+        # What is no measurement is a coordinate: data.where(data.status == "done") leaves it alone.
+        return data.set_coords([name for name in ("status", "id", *self.dims.values()) if name in data])
 
     def _signature(self) -> str:
         """Another one when there is more to read."""

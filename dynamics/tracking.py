@@ -170,7 +170,7 @@ class SweepTracker(_Mirror):
                 import wandb
 
                 run = _opened(self._settings, self._folder, "members", self._group, config)
-                columns = list(dict.fromkeys(key for row in table for key in row))
+                columns: list[Any] = list(dict.fromkeys(key for row in table for key in row))
                 run.log({"members": wandb.Table(columns, [[row.get(key) for key in columns] for row in table])})
                 run.finish()
 

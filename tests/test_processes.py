@@ -20,7 +20,7 @@ import dynamics.cli
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-# Eight members of a second or so, long enough to be hit; in Gram variables both widths share their programs.
+# Eight members of a second or so, long enough to be hit.
 LONG = (
     CONFIG.replace("seeds(3)", "seeds(4)").replace("stop=10.0", "stop=2000.0").replace("0.3}", '0.3, "draw": "gram"}')
 )

@@ -8,9 +8,10 @@ from conftest import ROOT
 
 import dynamics
 import dynamics.cli
-import dynamics.work
+import dynamics.groups
 from dynamics.experiment import solve
 from dynamics.ledger import Ledger
+from dynamics.sweep import Sweep
 from dynamics.trajectory import joined
 
 CONFIG = """
@@ -30,7 +31,7 @@ def get_config(variant=None):
     config = dynamics.base()
     config.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
-    config.init = {"name": "theory", "sigma0": 0.3, "sigma1": 0.3}
+    config.init.update(name="theory", sigma0=0.3, sigma1=0.3, draw="gram")
     config.laws.flow = {"name": "gram_flow", "rtol": 1e-9, "atol": 1e-11}
     config.laws.gd = {"name": "gram_gd", "learning_rate": 0.05}
     config.times.update(start=0.05, stop=10.0, count=12)
@@ -90,6 +91,16 @@ def done(record):
     return collections.Counter(line["id"] for line in lines if line["state"] == "done")
 
 
+def test_members_share_programs_where_their_starts_are_drawn_alike(config_file):
+    """The start is drawn by a program of its own: of weights it depends on the width."""
+    swept = dynamics.config.module_of(config_file)
+    for draw, groups in (("gram", 1), ("weights", 2)):
+        config = swept.get_config()
+        config.init.draw = draw
+        found, refused = dynamics.groups.groups(Sweep.of("tiny", config, swept.get_sweep()))
+        assert len(found) == groups and not refused
+
+
 def test_a_member_is_the_run_of_its_config(swept):
     member = swept.sweep.members[4]
     found = dynamics.Experiment.from_config(swept.sweep.config_of(member))
@@ -121,6 +132,7 @@ def test_the_same_command_again_runs_nothing(swept, config_file, capsys):
     assert set(done(swept).values()) == {1} and equal(before, values(dynamics.load(swept.path)))
 
 
+@pytest.mark.slow
 def test_new_values_keep_what_is_done(swept, config_file, tmp_path):
     file = tmp_path / "tiny.py"
     file.write_text(CONFIG.replace('"model.width": (8, 16)', '"model.width": (8, 12, 16)'))
@@ -156,6 +168,7 @@ def test_members_that_fail_stop_nobody(failing, capsys):
     assert np.isnan(data.where(data.status == "diverged", drop=True).loss).all()
 
 
+@pytest.mark.slow
 def test_failures_are_tried_again_and_divergence_on_request(failing, config_file):
     before = len(Ledger(failing.path).lines())
     for more, again in ((), 2), (("--retry-failed",), 3):
@@ -165,16 +178,18 @@ def test_failures_are_tried_again_and_divergence_on_request(failing, config_file
         before = len(lines)
 
 
+@pytest.mark.slow
 def test_enough_failures_stop_a_sweep(config_file, tmp_path):
     assert dynamics.cli.main(command(config_file, tmp_path, "--fail-fast", variant="one_law")) == 1
     states = [entry.state for entry in dynamics.load(tmp_path / "tiny-one_law").entries.values()]
     assert states.count("failed") + states.count("diverged") == 1 and "waiting" in states
 
 
+@pytest.mark.slow
 def test_a_batch_goes_on_from_its_checkpoint(swept, config_file, tmp_path, monkeypatch):
     """Stopped after every segment in turn, the bits are those of a sweep that was not."""
     calls = collections.Counter()
-    integrate = dynamics.work.Program.__call__
+    integrate = dynamics.groups.Program.__call__
 
     def stopping(program, cohort):
         calls["all"] += 1
@@ -182,7 +197,7 @@ def test_a_batch_goes_on_from_its_checkpoint(swept, config_file, tmp_path, monke
             raise KeyboardInterrupt
         return integrate(program, cohort)
 
-    monkeypatch.setattr(dynamics.work.Program, "__call__", stopping)
+    monkeypatch.setattr(dynamics.groups.Program, "__call__", stopping)
     launches = 1
     while dynamics.cli.main(command(config_file, tmp_path, "--config.launch.checkpoint_s=0.0")) != 0:
         assert any(entry.state == "interrupted" for entry in dynamics.load(tmp_path / "tiny").entries.values())

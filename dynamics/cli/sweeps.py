@@ -16,9 +16,9 @@ from dynamics.cli.commands import draw
 from dynamics.cli.console import Members
 from dynamics.cli.status import print_states, sets
 from dynamics.config import ConfigError, build, module_of, require
+from dynamics.jobs import Settings
 from dynamics.launch import (
     Plan,
-    Settings,
     attempts,
     check_launcher,
     estimate,
