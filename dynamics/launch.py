@@ -16,7 +16,6 @@ from dynamics.groups import Group, groups, integrated
 from dynamics.jobs import Jobs, Settings
 from dynamics.ledger import FINISHED, Entry, Ledger
 from dynamics.record import provenance, write_json
-from dynamics.run import keep_compiled_programs
 from dynamics.sweep import Member, Sweep, read_sweep
 from dynamics.work import Report, follow, work
 
@@ -197,7 +196,6 @@ def launch(
         ConfigError: when jobs end and leave members.
     """
     if launcher == "here":
-        keep_compiled_programs()
         work(folder, sweep, *found, wanted, report, True, max_failures, settings.checkpoint_s)
         return
     while wanted:

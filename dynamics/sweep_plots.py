@@ -122,12 +122,12 @@ def _losses(panel: Axes, found: Any, axis: str) -> None:
     if axis in loss.dims and axis != SEED:
         names = places(loss[axis].values).names
         chosen = np.unique(np.linspace(0, len(names) - 1, min(LINES, len(names))).round().astype(int))
-        curves = [(names[i], loss.isel({axis: i})) for i in chosen]
+        over, curves = SEED, [(names[i], loss.isel({axis: i})) for i in chosen]
     else:
         over = next(dim for dim in loss.dims if dim != "t")
-        curves = [("", loss.rename({over: SEED}) if over != SEED else loss)]
+        curves = [("", loss)]
     for (name, one), colour in zip(curves, shades(len(curves)), strict=True):
-        bands(panel, one, "t", SEED, color=colour, label=f"{axis} {name}" if name else None)
+        bands(panel, one, "t", over, color=colour, label=f"{axis} {name}" if name else None)
     if late:
         panel.set(xscale="log", xlim=(t[1], t[-1]))
     spread = loss.values[np.isfinite(loss.values)]

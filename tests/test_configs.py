@@ -1,4 +1,4 @@
-"""Every config and every variant builds; every smoke variant runs end to end."""
+"""Every config and every variant builds; `make smoke` runs every smoke variant end to end."""
 
 import importlib.util
 
@@ -9,6 +9,8 @@ from conftest import ROOT
 import dynamics
 import dynamics.cli
 from dynamics.compare import Comparison
+from dynamics.groups import groups
+from dynamics.sweep import Sweep
 
 FILES = sorted((ROOT / "configs").glob("*/*.py"))
 
@@ -21,7 +23,8 @@ def module(file):
 
 
 def command(file):
-    return "compare" if file.stem.startswith("compare") else "run"
+    kind = file.stem.partition("_")[0]
+    return kind if kind in ("compare", "sweep") else "run"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -34,6 +37,10 @@ def test_builds(file):
         found = dynamics.Experiment.from_config(config.get_config(variant).to_dict())
         if command(file) == "compare":
             Comparison.from_config(config.get_config(variant).to_dict())
+        if command(file) == "sweep":
+            sweep = Sweep.of(file.stem, config.get_config(variant), config.get_sweep(variant))
+            _, refused = groups(sweep)
+            assert not refused
         if variant in getattr(config, "INITIALISATIONS", ()):
             assert found.initialisation.name == variant
         if variant in dynamics.TASKS:
@@ -57,12 +64,3 @@ def test_theory_scales_follow_the_widths():
     config.model.width, config.model.neurons = 1024, 16
     np.testing.assert_allclose([config.init.sigma0, config.init.sigma1], [0.3 / (5 * 1024) ** 0.5, 0.3 / 4])
     assert dynamics.Experiment.from_config(config.to_dict()).task.vocabulary == 163
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("file", [f for f in FILES if f.stem != "figure1"], ids=lambda f: f.stem)
-def test_smoke_runs(file, tmp_path):
-    """figure1:smoke is the session's fixture `smoke`; `make smoke` runs all of them from the shell."""
-    flags = [f"--config={file}:smoke", f"--workdir={tmp_path}", "--name=x"]
-    assert dynamics.cli.main(["dynamics", command(file), *flags]) == 0
-    assert dynamics.load(tmp_path / "x").status["state"] == "done"

@@ -11,6 +11,7 @@ import dynamics
 import dynamics.cli.arguments
 from dynamics.compare import Comparison
 from dynamics.probes import PROBES
+from dynamics.sweep import Sweep
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -74,7 +75,12 @@ def test_command(runs, capsys, command):
     elif words[1] in ("run", "compare"):
         _, config = dynamics.cli.arguments.parsed(words[1:])
         (dynamics.Experiment if words[1] == "run" else Comparison).from_config(config)
-    elif words[1] == "claims":  # minutes: test_claims.test_the_paper runs it
+    elif words[1:2] == ["sweep"] and words[2] != "status":
+        _, config = dynamics.cli.arguments.parsed([word for word in words[1:] if "--config" in word or word == "sweep"])
+        file, variant = dynamics.cli.arguments.config_file(words[1:])
+        module = dynamics.config.module_of(file)
+        assert Sweep.of(file.stem, config, module.get_sweep(*filter(None, [variant]))).members
+    elif words[1] in ("claims", "sweep"):  # minutes: test_claims.test_the_paper runs it
         dynamics.cli._parser().parse_args(words[1:])
     else:
         assert dynamics.cli.main(words) == 0

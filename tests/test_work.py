@@ -15,11 +15,12 @@ from dynamics.sweep import Sweep
 from dynamics.trajectory import joined
 
 CONFIG = """
-import dynamics, jax
+import dynamics
+from dynamics.laws import GramGradientDescent
 from dynamics.sweep import chain, grid, seeds
 
 
-class Raising(dynamics.GradientDescent):
+class Raising(GramGradientDescent):
     def update(self, objective, gradient, params, memory):
         raise RuntimeError("no such\\nupdate")
 

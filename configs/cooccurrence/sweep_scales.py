@@ -1,0 +1,39 @@
+"""Initial scales against each other: where in the plane (σ0, σ1) is the paper's picture of two phases seen?
+
+The paper's experiment (Appendix A: n = 60, L = 5, d = 64, m = 128, m1 = 256), W_Q, W_K, W_V ~ N(0, σ0²), W ~ N(0, σ1²),
+nine of each from 0.002 to 0.512, 3 seeds; gradient flow in Gram variables to t = 300, one compiled program.
+
+    dynamics sweep --config=configs/cooccurrence/sweep_scales.py[:variant]
+
+Variants: plane (default), smoke.
+"""
+
+import dynamics
+from dynamics.sweep import grid, seeds
+
+VARIANTS = ("plane", "smoke")
+SCALES = [0.002 * 2**i for i in range(9)]
+
+
+def get_config(variant: str = "plane"):
+    if variant not in VARIANTS:
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
+    config = dynamics.base()
+    config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
+    config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
+    config.init.update(name="theory", draw="gram", sigma0=0.3 / (5 * 128) ** 0.5, sigma1=0.3 / 256**0.5)
+    config.laws = {"flow": {"name": "gram_flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-12, "max_steps": 100_000}}
+    config.times.update(start=1e-4, stop=300.0, count=120)
+    config.probes = ("loss", "loss_by_type", "margin", "scores", "mlp", "drift")
+    config.update(words=3, checkpoints=1)
+    config.figures = "experiments.cooccurrence.sweeps"
+    if variant == "smoke":
+        config.task.update(samples=12, vocabulary=12)
+        config.model.update(width=16, neurons=16)
+        config.times.update(stop=20.0, count=20)
+    return config
+
+
+def get_sweep(variant: str = "plane"):
+    scales = SCALES[::4] if variant == "smoke" else SCALES
+    return grid({"init.sigma0": scales, "init.sigma1": scales}, seeds(2 if variant == "smoke" else 3))

@@ -1,0 +1,164 @@
+"""Figures of sweeps: what a band spans, which cells are marked, what is written below, and the same bytes again."""
+
+import pathlib
+
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.colors import LogNorm, Normalize
+
+import dynamics
+from dynamics import sweep_plots
+from dynamics.plotting import bands, figure, heatmap, is_geometric, median, places, provenance
+from dynamics.results import SweepRecord
+from dynamics.sweep import Sweep, grid, seeds
+
+T = np.array([0.0, 0.1, 1.0, 10.0])
+
+
+class Given(SweepRecord):
+    """A sweep whose results are given: loss = value · (1 + t), T1 = value, nan where a member diverged."""
+
+    def __init__(self, overrides, value, diverged):
+        super().__init__(pathlib.Path("nowhere"))
+        config = dynamics.base()
+        config.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
+        config.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
+        config.laws = {"gd": {"name": "gd", "learning_rate": 0.05}}
+        self.__dict__["sweep"] = Sweep.of("given", config, overrides)
+        self.__dict__["provenance"] = {"config": "0" * 12, "commit": "c0ffee", "dtype": "float64", "device": "a device"}
+        dims = [self.dims.get(key, key) for key in self.sweep.axes.dims]
+        shape = tuple(self.sweep.axes.dims.values())
+        of_member = {name: np.empty(shape, object) for name in ("status", "id")}
+        arrays = {"T1": np.empty(shape), "loss": np.empty((*shape, len(T)))}
+        for member, place in zip(self.sweep.members, self.sweep.axes.places, strict=True):
+            bad = diverged(member.overrides)
+            of_member["status"][place], of_member["id"][place] = "diverged" if bad else "done", member.id
+            arrays["T1"][place] = np.nan if bad else value(member.overrides)
+            arrays["loss"][place] = arrays["T1"][place] * (1 + T)
+        labels = {
+            self.dims[key]: (self.dims.get(dim, dim), values) if dim else values[0]
+            for key, (dim, values) in self.sweep.axes.labels.items()
+        }
+        variables = {name: (dims, values) for name, values in of_member.items()}
+        variables |= {"T1": (dims, arrays["T1"]), "loss": ([*dims, "t"], arrays["loss"])}
+        self.data = xr.Dataset(variables | labels, {"t": T})
+
+    def __getitem__(self, law):
+        return self.data
+
+
+@pytest.fixture
+def plane():
+    """Widths times lengths times seeds; the widest and longest members diverge for one seed of three."""
+    return Given(
+        grid({"model.width": (8, 16, 32), "task.length": (4, 5)}, seeds(3)),
+        lambda found: found["model.width"] * 10.0 ** found["seed"],
+        lambda found: (found["model.width"], found["task.length"], found["seed"]) == (32, 5, 0),
+    )
+
+
+def test_places():
+    assert is_geometric([8, 16, 32]) and not is_geometric([8, 16, 64]) and not is_geometric(["a", "b", "c"])
+    found = places([8, 16, 32])
+    np.testing.assert_allclose(found.edges, 8 * 2.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
+    assert found.logarithmic and found.names == ["8", "16", "32"]
+    side_by_side = places(["a", "b"])
+    assert side_by_side.centres.tolist() == [0, 1] and side_by_side.names == ["a", "b"]
+    assert places([2**20, 0.008324, 3.0]).names == ["2²⁰", "0.00832", "3"]
+
+
+def test_a_median_takes_what_is_missing_for_large():
+    values = xr.DataArray([[1.0, 2.0, np.nan], [1.0, np.nan, np.nan]], dims=("x", "seed"))
+    np.testing.assert_array_equal(median(values, "seed"), [2.0, np.nan])
+
+
+def test_bands_span_all_seeds(plane):
+    axes = figure(4.0, 3.0).subplots()
+    bands(axes, plane.data.T1.sel(length=4), "width", "seed")
+    (line,), (band,) = axes.lines, axes.collections
+    np.testing.assert_array_equal(line.get_xydata(), [[8, 80], [16, 160], [32, 320]])
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
+    assert {(8, 8), (8, 800), (32, 32), (32, 3200)} <= corners
+    assert axes.get_xscale() == "log"
+
+
+def test_cells_that_are_missing_and_cells_that_went_wrong(plane):
+    axes = figure(4.0, 3.0).subplots()
+    bad = sweep_plots.went_wrong(plane.data).any("seed")
+    values = plane.data.T1.isel(seed=0)
+    heatmap(axes, values, "width", "length", marked=bad)
+    (cells,) = axes.collections
+    shown = np.ma.filled(cells.get_array(), np.nan).reshape(2, 3)
+    np.testing.assert_array_equal(shown, values.transpose("length", "width"))
+    assert np.isnan(shown[1, 2]) and np.isfinite(shown).sum() == 5
+    for crosses in axes.lines:
+        np.testing.assert_array_equal(crosses.get_xydata(), [[32, 1]])  # length 5 is the second label of two
+    assert len(axes.lines) == 2 and axes.get_xscale() == "log" and axes.get_yscale() == "linear"
+    assert type(cells.norm) is Normalize
+    axes = figure(4.0, 3.0).subplots()
+    heatmap(axes, values**5, "width", "length")
+    assert type(axes.collections[0].norm) is LogNorm and not axes.lines
+
+
+def test_provenance_names_members_and_no_swept_value(plane):
+    assert provenance(plane) == (
+        "config 000000000000 · 18 members over width, length, seed · commit c0ffee · float64 · "
+        "gd (gd learning_rate 0.05) · a device"
+    )
+    rates = Given(grid({"laws.gd.learning_rate": (0.1, 0.2)}), lambda found: 1.0, lambda found: False)
+    assert "gd (gd) · a device" in provenance(rates)
+
+
+SWEEPS = {
+    "one axis": (grid({"model.width": (8, 16, 32)}, seeds(2)), "last loss against width"),
+    "two axes": (grid({"model.width": (8, 16, 32), "task.length": (4, 5)}, seeds(2)), "T1, median over seed"),
+    "three axes": (grid({"model.width": (8, 16), "task.length": (4, 5), "model.neurons": (2, 3)}), "over neurons"),
+    "texts": (grid({"task.words": ("uniform", "distinct"), "task.vocabulary": (40,)}, seeds(2)), "T1 against words"),
+    "seeds alone": (seeds(3), "T1 against seed"),
+    "one member": (seeds(1), "loss over t"),
+    "no grid": (
+        [
+            {"model.width": 8 + i, "task.words": ("uniform", "distinct")[i % 2], "task.vocabulary": 40 + i % 3}
+            for i in range(7)
+        ],
+        "T1 against words",
+    ),
+}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are drawn, laid out and not written."""
+    found = []
+
+    def save(one, folder, name, line):
+        one.draw_without_rendering()
+        found.append(one)
+        return [folder / name]
+
+    monkeypatch.setattr(sweep_plots, "save", save)
+    return found
+
+
+@pytest.mark.parametrize(("overrides", "title"), SWEEPS.values(), ids=SWEEPS)
+def test_any_sweep_is_drawn(overrides, title, drawn):
+    record = Given(overrides, lambda found: 1.0 + found.get("seed", 0), lambda found: found.get("seed") == 1)
+    assert sweep_plots.draw(record, pathlib.Path("here")) == [pathlib.Path("here/sweep_gd")]
+    (page,) = drawn
+    assert any(title in axes.get_title("left") for axes in page.axes)
+    bad = sum(member.overrides.get("seed") == 1 for member in record.sweep.members)
+    assert page.get_suptitle().startswith(f"gd: {len(overrides)} members" + (f", {bad} diverged" if bad else ""))
+
+
+def test_nothing_has_ended(plane, drawn):
+    plane.data = plane.data.assign(T1=plane.data.T1 * np.nan, loss=plane.data.loss * np.nan)
+    assert sweep_plots.draw(plane, pathlib.Path("here"))
+    plane.data = plane.data.drop_vars(["T1", "loss"])
+    assert sweep_plots.draw(plane, pathlib.Path("here")) == []
+
+
+def test_bytes_repeat(plane, tmp_path):
+    first, second = (sweep_plots.draw(plane, tmp_path / name) for name in "ab")
+    assert [path.name for path in first] == ["sweep_gd.png", "sweep_gd.pdf"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
