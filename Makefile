@@ -44,11 +44,12 @@ compare: .venv/ready
 compare-%:
 	$(BIN)/dynamics compare --config=configs/cooccurrence/compare_$*.py --name=compare-$*-$(STAMP)
 
+# 1: members diverged, which sweep_batch is about; they are recorded and named.
 sweeps: .venv/ready
 	$(MAKE) --no-print-directory -j 2 -O $(addprefix sweep-,$(SWEEPS))
 
 sweep-%:
-	$(BIN)/dynamics sweep --config=configs/cooccurrence/sweep_$*.py --name=sweep-$*-$(STAMP)
+	$(BIN)/dynamics sweep --config=configs/cooccurrence/sweep_$*.py --name=sweep-$*-$(STAMP) || [ $$? = 1 ]
 
 bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark

@@ -1,7 +1,7 @@
 """Learning rate against batch size: where SGD follows the flow, leaves it, and diverges.
 
 The paper's experiment (Appendix A: n = 60, L = 5, d = 64, m = 128, m1 = 256, true Kaiming) to t = ηk = 20.48; steps
-from 0.01 to 0.64, minibatches without replacement of 6 to 60 = n samples, the last being GD, 3 seeds.
+from 0.01 to 0.64, minibatches without replacement of 6, 20 and 60 = n samples, the last being GD, 3 seeds.
 
     dynamics sweep --config=configs/cooccurrence/sweep_batch.py[:variant]
 
@@ -13,7 +13,7 @@ from dynamics.sweep import grid, seeds
 
 VARIANTS = ("kaiming", "smoke")
 STEPS = [0.01 * 2**k for k in range(7)]
-BATCH_SIZES = (6, 12, 30, 60)
+BATCH_SIZES = (6, 20, 60)
 
 
 def get_config(variant: str = "kaiming"):

@@ -24,7 +24,7 @@ def get_config(variant: str = "plane"):
     config.init.update(name="theory", draw="gram", sigma0=0.3 / (5 * 128) ** 0.5, sigma1=0.3 / 256**0.5)
     config.laws = {"flow": {"name": "gram_flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-12, "max_steps": 100_000}}
     config.times.update(start=1e-4, stop=300.0, count=120)
-    config.probes = ("loss", "loss_by_type", "margin", "scores", "mlp", "drift")
+    config.probes = ("loss", "loss_by_type", "margin", "scores", "drift")
     config.update(words=3, checkpoints=1)
     config.figures = "experiments.cooccurrence.sweeps"
     if variant == "smoke":

@@ -38,8 +38,8 @@ def main() -> None:
     """Measure everything, one row after another."""
     show("what", "measured", "bar", "ratio")
     load()
-    strategies()
     thousand()
+    strategies()
     status()
     load()
 
