@@ -18,11 +18,12 @@ from dynamics.laws import in_gram_variables
 from dynamics.probes import View, evaluator
 from dynamics.trajectory import COMPLETED, Trajectory
 
-__all__ = ["MEASURED", "PATHS", "Cohort", "Ensemble", "Program", "Strategy"]
+__all__ = ["MEASURED", "PATHS", "STRATEGIES", "Cohort", "Ensemble", "Program", "Strategy"]
 
 PATHS = 32  # integrated by one call of a program, unless one member alone has more
 
 Strategy = Literal["sequential", "batched"]
+STRATEGIES: tuple[Strategy, ...] = ("sequential", "batched")
 # What is faster on each device, one path after another or all at once, by backend: experiments/speed/README.md.
 MEASURED: dict[str, Strategy] = {"cpu": "sequential"}
 
@@ -77,37 +78,37 @@ class Program:
             ConfigError: for what the law refuses, naming its key.
         """
         self.size, self._law, self._draws = size, law, draws
-        self._dtype, self._reduced = first.model.dtype, first.reduces(law)
+        self._dtype = first.model.dtype
         strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
         with under(f"laws.{law}."):
-            task, model = first.task, first.started
-            how = {"task": task, "model": model, "reduced": self._reduced, "several": draws > 1}
-            starts = _starts.trace(*self._of_starts([first]), **how)
-            cohort = self._cohort([first], [times], starts.out_info)
-            how = {"task": task, "probes": first.probes, "words": first.words, "strategy": strategy}
-            paths = _paths.trace(cohort, **how)
-        self._starts, self._paths = _background(starts), _background(paths)
+            inputs = self._of_starts([first])
+            leaves, structure = jax.tree.flatten(inputs)
+            shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+            self._starts, abstract = _starting(structure, shapes, first.task, first.started, first.reduces(law))
+            cohort = jax.eval_shape(lambda drawn: self._cohort([first], [times], drawn), abstract)
+            how = {"task": first.task, "probes": first.probes, "words": first.words, "strategy": strategy}
+            self._paths = _background(_paths.trace(cohort, **how))
 
     def begin(self, members: Sequence[Experiment], times: Sequence[np.ndarray]) -> Cohort:
         """The members at their starts, to be integrated over `times` first."""
-        drawn = self._starts.result()(*self._of_starts(members))
+        drawn = self._starts.result()(self._of_starts(members))
         # On the host, from where they are spread over the devices, of all processes too, without another program.
-        return self._cohort(members, times, jax.tree.map(np.asarray, drawn))
+        return jax.tree.map(np.asarray, self._cohort(members, times, jax.tree.map(np.asarray, drawn)))
 
     def _of_starts(self, members: Sequence[Experiment]) -> tuple[Any, ...]:
-        inputs = _stacked(self._padded([found.start_inputs for found in members]))
-        _, member, draw = _dealt(len(members), self.size, self._draws)
-        return inputs, self._laws(members), member, draw
-
-    def _laws(self, members: Sequence[Experiment]) -> PyTree:
-        return _stacked(self._padded([found.laws[self._law] for found in members]), self._dtype)
+        return _stacked(self._padded([found.start_inputs for found in members]))
 
     def _cohort(self, members: Sequence[Experiment], times: Sequence[np.ndarray], drawn: Any) -> Cohort:
-        wanted, member, _ = _dealt(len(members), self.size, self._draws)
-        objectives, starts, params, memory, keys = drawn
+        objectives, starts, keys = drawn
+        laws = _stacked(self._padded([found.laws[self._law] for found in members]), self._dtype)
+        wanted, member, draw = _dealt(len(members), self.size, self._draws)
+        law, params, keys = jax.tree.map(lambda leaf: leaf[member], (laws, starts, keys))
+        memory = jax.eval_shape(_memories, law, params)
+        memory = _memories(law, params) if jax.tree.leaves(memory) else memory  # most laws remember nothing
+        keys = _folded(keys, draw) if self._draws > 1 else keys
         outcome = np.full(wanted.shape, COMPLETED, np.int32)
         of_paths = (member, keys, wanted, outcome, params, memory)
-        return Cohort(self._laws(members), objectives, starts, self._times(times), *of_paths)
+        return Cohort(laws, objectives, starts, self._times(times), *of_paths)
 
     def onwards(self, cohort: Cohort, times: Sequence[np.ndarray], outcome: np.ndarray, state: PyTree) -> Cohort:
         """From `state`, the parameters and memories of all places, over other times; paths that failed stay there."""
@@ -210,21 +211,34 @@ def _dealt(members: int, size: int, draws: int) -> tuple[np.ndarray, np.ndarray,
     return path < members * draws, member.astype(np.int32), draw.astype(np.int32)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "model", "reduced", "several"))
-def _starts(inputs, laws, member, draw, *, task, model, reduced, several):
-    """(objectives and starts of members, parameters, memories and keys of paths)."""
+@functools.lru_cache(maxsize=64)
+def _starting(structure: Any, shapes: Any, task: Any, model: Any, reduced: bool) -> tuple[Future[Any], Any]:
+    """The program that draws starts, compiling in the background, and the shapes of what it gives; shared by laws."""
+    inputs = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+    traced = _starts.trace(inputs, task=task, model=model, reduced=reduced)
+    return _background(traced), jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), traced.out_info)
+
+
+@functools.partial(jax.jit, static_argnames=("task", "model", "reduced"))
+def _starts(inputs, *, task, model, reduced):
+    """(objectives, parameters and keys) of members."""
 
     def start(place):
         found = draw_start(*place, task=task, model=model)
         params, objective = in_gram_variables(*found) if reduced else found
-        return objective, params, named_keys(place[0])["sgd"]
+        return objective, params, jax.random.key_data(named_keys(place[0])["sgd"])
 
-    objectives, starts, keys = jax.lax.map(start, inputs)
-    of_path = jax.tree.map(lambda leaf: leaf[member], (laws, starts, keys))
-    law, params, key = of_path
-    key = jax.vmap(jax.random.fold_in)(key, draw) if several else key
-    memory = jax.vmap(lambda law, params: law.memory(params))(law, params)
-    return objectives, starts, params, memory, jax.random.key_data(key)
+    return jax.lax.map(start, inputs)
+
+
+@jax.jit
+def _memories(laws, params):
+    return jax.vmap(lambda law, params: law.memory(params))(laws, params)
+
+
+@jax.jit
+def _folded(keys, draws):
+    return jax.random.key_data(jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(keys), draws))
 
 
 @functools.partial(jax.jit, static_argnames=("task", "probes", "words", "strategy"))

@@ -116,24 +116,32 @@ def _losses(panel: Axes, found: Any, axis: str) -> None:
     loss = found.loss
     others = [dim for dim in loss.dims if dim not in (axis, SEED, "t")]
     loss = median(loss, others) if others and axis in loss.dims else loss
-    t = loss.t.values
-    late = len(t) > 2 and t[-1] > 50 * t[1]
-    loss = loss.isel(t=slice(1, None)) if late else loss
     if axis in loss.dims and axis != SEED:
         names = places(loss[axis].values).names
         chosen = np.unique(np.linspace(0, len(names) - 1, min(LINES, len(names))).round().astype(int))
-        over, curves = SEED, [(names[i], loss.isel({axis: i})) for i in chosen]
+        over, curves = SEED, [(names[i], loss.isel({axis: i}), _seen(found.isel({axis: i}))) for i in chosen]
     else:
         over = next(dim for dim in loss.dims if dim != "t")
-        curves = [("", loss)]
-    for (name, one), colour in zip(curves, shades(len(curves)), strict=True):
-        bands(panel, one, "t", over, color=colour, label=f"{axis} {name}" if name else None)
+        curves = [("", loss, _seen(found))]
+    begin, end = min(t[1] for *_, t in curves), max(t[-1] for *_, t in curves)
+    late = end > 50 * begin
+    for (name, one, t), colour in zip(curves, shades(len(curves)), strict=True):
+        curve = one.assign_coords(t=t).isel(t=slice(int(late), None))
+        bands(panel, curve, "t", over, color=colour, label=f"{axis} {name}" if name else None)
     if late:
-        panel.set(xscale="log", xlim=(t[1], t[-1]))
+        panel.set(xscale="log", xlim=(begin, end))
     spread = loss.values[np.isfinite(loss.values)]
     if spread.size and (spread > 0).all() and spread.max() > 20 * spread.min():
         panel.set_yscale("log")
     panel.set(xlabel="t = ηk", ylabel="loss")
     panel.set_title("loss over t")
-    if any(name for name, _ in curves):
+    if any(name for name, *_ in curves):
         panel.legend(fontsize=7)
+
+
+def _seen(found: Any) -> Any:
+    """When members were seen; the median where they differ."""
+    if "time" not in found:
+        return found.t.values
+    seen = found.time.median([dim for dim in found.time.dims if dim != "t"])
+    return np.where(np.isfinite(seen), seen, found.t)

@@ -5,22 +5,24 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from dynamics.ensemble import PATHS, Program
+from dynamics.ensemble import MEASURED, PATHS, STRATEGIES, Program, Strategy
 from dynamics.groups import Group, ended, integrated, one_line
 from dynamics.ledger import Ledger, Worker, is_full
 from dynamics.results import Rows, read_rows, write_rows
 from dynamics.sweep import Sweep
 
-__all__ = ["Report", "follow", "work"]
+__all__ = ["Report", "follow", "strategy_of", "work"]
 
 BATCH_S = 5.0  # a call is to take about that long: what it finished is on disk then
 PAUSE_S = 1.0  # between looks at members that run elsewhere
+START = (0, 0)  # the first law and its first segment
 STOP = -1  # to the processes that follow
 
 Report = Callable[[list[dict[str, Any]]], None]
@@ -58,6 +60,9 @@ def work(
         OSError: when a disk is full.
     """
     ledger = Ledger(folder)
+    strategy = strategy_of(folder, found)
+    for group in found:
+        group.strategy = strategy
     with Worker(ledger) as worker, _leading():
         crew = _Crew(folder, sweep, worker, report, max_failures, checkpoint_s)
         while True:
@@ -77,6 +82,31 @@ def work(
             attempts = {**running, **lost}
             if not lost:
                 time.sleep(PAUSE_S)
+
+
+def strategy_of(folder: pathlib.Path, found: Sequence[Group]) -> Strategy:
+    """What is faster here, each device its members one after another or all at once; a sweep keeps it, as its bits.
+
+    Where no measurement of this backend is known it is made now, with a call of the largest group.
+    """
+    path = folder / "strategy"
+    if not path.exists() and found:
+        chosen = MEASURED.get(jax.default_backend()) or _faster(max(found, key=lambda group: group.size))
+        with contextlib.suppress(FileExistsError), path.open("x") as file:
+            file.write(chosen)
+    return "batched" if path.exists() and path.read_text() == "batched" else "sequential"
+
+
+def _faster(group: Group) -> Strategy:
+    members = list(group.members.values())[: group.size]
+    seconds: dict[Strategy, float] = {}
+    for strategy in STRATEGIES:
+        programs = replace(group, strategy=strategy).programs()
+        integrated(programs, members)
+        begin = time.perf_counter()
+        integrated(programs, members)
+        seconds[strategy] = time.perf_counter() - begin
+    return min(STRATEGIES, key=lambda strategy: seconds[strategy])
 
 
 class _Crew:
@@ -131,10 +161,10 @@ class _Crew:
             The seconds that a member took.
         """
         members = [group.members[number] for number in batch]
-        stored = [read_rows(path) for path in map(self._checkpoint, batch) if path.exists()]
+        stored = [read_rows(self._checkpoint(number)) for number in batch if self._position(number) != START]
         begin = time.perf_counter()
         try:
-            _lead(index, batch, size)
+            _lead(index, batch, size, group.strategy)
             programs = self._compiled(group, size)
             begin = time.perf_counter()
             rows = integrated(programs, members, stored, self._checkpoint_s, functools.partial(self._keep, batch))
@@ -194,7 +224,7 @@ class _Crew:
         """How far a member has come: the number of its law and of the next segment."""
         path = self._checkpoint(number)
         if self._checkpoint_s == np.inf or not path.exists():
-            return 0, 0
+            return START
         law, segment = read_rows(path, ["at"])["at"][0]
         return int(law), int(segment)
 
@@ -209,17 +239,17 @@ def _leading() -> Iterator[None]:
     try:
         yield
     finally:
-        _lead(STOP, (), 0)
+        _lead(STOP, (), 0, None)
 
 
-def _lead(index: int, batch: Sequence[int], size: int) -> None:
-    """Tell the other processes what is integrated next: members of a group, by programs of a size.
+def _lead(index: int, batch: Sequence[int], size: int, strategy: Strategy | None) -> None:
+    """Tell the other processes what is integrated next: members of a group, by programs of a size and a strategy.
 
     Before they are compiled: all do that at the same time, and nobody waits for longer than the others' patience.
     """
     if jax.process_count() > 1:
-        message = np.full(PATHS + 3, STOP)
-        message[: len(batch) + 3] = index, size, len(batch), *batch
+        message = np.full(PATHS + 4, STOP)
+        message[: len(batch) + 4] = index, size, len(batch), int(strategy == "batched"), *batch
         multihost_utils.broadcast_one_to_all(message)
 
 
@@ -227,11 +257,12 @@ def follow(found: Sequence[Group]) -> None:
     """Integrate with the first process of jax.distributed what it says; `found` are the same groups as there."""
     programs: dict[tuple[int, int], dict[str, Program]] = {}
     while True:
-        message = multihost_utils.broadcast_one_to_all(np.zeros(PATHS + 3, int)).tolist()
-        index, size, count = message[:3]
+        message = multihost_utils.broadcast_one_to_all(np.zeros(PATHS + 4, int)).tolist()
+        index, size, count, batched = message[:4]
         if index == STOP:
             return
+        found[index].strategy = "batched" if batched else "sequential"
         if (index, size) not in programs:
             programs[index, size] = found[index].programs(size)
         with contextlib.suppress(Exception):  # the first process meets it too, and says so
-            integrated(programs[index, size], [found[index].members[number] for number in message[3 : count + 3]])
+            integrated(programs[index, size], [found[index].members[number] for number in message[4 : count + 4]])

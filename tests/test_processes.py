@@ -66,32 +66,30 @@ def all_done_once(record, members=8):
 
 
 def test_killed_ten_times_at_random_moments(long, undisturbed, tmp_path):
-    launcher = subprocess.Popen(
-        [sys.executable, "-c", LAUNCHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    arguments = " ".join(command(long, tmp_path, "--config.launch.checkpoint_s=0.2")[1:])
-    kills, ended = 0, []
-    clock = random.Random(0)
-    try:
-        while kills < 10:
-            launcher.stdin.write(arguments + "\n")
-            launcher.stdin.flush()
-            pid = int(launcher.stdout.readline())
-            time.sleep(clock.uniform(1.0, 9.0))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            killed = int(launcher.stdout.readline()) == -signal.SIGKILL
-            kills += killed
-            ended.append(len(done(dynamics.load(tmp_path / "tiny"))) if (tmp_path / "tiny").exists() else 0)
-            if not killed:  # it was over: nothing is left to be hit
-                break
-    finally:
-        launcher.stdin.close()
-        launcher.wait()
-    assert dynamics.cli.main(command(long, tmp_path)) == 0
-    record = dynamics.load(tmp_path / "tiny")
-    assert kills >= 3 and ended == sorted(ended)
-    assert all_done_once(record) and equal(values(record), values(undisturbed))
+    pipe, clock = subprocess.PIPE, random.Random(0)
+    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER], stdin=pipe, stdout=pipe, text=True)
+
+    def launch(workdir, patience_s):
+        """Whether it was killed."""
+        launcher.stdin.write(" ".join(command(long, workdir, "--config.launch.checkpoint_s=0.2")[1:]) + "\n")
+        launcher.stdin.flush()
+        pid = int(launcher.stdout.readline())
+        time.sleep(patience_s)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        return int(launcher.stdout.readline()) == -signal.SIGKILL
+
+    kills, sweeps = 0, 0
+    while kills < 10:  # of one sweep after another: every one is killed until it is over before it is hit
+        workdir = tmp_path / str(sweeps)
+        while kills < 10 and launch(workdir, clock.uniform(1.0, 9.0)):
+            kills += 1
+        assert dynamics.cli.main(command(long, workdir)) == 0
+        record = dynamics.load(workdir / "tiny")
+        assert all_done_once(record) and equal(values(record), values(undisturbed))
+        sweeps += 1
+    launcher.stdin.close()
+    launcher.wait()
 
 
 def test_two_launchers_share_the_members(long, undisturbed, tmp_path):

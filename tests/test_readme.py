@@ -74,7 +74,7 @@ def test_command(runs, capsys, command):
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
     elif words[1] in ("run", "compare"):
         _, config = dynamics.cli.arguments.parsed(words[1:])
-        (dynamics.Experiment if words[1] == "run" else Comparison).from_config(config)
+        (dynamics.Experiment if words[1] == "run" else Comparison).from_config(dynamics.cli.arguments.plain(config))
     elif words[1:2] == ["sweep"] and words[2] != "status":
         _, config = dynamics.cli.arguments.parsed([word for word in words[1:] if "--config" in word or word == "sweep"])
         file, variant = dynamics.cli.arguments.config_file(words[1:])

@@ -151,6 +151,16 @@ def test_any_sweep_is_drawn(overrides, title, drawn):
     assert page.get_suptitle().startswith(f"gd: {len(overrides)} members" + (f", {bad} diverged" if bad else ""))
 
 
+def test_losses_lie_where_they_were_seen(plane, drawn):
+    """Wider members are seen later than was asked for."""
+    plane.data["time"] = plane.data.width / 8.0 * plane.data.t + 0 * plane.data.T1.fillna(0)
+    sweep_plots.draw(plane, pathlib.Path("here"))
+    losses = next(axes for axes in drawn[0].axes if axes.get_title("left") == "loss over t")
+    ends = {line.get_label(): line.get_xdata()[[0, -1]].tolist() for line in losses.lines}
+    assert ends == {"width 8": [0.1, 10], "width 16": [0.2, 20], "width 32": [0.4, 40]}
+    assert losses.get_xlim() == (0.1, 40)
+
+
 def test_nothing_has_ended(plane, drawn):
     plane.data = plane.data.assign(T1=plane.data.T1 * np.nan, loss=plane.data.loss * np.nan)
     assert sweep_plots.draw(plane, pathlib.Path("here"))

@@ -227,6 +227,25 @@ def test_a_sweep_that_goes_on_can_be_read(swept, tmp_path):
     np.testing.assert_array_equal(data.loss.values[rest], swept["flow"].loss.values[rest])
 
 
+@pytest.mark.slow
+def test_a_strategy_is_measured_where_none_is_known_and_kept(config_file, tmp_path, monkeypatch):
+    assert dynamics.cli.main(command(config_file, tmp_path, "--name=known")) == 0
+    assert (tmp_path / "known" / "strategy").read_text() == "sequential"
+    monkeypatch.setattr(dynamics.work, "MEASURED", {})
+    monkeypatch.setattr(dynamics.work, "_faster", lambda group: "batched")
+    for _ in range(2):
+        assert dynamics.cli.main(command(config_file, tmp_path, "--name=measured")) == 0
+        monkeypatch.setattr(dynamics.work, "_faster", lambda group: "sequential")
+    assert (tmp_path / "measured" / "strategy").read_text() == "batched"
+    one, other = dynamics.load(tmp_path / "known"), dynamics.load(tmp_path / "measured")
+    np.testing.assert_allclose(one["gd"].loss.values, other["gd"].loss.values, rtol=1e-12)
+    # The measurement itself.
+    config = dynamics.config.module_of(config_file)
+    found, _ = dynamics.groups.groups(Sweep.of("tiny", config.get_config(), config.get_sweep()))
+    monkeypatch.undo()
+    assert dynamics.work._faster(found[0]) in ("sequential", "batched")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

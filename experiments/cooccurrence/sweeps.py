@@ -13,7 +13,7 @@ from scipy import stats
 from dynamics import sweep_plots
 from dynamics.curvature import top_eigenpair
 from dynamics.experiment import Experiment
-from dynamics.fits import Fit, order
+from dynamics.fits import FEWEST, Fit, order
 from dynamics.plotting import COLOURS, bands, figure, heatmap, median, provenance, save, shades, styled
 from dynamics.results import SweepRecord
 
@@ -82,7 +82,7 @@ def _width(record: SweepRecord) -> Figure:
     """T1, scores, value Grams and G against m, each with its exponent over the wider half."""
     found = record["flow"].load()
     widths = found.width.values
-    wide = widths >= widths[len(widths) // 2]
+    wide = widths >= widths[max(0, min(len(widths) // 2, len(widths) - FEWEST))]
 
     def fitted(values: Any) -> Fit:
         return order(widths[wide], values.transpose("seed", "width").values[:, wide])

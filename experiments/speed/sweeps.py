@@ -23,7 +23,7 @@ import numpy as np
 
 import dynamics
 from dynamics import groups, jobs, launch, results, work
-from dynamics.ensemble import PATHS, Strategy
+from dynamics.ensemble import PATHS, STRATEGIES
 from dynamics.experiment import programs
 from dynamics.ledger import Ledger, Worker
 from dynamics.results import SweepRecord
@@ -77,8 +77,7 @@ def strategies() -> None:
     """The same members by each strategy, warm."""
     sweep = Sweep.of("strategies", config(), seeds(2 * PATHS))
     seconds = {}
-    each: tuple[Strategy, ...] = ("sequential", "batched")
-    for strategy in each:
+    for strategy in STRATEGIES:
         (group,), _ = groups.groups(sweep, strategy)
         members = list(group.members.values())
         compiled = group.programs()
