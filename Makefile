@@ -29,10 +29,11 @@ check: .venv/ready
 	$(BIN)/mypy
 
 smoke: .venv/ready
-	for config in configs/*/*.py; do \
-		case $$config in */compare_*) what=compare;; */sweep_*) what=sweep;; *) what=run;; esac; \
-		$(BIN)/dynamics $$what --config=$$config:smoke --workdir=runs/smoke-$(STAMP) || exit 1; \
-	done
+	$(MAKE) --no-print-directory -j 2 -O $(addsuffix :smoke,$(wildcard configs/*/*.py))
+
+%.py\:smoke:
+	case $@ in */compare_*) what=compare;; */sweep_*) what=sweep;; *) what=run;; esac; \
+	$(BIN)/dynamics $$what --config=$@ --workdir=runs/smoke-$(STAMP)
 
 claims: .venv/ready
 	$(BIN)/dynamics claims cooccurrence --name=claims-$(STAMP)

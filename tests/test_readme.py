@@ -80,7 +80,7 @@ def test_command(runs, capsys, command):
         file, variant = dynamics.cli.arguments.config_file(words[1:])
         module = dynamics.config.module_of(file)
         assert Sweep.of(file.stem, config, module.get_sweep(*filter(None, [variant]))).members
-    elif words[1] in ("claims", "sweep"):  # minutes: test_claims.test_the_paper runs it
+    elif words[1] in ("claims", "sweep"):  # minutes: `make claims` runs it
         dynamics.cli._parser().parse_args(words[1:])
     else:
         assert dynamics.cli.main(words) == 0

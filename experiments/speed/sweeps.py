@@ -23,7 +23,7 @@ import numpy as np
 
 import dynamics
 from dynamics import groups, jobs, launch, results, work
-from dynamics.ensemble import PATHS, STRATEGIES
+from dynamics.ensemble import PATHS, STRATEGIES, Strategy
 from dynamics.experiment import programs
 from dynamics.ledger import Ledger, Worker
 from dynamics.results import SweepRecord
@@ -74,21 +74,44 @@ def _all_of(solve: Callable[[], Any]) -> None:
 
 
 def strategies() -> None:
-    """The same members by each strategy, warm."""
-    sweep = Sweep.of("strategies", config(), seeds(2 * PATHS))
-    seconds = {}
-    for strategy in STRATEGIES:
-        (group,), _ = groups.groups(sweep, strategy)
-        members = list(group.members.values())
-        compiled = group.programs()
-        groups.integrated(compiled, members[:PATHS])
-        calls = [functools.partial(groups.integrated, compiled, members[i : i + PATHS]) for i in (0, PATHS)]
-        seconds[strategy] = sum(seconds_of(call) for call in calls) / len(members)
-    one = single(members)()
+    """The same members by each strategy, warm, in one process and in one process on every core."""
+    sweep = Sweep.of("strategies", config(), seeds(SINGLE))
+    (group,), _ = groups.groups(sweep)
+    one = single(list(group.members.values()))()
     show(f"one solve by itself, median of {SINGLE}", f"{one:.3f} s")
-    for strategy, each_s in seconds.items():
+    for strategy in STRATEGIES:
+        each_s = calls(strategy) / (2 * PATHS)
         what = f"{2 * PATHS} members, {PATHS} a call, {strategy} on each of {jax.device_count()} devices, per member"
         show(what, f"{each_s:.3f} s", "", f"{each_s / one:.2f} of one by itself")
+    cores = sorted(os.sched_getaffinity(0))
+    begin = time.perf_counter()
+    seconds = _on_every_core(cores)
+    each_s = max(seconds) / (2 * PATHS * len(cores))
+    what = f"as many in each of {len(cores)} processes, one after another on a core and a device each, per member"
+    show(what, f"{each_s:.3f} s", "", f"{each_s / one:.2f} of one by itself")
+    show("    beside it starting and compiling", f"{time.perf_counter() - begin - max(seconds):.1f} s")
+
+
+def calls(strategy: Strategy) -> float:
+    """The seconds of two calls of a warm program, PATHS members each."""
+    (group,), _ = groups.groups(Sweep.of("strategies", config(), seeds(2 * PATHS)), strategy)
+    members = list(group.members.values())
+    compiled = group.programs(PATHS)
+    groups.integrated(compiled, members[:PATHS])
+    return sum(seconds_of(functools.partial(groups.integrated, compiled, members[i : i + PATHS])) for i in (0, PATHS))
+
+
+def _on_every_core(cores: list[int]) -> list[float]:
+    """What `calls` takes in processes that each have one core and one device, side by side."""
+    command = [sys.executable, "-c", "from experiments.speed.sweeps import calls; print(calls('sequential'))"]
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
+    start = functools.partial(subprocess.Popen, command, stdout=subprocess.PIPE, text=True, env=environment)
+    running = []
+    for core in cores:
+        os.sched_setaffinity(0, {core})  # which the process inherits
+        running.append(start())
+    os.sched_setaffinity(0, cores)
+    return [float(process.communicate()[0]) for process in running]
 
 
 def thousand() -> None:
