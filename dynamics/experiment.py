@@ -138,18 +138,12 @@ class Experiment:
 
     def abstract_start_of(self, law: str) -> tuple[PyTree, Objective]:
         """The shapes of `start_of`."""
-        start = self.abstract_start
-        return jax.eval_shape(in_gram_variables, *start) if self.reduces(law) else start
+        leaves, structure = jax.tree.flatten(self.start_inputs)
+        return _shapes(structure, tuple(map(type, leaves)), self.task, self.started, self.reduces(law))
 
     def reduces(self, law: str) -> bool:
         """Whether the law's variables are the Gram matrices of the weights of `start`."""
         return self.initialisation.draw == "weights" and isinstance(self.laws[law], IN_GRAM_VARIABLES)
-
-    @property
-    def abstract_start(self) -> tuple[PyTree, Objective]:
-        """The shapes of `start`."""
-        leaves, structure = jax.tree.flatten(self.start_inputs)
-        return _shapes(structure, tuple(map(type, leaves)), self.task, self.started)
 
     @property
     def start_inputs(self) -> tuple[int, Initialisation, float]:
@@ -244,10 +238,11 @@ def draw_start(seed: Any, initialisation: Any, width: Any, *, task: Any, model: 
 
 
 @functools.lru_cache(maxsize=256)
-def _shapes(structure: Any, kinds: tuple[type, ...], task: Any, model: Any) -> tuple[PyTree, Objective]:
+def _shapes(structure: Any, kinds: tuple[type, ...], task: Any, model: Any, reduced: bool) -> tuple[PyTree, Objective]:
     """Tracing takes milliseconds, and the members of a sweep are many."""
     inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
-    return draw_start.eval_shape(*inputs, task=task, model=model)
+    start = draw_start.eval_shape(*inputs, task=task, model=model)
+    return jax.eval_shape(in_gram_variables, *start) if reduced else start
 
 
 @functools.partial(jax.jit, static_argnames=("task", "probes", "words"))
