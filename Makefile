@@ -3,12 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPARISONS := laws noise adaptive optimizers stability
 SWEEPS := length width batch scales
-STAMP := $(shell date +%Y%m%d-%H%M%S)
+ifndef STAMP # a make that another one calls has it
+export STAMP := $(shell date +%Y%m%d-%H%M%S)
+endif
 
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims compare sweeps test test-slow test-slurm check smoke bench lock clean
+.PHONY: figures claims compare sweeps qk_eigenspectrum qk_sweeps test test-slow test-slurm check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -51,6 +53,23 @@ sweeps: .venv/ready
 
 sweep-%:
 	$(BIN)/dynamics sweep --config=configs/cooccurrence/sweep_$*.py --name=sweep-$*-$(STAMP) || [ $$? = 1 ]
+
+# The second paper: its claims, and how the spectrum moves under gradient flow and under AdamW.
+qk_eigenspectrum: .venv/ready
+	$(MAKE) --no-print-directory -j 2 -O qk-claims qk-flow qk-adamw
+	$(BIN)/dynamics figures runs/qk-flow-$(STAMP) runs/qk-adamw-$(STAMP)
+
+qk-claims:
+	$(BIN)/dynamics claims qk_eigenspectrum --name=qk-claims-$(STAMP)
+
+qk-flow qk-adamw: qk-%:
+	$(BIN)/dynamics run --config=configs/qk_eigenspectrum/training.py:$* --name=qk-$*-$(STAMP)
+
+qk_sweeps: .venv/ready
+	$(MAKE) --no-print-directory -j 2 -O qk-sweep-kappa qk-sweep-tau qk-sweep-text
+
+qk-sweep-%:
+	$(BIN)/dynamics sweep --config=configs/qk_eigenspectrum/sweep_$*.py --name=qk-sweep-$*-$(STAMP)
 
 bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark

@@ -1,10 +1,11 @@
 """Statements of a paper as checks: what is measured, its bound, and controls that must fail."""
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,7 +23,9 @@ __all__ = [
     "PASS",
     "Case",
     "Claim",
+    "Evidence",
     "Finding",
+    "Measured",
     "Verdict",
     "all_of",
     "gather",
@@ -61,28 +64,85 @@ def all_of(*findings: Finding) -> Finding:
     return Finding(holds, "; ".join(finding.measured for finding in findings))
 
 
+Evidence = tuple[Arrays, dict[str, Any], dict[str, Any]]  # arrays, labels of their dimensions, attributes
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where the evidence of a case comes from."""
+
+    def described(self) -> dict[str, Any]:
+        """Plain values, for the record."""
+        ...
+
+    def prepared(self) -> tuple[int, Callable[[], Evidence]]:
+        """How many runs or samples, and what makes them; everything is checked by now."""
+        ...
+
+
 @dataclass(frozen=True)
-class Case:
-    """A set-up over widths and seeds: evidence.
+class Measured:
+    """Evidence that a function computes.
 
     Attributes:
-        config: of one member, width and seed apart; its law "flow" is one in Gram variables.
+        settings: what it is called with.
+        measure: makes the evidence.
+        size: how many samples it takes.
+    """
+
+    settings: Mapping[str, Any]
+    measure: Callable[..., Evidence]
+    size: int
+
+    def described(self) -> dict[str, Any]:
+        """The settings."""
+        return dict(self.settings)
+
+    def prepared(self) -> tuple[int, Callable[[], Evidence]]:
+        """The function."""
+        return self.size, lambda: self.measure(**self.settings)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A set-up over widths and seeds.
+
+    Beside the probes its evidence has, for a law in Gram variables, `score_change` [width, seed, any_key, any_query]:
+    W_Kᵀ W_Q at the end minus at t = 0 over the whole vocabulary.
+
+    Attributes:
+        config: of one member, width and seed apart.
         widths: m.
         seeds: how many members of each width; all members have their own seed.
+        law: the one that is looked at.
+        first: the first seed.
     """
 
     config: Callable[[], Any]
     widths: tuple[int, ...]
     seeds: int
+    law: str = "flow"
+    first: int = 0
 
     def members(self) -> list[dict[str, Any]]:
         """Resolved configs, seeds running fastest."""
         configs = []
         for number, (width, _) in enumerate(itertools.product(self.widths, range(self.seeds))):
             config = self.config()
-            config.model.width, config.seed = width, number
+            config.model.width, config.seed = width, self.first + number
             configs.append(config.to_dict())
         return configs
+
+    def described(self) -> dict[str, Any]:
+        """The config of the first member."""
+        return self.members()[0]
+
+    def prepared(self) -> tuple[int, Callable[[], Evidence]]:
+        """The members, integrated together."""
+        members = [Experiment.from_config(config) for config in self.members()]
+        for found in members:
+            require(self.law in found.laws, "laws", list(found.laws), f"must have {self.law!r}")
+        return len(members), functools.partial(_evidence, self, members)
 
 
 Data = Mapping[str, Any]  # the xarray Dataset of every case
@@ -170,62 +230,59 @@ def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
 
 
 def gather(
-    cases: Mapping[str, Case],
+    cases: Mapping[str, Source],
     workdir: Any,
     name: str,
     figures: str = "",
     report: Callable[[str, int, float], None] = lambda *_: None,
 ) -> Record:
-    """Solve all members of all cases; record a group per case with dimensions width, seed and those of the probes.
-
-    Beside the probes a group has `score_change` [width, seed, any_key, any_query], W_Kᵀ W_Q at the end minus at t = 0
-    over the whole vocabulary.
+    """Gather the evidence of all cases; record a group per case.
 
     Args:
         cases: by name.
         workdir: where run folders are.
         name: of the new run folder.
         figures: the module that draws such a record, with draw(record, folder).
-        report: called with (case, its members, seconds that they took).
+        report: called with (case, its runs or samples, seconds that they took).
 
     Raises:
         ConfigError: for a mistake in a config or a name that exists; nothing is written.
     """
     begin = time.perf_counter()
-    members = {case: [Experiment.from_config(config) for config in spec.members()] for case, spec in cases.items()}
-    for found in itertools.chain(*members.values()):
-        law = found.laws.get("flow")
-        require(isinstance(law, IN_GRAM_VARIABLES), "laws.flow", law, "must be a law in Gram variables")
-    config = {"figures": figures, "laws": {}, "cases": {case: spec.members()[0] for case, spec in cases.items()}}
+    prepared = {case: source.prepared() for case, source in cases.items()}
+    config = {"figures": figures, "laws": {}, "cases": {case: source.described() for case, source in cases.items()}}
     recorder = Recorder(workdir, name, config, {**provenance("float64"), "config": config_hash(config)})
-    for case, spec in cases.items():
+    for case, (size, measure) in prepared.items():
         started = time.perf_counter()
-        recorder.group(case, *_evidence(spec, members[case]))
-        report(case, len(members[case]), time.perf_counter() - started)
+        recorder.group(case, *measure())
+        report(case, size, time.perf_counter() - started)
     recorder.close()
     seconds = {"total": time.perf_counter() - begin}
     recorder.status(state="done", reason="", laws={}, seconds=seconds)
     return Record(recorder.path)
 
 
-def _evidence(spec: Case, members: Sequence[Experiment]) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
-    solved = [(start, trajectory) for _, start, trajectory in Ensemble(members, "flow")]
-    grid = (len(spec.widths), spec.seeds)
+def _evidence(case: Case, members: Sequence[Experiment]) -> Evidence:
+    """With dimensions width, seed and those of the probes."""
+    solved = [(start, trajectory) for _, start, trajectory in Ensemble(members, case.law)]
+    grid = (len(case.widths), case.seeds)
     one = members[0]
+    model = one.abstract_start_of(case.law)[1].model
 
     def stacked(values: Sequence[Any]) -> np.ndarray:
         return np.reshape(np.stack(values), (*grid, *np.shape(values[0])))
 
     arrays: Arrays = {
         probe: (
-            ("width", "seed", "t", *dimensions(probe, one.model.heads)),
+            ("width", "seed", "t", *dimensions(probe, model)),
             stacked([trajectory.probes[probe] for _, trajectory in solved]),
         )
         for probe in one.probes
     }
-    change = stacked([trajectory.params["A"][0] - start["A"][0] for start, trajectory in solved])
-    arrays["score_change"] = (("width", "seed", "any_key", "any_query"), change)
-    labels: dict[str, Any] = coordinates(one.task, one.words, one.start_of("flow")[1].model)
+    if isinstance(one.laws[case.law], IN_GRAM_VARIABLES):
+        change = stacked([trajectory.params["A"][0] - start["A"][0] for start, trajectory in solved])
+        arrays["score_change"] = (("width", "seed", "any_key", "any_query"), change)
     names = list(one.task.word_names)
-    labels |= {"width": list(spec.widths), "seed": list(range(spec.seeds)), "t": one.times}
-    return arrays, {**labels, "any_key": names, "any_query": names}, {"task": vars(one.task)}
+    labels = {**coordinates(one.task, one.words, model), "any_key": names, "any_query": names, "t": one.times}
+    labels |= {"width": list(case.widths), "seed": list(range(case.first, case.first + case.seeds))}
+    return arrays, labels, {"task": vars(one.task)}

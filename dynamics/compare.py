@@ -188,7 +188,7 @@ def _group(
     first, axes = found.members[law][0], found.axes(law)
     model = first.abstract_start_of(law)[1].model
     arrays = {
-        probe: _labelled(values, axes, ("t", *dimensions(probe, model.heads)))
+        probe: _labelled(values, axes, ("t", *dimensions(probe, model)))
         for probe, values in probes.items()
         if probe not in LARGE
     }

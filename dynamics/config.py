@@ -72,6 +72,8 @@ def base() -> ml_collections.ConfigDict:
                 "sigma1": placeholder(float),
                 "draw": "weights",
             },
+            # Added to the loss, by name; see dynamics.regularisers.
+            "regulariser": {},
             "laws": {},
             "times": {"spacing": "logarithmic", "start": 0.01, "stop": 300.0, "count": 200, "given": ()},
             "probes": (
@@ -207,7 +209,7 @@ def build(cls: Any, values: Mapping[str, Any], path: str, **given: Any) -> Any:
 
 
 def choose(registry: Mapping[str, Any], values: Mapping[str, Any], path: str, **given: Any) -> Any:
-    """build() of the class that `values["name"]` names in `registry`.
+    """build() of the class that `values["name"]` names in `registry`, with those of `given` that it has a field for.
 
     Raises:
         ConfigError: as build(), and for a name that is not in the registry.
@@ -217,8 +219,10 @@ def choose(registry: Mapping[str, Any], values: Mapping[str, Any], path: str, **
     if not isinstance(name, str) or name not in registry:
         raise ConfigError(f"{path}name", name, f"must be {allowed}")
     cls = registry[name]
+    fields = {field.name for field in dataclasses.fields(cls)}
+    given = {key: value for key, value in given.items() if key in fields}
     # Every flax module has a field `name` of its own: the registry's name is not passed on.
-    if "parent" in {field.name for field in dataclasses.fields(cls)}:
+    if "parent" in fields:
         given = {"name": None, **given}
     return build(cls, {k: v for k, v in values.items() if k != "name"}, path, **given)
 

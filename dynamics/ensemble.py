@@ -81,13 +81,10 @@ class Program:
         self._dtype = first.model.dtype
         strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
         with under(f"laws.{law}."):
-            inputs = self._of_starts([first])
-            leaves, structure = jax.tree.flatten(inputs)
-            shapes = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-            self._starts, abstract = _starting(structure, shapes, first.task, first.started, first.reduces(law))
+            inputs = _shaped(self._of_starts([first]))
+            self._starts, abstract = _starting(*inputs, first.task, first.started, first.reduces(law))
             cohort = jax.eval_shape(lambda drawn: self._cohort([first], [times], drawn), abstract)
-            how = {"task": first.task, "probes": first.probes, "words": first.words, "strategy": strategy}
-            self._paths = _background(_paths.trace(cohort, **how))
+            self._paths = _integrating(*_shaped(cohort), first.task, first.probes, first.words, strategy)
 
     def begin(self, members: Sequence[Experiment], times: Sequence[np.ndarray]) -> Cohort:
         """The members at their starts, to be integrated over `times` first."""
@@ -211,12 +208,28 @@ def _dealt(members: int, size: int, draws: int) -> tuple[np.ndarray, np.ndarray,
     return path < members * draws, member.astype(np.int32), draw.astype(np.int32)
 
 
+def _shaped(tree: PyTree) -> tuple[Any, Any]:
+    """Structure and shapes, hashable."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+
+
+def _abstract(structure: Any, shapes: Any) -> PyTree:
+    return jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+
+
 @functools.lru_cache(maxsize=64)
 def _starting(structure: Any, shapes: Any, task: Any, model: Any, reduced: bool) -> tuple[Future[Any], Any]:
     """The program that draws starts, compiling in the background, and the shapes of what it gives; shared by laws."""
-    inputs = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
-    traced = _starts.trace(inputs, task=task, model=model, reduced=reduced)
+    traced = _starts.trace(_abstract(structure, shapes), task=task, model=model, reduced=reduced)
     return _background(traced), jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), traced.out_info)
+
+
+@functools.lru_cache(maxsize=16)
+def _integrating(structure: Any, shapes: Any, task: Any, probes: Any, words: int, strategy: Strategy) -> Future[Any]:
+    """The program that integrates, compiling in the background; shared by ensembles."""
+    traced = _paths.trace(_abstract(structure, shapes), task=task, probes=probes, words=words, strategy=strategy)
+    return _background(traced)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "model", "reduced"))

@@ -18,6 +18,7 @@ from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Flow, GramModel, Law, in_gram
 from dynamics.models import MODELS, Initialisation
 from dynamics.objective import Objective
 from dynamics.probes import PROBES, View, evaluator
+from dynamics.regularisers import REGULARISERS, SpectrumPenalty
 from dynamics.tasks import TASKS
 from dynamics.trajectory import COMPLETED, Times, Trajectory
 
@@ -34,6 +35,7 @@ class Experiment:
 
     Attributes:
         task, model, initialisation: what is trained, on what, from where.
+        regulariser: what is added to the loss, or None.
         laws: by the names that they have in the record.
         times: saved times t, shared by all laws; the first is 0.
         probes: names.
@@ -46,6 +48,7 @@ class Experiment:
     task: Any
     model: Any
     initialisation: Initialisation
+    regulariser: SpectrumPenalty | None
     laws: dict[str, Law]
     times: np.ndarray
     probes: tuple[str, ...]
@@ -61,7 +64,7 @@ class Experiment:
         Raises:
             ConfigError: naming the key, the value found and what is allowed.
         """
-        parts = ("task", "model", "init", "laws", "times", "compare", "launch", "wandb")
+        parts = ("task", "model", "init", "regulariser", "laws", "times", "compare", "launch", "wandb")
         check_keys(config, _top_level(), "")
         settings = build(_Settings, {k: v for k, v in config.items() if k not in parts}, "")
         for part in parts:
@@ -70,7 +73,9 @@ class Experiment:
         build(_Mirror, config["wandb"], "wandb.")
         task = choose(TASKS, config["task"], "task.")
         initialisation = build(Initialisation, config["init"], "init.")
-        shape = {"vocabulary": task.vocabulary, "distribution": initialisation.distribution, "dtype": settings.dtype}
+        regulariser = choose(REGULARISERS, config["regulariser"], "regulariser.") if config["regulariser"] else None
+        shape = {"vocabulary": task.vocabulary, "length": task.length}
+        shape |= {"distribution": initialisation.distribution, "dtype": settings.dtype}
         model = choose(MODELS, config["model"], "model.", **shape)
         require(len(config["laws"]) > 0, "laws", {}, f"needs at least one of {', '.join(LAWS)}")
         require("data" not in config["laws"], "laws.data", "data", "is the name of the training set in the record")
@@ -103,8 +108,12 @@ class Experiment:
             require(drawn == "weights" or isinstance(law, IN_GRAM_VARIABLES), "init.draw", drawn, allowed)
         allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
         require(drawn == "gram" or model.width <= WIDEST, "model.width", model.width, allowed)
+        known = drawn == "weights" or hasattr(model, "gram")
+        require(known, "init.draw", drawn, "must be 'weights' for a model without Gram matrices")
         for name in settings.probes:
             require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
+            allowed = f"needs {PROBES[name].needs!r}, which neither this task nor this model has"
+            require(PROBES[name].fits(task, model), "probes", name, allowed)
             for law, moved in laws.items():
                 has_weights = not isinstance(moved, IN_GRAM_VARIABLES)
                 allowed = f"needs weights, which laws.{law} does not have: its variables are Gram matrices"
@@ -113,6 +122,7 @@ class Experiment:
             task=task,
             model=model,
             initialisation=initialisation,
+            regulariser=regulariser,
             laws=laws,
             times=common_times(times, [(f"laws.{k}.learning_rate", law.step) for k, law in laws.items() if law.step]),
             probes=settings.probes,
@@ -146,9 +156,9 @@ class Experiment:
         return self.initialisation.draw == "weights" and isinstance(self.laws[law], IN_GRAM_VARIABLES)
 
     @property
-    def start_inputs(self) -> tuple[int, Initialisation, float]:
+    def start_inputs(self) -> tuple[int, Initialisation, SpectrumPenalty | None, float]:
         """What `start` is drawn from; traced."""
-        return self.seed, self.initialisation, float(self.model.width)
+        return self.seed, self.initialisation, self.regulariser, float(self.model.width)
 
     @property
     def started(self) -> Any:
@@ -226,7 +236,9 @@ def named_keys(seed: Any) -> dict[str, PRNGKeyArray]:
 
 
 @functools.partial(jax.jit, static_argnames=("task", "model"))
-def draw_start(seed: Any, initialisation: Any, width: Any, *, task: Any, model: Any) -> tuple[PyTree, Objective]:
+def draw_start(
+    seed: Any, initialisation: Any, regulariser: Any, width: Any, *, task: Any, model: Any
+) -> tuple[PyTree, Objective]:
     """The parameters at t = 0 and the objective."""
     keys = named_keys(seed)
     batch = task.training_set(keys["data"])
@@ -234,7 +246,7 @@ def draw_start(seed: Any, initialisation: Any, width: Any, *, task: Any, model: 
         params, constants = initialisation.gram(model, width, keys["init"])
         return params, with_width(model, constants, batch, width)
     params, constants = initialisation(model, keys["init"])
-    return params, Objective(model, constants, batch)
+    return params, Objective(model, constants, batch, task.loss, regulariser)
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,24 +1,21 @@
-"""What a law of motion descends: the logistic loss of a model on a training set."""
+"""What a law of motion descends: the mean loss of a model on a training set, and a regulariser."""
 
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from dynamics.losses import LOSSES
+from dynamics.regularisers import SpectrumPenalty
 from dynamics.tasks import Batch
 
-__all__ = ["Objective", "logistic_loss"]
-
-
-def logistic_loss(output: Float[Array, " n"], label: Int[Array, " n"]) -> Float[Array, " n"]:
-    """log(1 + exp(-y F)), as a softplus: exact while exp(-y F) underflows."""
-    return jax.nn.softplus(-label.astype(output.dtype) * output)
+__all__ = ["Objective"]
 
 
 class Objective(eqx.Module):
-    """L(θ) = (1/n) Σ_i log(1 + exp(-y_i F(X_i; θ))) over a training set.
+    """L(θ) = (1/n) Σ_i ℓ(F(X_i; θ), y_i) + R(θ) over a training set.
 
     A pytree: new data of the same shape reuse the compiled law.
 
@@ -26,27 +23,39 @@ class Objective(eqx.Module):
         model: a linen module, or what answers to `apply` like one; hashable.
         constants: what the model holds fixed ({"a": a}).
         batch: the training set.
+        kind: ℓ, by its name in LOSSES.
+        regulariser: R, of the model's score matrices; None for none.
     """
 
     model: Any = eqx.field(static=True)
     constants: PyTree
     batch: Batch
+    kind: str = eqx.field(static=True, default="logistic")
+    regulariser: SpectrumPenalty | None = None
 
     def apply(self, params: PyTree, *args: Any, **kwargs: Any) -> Any:
         """The model, or one of its methods, at these parameters."""
         return self.model.apply({"params": params, "constants": self.constants}, *args, **kwargs)
 
-    def output(self, params: PyTree) -> Float[Array, " n"]:
+    def output(self, params: PyTree) -> Array:
         """F(X_i) on the training set."""
         return self.apply(params, self.batch.tokens)[0]
 
-    def losses(self, params: PyTree) -> Float[Array, " n"]:
-        """log(1 + exp(-y_i F(X_i))) on the training set."""
-        return logistic_loss(self.output(params), self.batch.label)
+    def losses(self, params: PyTree, batch: Batch | None = None) -> Float[Array, " n"]:
+        """ℓ(F(X_i), y_i) on a batch, the training set without."""
+        batch = self.batch if batch is None else batch
+        return LOSSES[self.kind](self.apply(params, batch.tokens)[0], batch.label)
 
     def loss(self, params: PyTree) -> Float[Array, ""]:
-        """The mean over the training set."""
-        return jnp.mean(self.losses(params))
+        """The mean over the training set, regularised."""
+        return self.regularised(params, self.losses(params))
+
+    def regularised(self, params: PyTree, losses: Float[Array, " n"]) -> Float[Array, ""]:
+        """The mean of losses, plus R(θ)."""
+        mean = jnp.mean(losses)
+        if self.regulariser is None:
+            return mean
+        return mean + self.regulariser(self.apply(params, method="score_matrices"))
 
     def velocity(self, params: PyTree) -> PyTree:
         """dθ/dt of gradient flow, −∇L(θ); a model of other variables than its weights says what it makes of them."""
@@ -54,10 +63,10 @@ class Objective(eqx.Module):
         return self.model.velocity(params, slope) if hasattr(self.model, "velocity") else slope
 
     def minibatch_loss(self, params: PyTree, key: PRNGKeyArray, size: int, replacement: bool) -> Float[Array, ""]:
-        """The mean over `size` samples, drawn uniformly by `key` with or without replacement.
+        """The mean over `size` samples, regularised; they are drawn uniformly by `key` with or without replacement.
 
         The draw is sorted, so that size = n without replacement is `loss`, bit for bit.
         """
         rows = jnp.sort(jax.random.choice(key, self.batch.label.shape[0], (size,), replacement))
-        output, _ = self.apply(params, self.batch.tokens[rows])
-        return jnp.mean(logistic_loss(output, self.batch.label[rows]))
+        drawn = self.batch._replace(tokens=self.batch.tokens[rows], label=self.batch.label[rows])
+        return self.regularised(params, self.losses(params, drawn))

@@ -156,7 +156,7 @@ class SweepRecord:
         laws = {}
         for law in found.laws:
             model = found.abstract_start_of(law)[1].model
-            arrays = {p: (("t", *dimensions(p, model.heads)), rows[f"{law}/{p}"][line["row"]]) for p in found.probes}
+            arrays = {p: (("t", *dimensions(p, model)), rows[f"{law}/{p}"][line["row"]]) for p in found.probes}
             laws[law] = (rows[f"{law}/t"][line["row"]], arrays, coordinates(found.task, found.words, model))
         return config, laws, summary
 
@@ -217,7 +217,7 @@ class _Assembly:
         model = first.abstract_start_of(law)[1].model
         for probe in ("t", *dict.fromkeys(name for found in (first, *experiments) for name in found.probes)):
             values = self._placed(f"{law}/{probe}", parts)
-            of_probe = ("t", *(dimensions(probe, model.heads) if probe != "t" else ()))
+            of_probe = ("t", *(dimensions(probe, model) if probe != "t" else ()))
             arrays[probe] = ((*dims, *of_probe), values)
         labels |= self._times(arrays)
         known = coordinates(first.task, first.words, model)

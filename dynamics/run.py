@@ -23,6 +23,8 @@ from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_t
 __all__ = ["described", "execute", "keep_compiled_programs", "summary_of"]
 
 IMAGES_PER_LAW = 8
+# Dimensions of what a model holds fixed and of what a task draws before its samples.
+OTHERS = {"a": ("neuron",), "transitions": ("word", "next_word")}
 
 
 def keep_compiled_programs() -> None:
@@ -176,19 +178,19 @@ def described(law: Law) -> dict[str, Any]:
 
 
 def _arrays(found: Experiment, trajectory: Trajectory) -> Arrays:
-    heads = found.model.heads
-    return {name: (("t", *dimensions(name, heads)), values) for name, values in trajectory.probes.items()}
+    return {name: (("t", *dimensions(name, found.model)), values) for name, values in trajectory.probes.items()}
 
 
 def _training_set(found: Experiment) -> Arrays:
     _, objective = found.start
     batch = objective.batch
     types = np.array(found.task.types)[np.asarray(batch.type)]
+    others = {**objective.constants, **(batch.source or {})}
     return {
         "tokens": (("sample", "position"), batch.tokens),
-        "label": (("sample",), batch.label),
+        "label": (("sample", "position")[: batch.label.ndim], batch.label),
         "type": (("sample",), types),
-        "a": (("neuron",), objective.constants["a"]),
+        **{name: (OTHERS[name], values) for name, values in others.items()},
     }
 
 

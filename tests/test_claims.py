@@ -102,12 +102,12 @@ def test_evidence_is_that_of_single_solves(tmp_path):
     assert len(np.unique(data.loss.isel(t=0))) == 4
 
 
-def test_evidence_needs_gram_variables(tmp_path):
+def test_a_law_that_is_not_there(tmp_path):
     def weights():
         return ml_collections.ConfigDict(small_config())
 
-    with pytest.raises(dynamics.ConfigError, match="must be a law in Gram variables"):
-        gather({"small": Case(weights, (8,), 1)}, tmp_path, "run")
+    with pytest.raises(dynamics.ConfigError, match=r"laws = .*: must have 'adam'"):
+        gather({"small": Case(weights, (8,), 1, "adam")}, tmp_path, "run")
     assert not list(tmp_path.iterdir())
 
 

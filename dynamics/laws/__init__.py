@@ -2,6 +2,7 @@
 
 from dynamics.laws.descent import (
     Adam,
+    AdamW,
     Descent,
     GradientDescent,
     HeavyBall,
@@ -25,6 +26,7 @@ __all__ = [
     "IN_GRAM_VARIABLES",
     "LAWS",
     "Adam",
+    "AdamW",
     "Descent",
     "Flow",
     "GradientDescent",
@@ -55,6 +57,7 @@ LAWS: dict[str, type] = {
     "sme": StochasticModifiedEquation,
     "heavy_ball": HeavyBall,
     "adam": Adam,
+    "adamw": AdamW,
     "rmsprop": RMSProp,
     "gram_flow": GramFlow,
     "gram_gd": GramGradientDescent,

@@ -18,6 +18,7 @@ from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
 __all__ = [
     "Adam",
+    "AdamW",
     "Descent",
     "GradientDescent",
     "HeavyBall",
@@ -122,8 +123,8 @@ class Minibatch(Descent):
         replacement: whether a minibatch can hold a sample twice. Minibatches are independent of one another.
     """
 
-    batch_size: int = eqx.field(static=True)
-    replacement: bool = eqx.field(static=True, default=False)
+    batch_size: int = eqx.field(static=True, kw_only=True)
+    replacement: bool = eqx.field(static=True, kw_only=True, default=False)
 
     random: ClassVar[bool] = True
 
@@ -225,6 +226,27 @@ class Adam(Optimizer):
     def optimizer(self):
         """Kingma and Ba's."""
         return optax.adam(self.learning_rate, self.beta1, self.beta2, self.epsilon)
+
+
+class AdamW(Minibatch, Adam):
+    """θ_{k+1} = θ_k - η (m̂ / (√v̂ + ε) + λ θ_k), m̂ and v̂ those of Adam for minibatches; t = η·k (arXiv:1711.05101).
+
+    Every parameter decays. With batch_size = n, without replacement, and λ = 0 it is Adam.
+
+    Attributes:
+        weight_decay: λ.
+    """
+
+    weight_decay: float = 0.0
+
+    def __check_init__(self):
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "must not be negative")
+
+    @property
+    def optimizer(self):
+        """Loshchilov and Hutter's."""
+        decay = self.weight_decay
+        return optax.adamw(self.learning_rate, self.beta1, self.beta2, self.epsilon, weight_decay=decay)
 
 
 class RMSProp(Optimizer):

@@ -1,8 +1,9 @@
 """Models by name, and their initialisations."""
 
 from dynamics.models.initialisation import Initialisation
+from dynamics.models.sequence import Transformer
 from dynamics.models.transformer import Gram, OneLayerTransformer
 
-__all__ = ["MODELS", "Gram", "Initialisation", "OneLayerTransformer"]
+__all__ = ["MODELS", "Gram", "Initialisation", "OneLayerTransformer", "Transformer"]
 
-MODELS: dict[str, type] = {"one_layer": OneLayerTransformer}
+MODELS: dict[str, type] = {"one_layer": OneLayerTransformer, "transformer": Transformer}

@@ -1,4 +1,4 @@
-"""Attention as score ∘ normaliser ∘ value, one head on words that are orthonormal.
+"""Attention as score ∘ mask ∘ normaliser ∘ value: masks and normalisers, and one head on orthonormal words.
 
 With orthonormal words a bilinear form or a linear functional of the word vectors is a look-up in its table over the
 vocabulary, so that the cost of the products does not grow with the number of samples. The samples are the last axis
@@ -6,11 +6,60 @@ of every array: on a CPU the softmax over five keys then runs along contiguous m
 its matrix products cost.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["attend", "look_up_scores", "look_up_values"]
+__all__ = [
+    "MASKS",
+    "NORMALISERS",
+    "attend",
+    "causal_mask",
+    "full_mask",
+    "look_up_scores",
+    "look_up_values",
+    "masked_softmax",
+]
+
+
+def causal_mask(length: int) -> Bool[Array, "Q K"]:
+    """Keys at or before the query."""
+    return jnp.tril(jnp.ones((length, length), bool))
+
+
+def full_mask(length: int) -> Bool[Array, "Q K"]:
+    """All keys."""
+    return jnp.ones((length, length), bool)
+
+
+def _like(mask: Bool[Array, "Q K"], scores: Float[Array, "... Q K"]) -> Bool[Array, "... Q K"]:
+    return jnp.expand_dims(mask, tuple(range(scores.ndim - 2)))
+
+
+def masked_softmax(scores: Float[Array, "... Q K"], mask: Bool[Array, "Q K"]) -> Float[Array, "... Q K"]:
+    """Exp s_k / Σ exp s_j over the keys that the mask shows; exactly 0 for the others."""
+    return jax.nn.softmax(jnp.where(_like(mask, scores), scores, -jnp.inf), axis=-1)
+
+
+def masked_relu(scores: Float[Array, "... Q K"], mask: Bool[Array, "Q K"]) -> Float[Array, "... Q K"]:
+    """max(s_k, 0) / (number of keys that the mask shows)."""
+    return masked_linear(jax.nn.relu(scores), mask)
+
+
+def masked_linear(scores: Float[Array, "... Q K"], mask: Bool[Array, "Q K"]) -> Float[Array, "... Q K"]:
+    """s_k / (number of keys that the mask shows)."""
+    shown = _like(mask, scores)
+    return jnp.where(shown, scores, 0) / shown.sum(axis=-1, keepdims=True).astype(scores.dtype)
+
+
+MASKS: dict[str, Callable[[int], Array]] = {"causal": causal_mask, "full": full_mask}
+NORMALISERS: dict[str, Callable[[Array, Array], Array]] = {
+    "softmax": masked_softmax,
+    "relu": masked_relu,
+    "linear": masked_linear,
+}
 
 
 def look_up_scores(table: Float[Array, "d d"], tokens: Int[Array, "n L"]) -> Float[Array, "K Q n"]:

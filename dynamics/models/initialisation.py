@@ -13,6 +13,10 @@ from dynamics.models.transformer import Gram
 __all__ = ["Initialisation"]
 
 
+# s² fan_in
+GAINS = {"kaiming_normal": 2.0, "kaiming_uniform": 2.0, "torch_linear": 1 / 3, "lecun_normal": 1.0}
+
+
 class Initialisation(eqx.Module):
     """Entries with mean 0 and standard deviation s, fan_in the number of columns of each matrix.
 
@@ -20,6 +24,7 @@ class Initialisation(eqx.Module):
     * kaiming_normal: s = √(2 / fan_in), normal
     * kaiming_uniform: s = √(2 / fan_in), uniform on ±√(6 / fan_in)
     * torch_linear: s = 1/√(3 fan_in), uniform on ±1/√fan_in, what PyTorch's Linear does
+    * lecun_normal: s = 1/√fan_in, normal
 
     Attributes:
         name: one of the above.
@@ -28,7 +33,9 @@ class Initialisation(eqx.Module):
         draw: "weights", or "gram": their Gram matrices alone, from their exact law, at any width; normal entries only.
     """
 
-    name: Literal["theory", "kaiming_normal", "kaiming_uniform", "torch_linear"] = eqx.field(static=True)
+    name: Literal["theory", "kaiming_normal", "kaiming_uniform", "torch_linear", "lecun_normal"] = eqx.field(
+        static=True
+    )
     sigma0: float | None = None
     sigma1: float | None = None
     draw: Literal["weights", "gram"] = eqx.field(static=True, default="weights")
@@ -58,10 +65,9 @@ class Initialisation(eqx.Module):
             sigma = self.sigma1 if path[-1].key == "W" else self.sigma0
             if sigma is not None:  # theory
                 return matrix * (sigma * jnp.sqrt(jnp.array(matrix.shape[-1], matrix.dtype)))
-            gain = 1 / 3 if self.name == "torch_linear" else 2.0
-            return matrix * jnp.sqrt(jnp.array(gain, matrix.dtype))
+            return matrix * jnp.sqrt(jnp.array(GAINS[self.name], matrix.dtype))
 
-        return jax.tree_util.tree_map_with_path(rescaled, variables["params"]), variables["constants"]
+        return jax.tree_util.tree_map_with_path(rescaled, variables["params"]), variables.get("constants", {})
 
     def gram(self, model: Any, width: Any, key: PRNGKeyArray) -> tuple[dict[str, Array], dict[str, Array]]:
         """(Gram matrices, constants) at this start, without forming the weights: O(d²) memory at any m.
@@ -76,8 +82,9 @@ class Initialisation(eqx.Module):
         """
         d, heads, dtype = model.vocabulary, model.heads, jnp.dtype(model.dtype)
         m = jnp.asarray(width, dtype)
-        sigma0 = jnp.sqrt(2 / d) if self.sigma0 is None else self.sigma0
-        sigma1 = jnp.sqrt(2 / m) if self.sigma1 is None else self.sigma1
+        gain = GAINS.get(self.name, 1.0)
+        sigma0 = jnp.sqrt(gain / d) if self.sigma0 is None else self.sigma0
+        sigma1 = jnp.sqrt(gain / m) if self.sigma1 is None else self.sigma1
         sign_key, value_key, *head_keys = jax.random.split(key, 2 + heads)
         value = _wishart(value_key, m, heads * d + 1)
         C_V = (sigma0**2 * value[:-1, :-1]).reshape(heads, d, heads, d)

@@ -87,6 +87,7 @@ class OneLayerTransformer(nn.Module):
     distribution: Literal["normal", "uniform"] = "normal"
     dtype: Literal["float64", "float32"] = "float64"
 
+    layers: ClassVar[int] = 1
     CONSERVED: ClassVar[tuple[str, ...]] = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
 
     def __post_init__(self):
@@ -137,6 +138,16 @@ class OneLayerTransformer(nn.Module):
             jnp.einsum("hmd,hnd->hmn", W_Q, W_Q) - jnp.einsum("hmd,hnd->hmn", W_K, W_K),
             W - jnp.outer(a, a @ W) / self.neurons,
         )
+
+    def score_matrices(self) -> Float[Array, "1 H d d"]:
+        """W_Kᵀ W_Q / √m of every head, key × query."""
+        W_Q, W_K = map(self._per_head, (self.W_Q, self.W_K))
+        return jnp.einsum("hmk,hmq->hkq", W_K, W_Q)[None] / jnp.sqrt(jnp.array(self.width, W_K.dtype))
+
+    @property
+    def modes(self) -> int:
+        """Eigenvalues of a score matrix."""
+        return self.vocabulary
 
     def gram(self) -> Gram:
         """The Gram matrices of the weights."""

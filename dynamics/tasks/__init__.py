@@ -1,8 +1,11 @@
 """Data distributions by name."""
 
+from dynamics.tasks.bag import Bag
 from dynamics.tasks.cooccurrence import Cooccurrence
+from dynamics.tasks.markov import MarkovChain
 from dynamics.tasks.task import Batch, Task
+from dynamics.tasks.text import Text
 
-__all__ = ["TASKS", "Batch", "Cooccurrence", "Task"]
+__all__ = ["TASKS", "Bag", "Batch", "Cooccurrence", "MarkovChain", "Task", "Text"]
 
-TASKS: dict[str, type] = {"cooccurrence": Cooccurrence}
+TASKS: dict[str, type] = {"cooccurrence": Cooccurrence, "markov": MarkovChain, "bag": Bag, "text": Text}

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 from dynamics.tasks.task import Batch
@@ -38,6 +38,8 @@ class Cooccurrence:
     words: Literal["uniform", "distinct"] = "uniform"
 
     types: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3", "I4")
+    loss: ClassVar[Literal["logistic"]] = "logistic"
+    population: ClassVar[int] = 1024
 
     def __post_init__(self):
         n, length, d = self.samples, self.length, self.vocabulary
@@ -79,8 +81,9 @@ class Cooccurrence:
             [[*s, *(SIGNALS + i % self._random for i in range(self.length - len(s)))] for s in signals], dtype=jnp.int32
         )
 
-    def sample(self, key: PRNGKeyArray, n: int) -> Batch:
+    def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
         """N fresh samples of Definition 2.1, for the population loss."""
+        del source
         type_key, place_key = jax.random.split(key)
         type_N = jax.random.choice(type_key, 4, (n,), p=jnp.array([1 / 2, 1 / 6, 1 / 6, 1 / 6]))
         return self._place(place_key, type_N)

@@ -1,0 +1,46 @@
+"""The penalty on the QK-eigenspectrum at a held trace, on a task where localisation helps and one where it must not.
+
+One causal head, 32 dimensions, full W_K and W_Q, 60 training sequences of 24 words of 12: far fewer than what fixes
+the parameters. Adam from random initialisation, 1500 full-batch steps.
+
+    dynamics run --config=configs/qk_eigenspectrum/locater.py[:variant]
+
+Variants: the arms markov (default), markov_shrink, markov_zero, markov_none, and the same four for bag; smoke.
+"""
+
+import dynamics
+
+TASKS = ("markov", "bag")
+# (κ, τ, ρ): the trace held at 32, its mean eigenvalue at 0.97; the trace free; the trace held at 0; no penalty.
+ARMS = {"locater": (0.03, 32.0, 1.0), "shrink": (0.01, 0.0, 0.0), "zero": (0.01, 0.0, 1.0), "none": (0.0, 32.0, 1.0)}
+VARIANTS = (*TASKS, *(f"{task}_{arm}" for task in TASKS for arm in ARMS), "smoke")
+
+
+def get_config(variant: str = "markov"):
+    if variant not in VARIANTS:
+        raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
+    task, _, arm = ("markov" if variant == "smoke" else variant).partition("_")
+    kappa, tau, pin = ARMS[arm or "locater"]
+    config = dynamics.base()
+    config.task = {"name": task, "samples": 60, "length": 24, "vocabulary": 12, "concentration": 0.15}
+    config.model = {"name": "transformer", "width": 32, "heads": 1, "layers": 1, "residual": False}
+    config.init.name = "lecun_normal"
+    config.regulariser = {"name": "qk_spectrum", "kappa": kappa, "tau": tau, "pin": pin, "scale": "frobenius"}
+    config.laws = {"adam": {"name": "adam", "learning_rate": 0.003}}
+    config.times.update(start=0.03, stop=4.5, count=40)
+    config.probes = (
+        "loss",
+        "data_loss",
+        "population_loss",
+        "attention_entropy",
+        "attention_within",
+        "qk_spectrum",
+        "qk_moments",
+    )
+    config.update(words=12, checkpoints=1)
+    config.figures = "experiments.qk_eigenspectrum.figures"
+    if variant == "smoke":
+        config.task.update(samples=8, length=8)
+        config.model.width = 8
+        config.times.update(stop=0.06, count=5)
+    return config

@@ -1,0 +1,23 @@
+"""What an output loses against its label, by name; a task says which one."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+__all__ = ["LOSSES", "logistic_loss", "next_token_loss"]
+
+
+def logistic_loss(output: Float[Array, " n"], label: Int[Array, " n"]) -> Float[Array, " n"]:
+    """log(1 + exp(-y F)), as a softplus: exact while exp(-y F) underflows."""
+    return jax.nn.softplus(-label.astype(output.dtype) * output)
+
+
+def next_token_loss(output: Float[Array, "n L d"], label: Int[Array, "n L"]) -> Float[Array, " n"]:
+    """The mean over positions of -log softmax(output)[label], in nats."""
+    of_label = jnp.take_along_axis(output, label[..., None], axis=-1)[..., 0]
+    return jnp.mean(jax.nn.logsumexp(output, axis=-1) - of_label, axis=-1)
+
+
+LOSSES: dict[str, Callable[[Array, Array], Array]] = {"logistic": logistic_loss, "next_token": next_token_loss}

@@ -1,0 +1,87 @@
+"""Measures of attention, of score matrices and of tokens: what a probe reports of an array.
+
+Attention p is [..., key, query, n], zero at keys that a query does not see; means are over queries and samples.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+__all__ = [
+    "effective_rank",
+    "entropy",
+    "mean_distance",
+    "moments",
+    "peak_within",
+    "similarity",
+    "spectrum",
+    "within",
+]
+
+MOMENTS = ("mean", "variance", "normality", "size")
+
+
+def entropy(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
+    """−Σ_k p log p in nats, the mean: 0 for attention to one key, log K for uniform attention."""
+    plogp = jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0)
+    return -jnp.mean(jnp.sum(plogp, axis=-3), axis=(-2, -1))
+
+
+def _near(keys: int, window: int) -> Bool[Array, "K Q"]:
+    distance = jnp.arange(keys)[None, :] - jnp.arange(keys)[:, None]  # of the key behind the query
+    return (distance >= 0) & (distance < window)
+
+
+def within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
+    """The attention on the last `window` positions up to the query, the mean; window 1 is the query's own."""
+    near = _near(p.shape[-3], window).astype(p.dtype)
+    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, near), axis=(-2, -1))
+
+
+def peak_within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
+    """The share of queries whose largest attention is to one of the last `window` positions up to them."""
+    peak = jax.nn.one_hot(jnp.argmax(p, axis=-3), p.shape[-3], axis=-3, dtype=p.dtype)
+    return within(peak, window)
+
+
+def mean_distance(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
+    """Σ_k p_k |q − k|, the mean: how far the centre of mass of attention is from the query."""
+    keys = jnp.arange(p.shape[-3])
+    distance = jnp.abs(keys[None, :] - keys[:, None]).astype(p.dtype)
+    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, distance), axis=(-2, -1))
+
+
+def spectrum(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads d 2"]:
+    """The eigenvalues, by decreasing real part: (real part, imaginary part)."""
+    found = jnp.linalg.eigvals(W)
+    order = jnp.argsort(-found.real + 1e-12 * found.imag, axis=-1)
+    found = jnp.take_along_axis(found, order, axis=-1)
+    return jnp.stack([found.real, found.imag], axis=-1)
+
+
+def moments(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads 4"]:
+    """Those of the eigenvalues λ by traces, in the order of MOMENTS.
+
+    Mean m = tr W / d; variance tr W² / d − m², the mean of (λ − m)², real and possibly negative; normality
+    tr W² / ‖W‖_F² in [−1, 1], 1 for symmetric and −1 for antisymmetric W; size ‖W‖_F² / d.
+    """
+    d = W.shape[-1]
+    mean = jnp.trace(W, axis1=-2, axis2=-1) / d
+    squares = jnp.sum(W * jnp.swapaxes(W, -1, -2), axis=(-2, -1))
+    norm = jnp.sum(W * W, axis=(-2, -1))
+    return jnp.stack([mean, squares / d - mean**2, squares / norm, norm / d], axis=-1)
+
+
+def effective_rank(X: Float[Array, "*matrices r c"]) -> Float[Array, "*matrices"]:
+    """Exp of the entropy of s / Σ s, s the singular values: from 1 to the smaller side."""
+    s = jnp.linalg.svd(X, compute_uv=False)
+    share = s / jnp.sum(s, axis=-1, keepdims=True)
+    return jnp.exp(-jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1)), 0), axis=-1))
+
+
+def similarity(X: Float[Array, "*matrices L m"]) -> Float[Array, "*matrices"]:
+    """The mean cosine between different rows."""
+    unit = X / jnp.linalg.norm(X, axis=-1, keepdims=True)
+    L = X.shape[-2]
+    total = jnp.sum(jnp.sum(unit, axis=-2) ** 2, axis=-1)
+    return (total - L) / (L * (L - 1))

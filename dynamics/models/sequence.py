@@ -1,0 +1,163 @@
+"""Transformers on sequences: embeddings, masked attention, a value path, an output at every position."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dynamics.config import require
+from dynamics.models.attention import MASKS, NORMALISERS
+
+__all__ = ["Transformer"]
+
+
+class Transformer(nn.Module):
+    """Logits U x̂, x_q ← x_q + Σ_h W_O^h W_V^h Σ_k p^h_{k,q} x̂_k, then x ← x + W_2 gelu(W_1 x̂) in every layer.
+
+    At first x = E[word] + P[position]; p^h_{·,q} are the normalised scores x̂_kᵀ W^h x̂_q over the keys that the mask
+    shows to q, with the score matrices W^h = W_K^hᵀ W_Q^h / √(m/H), or W^h = W_QK^h / √m. x̂ is x, or x with mean 0
+    and variance 1 over its entries. Parameters of all layers are stacked: W_Q, W_K, W_V, W_O [layer, m, m] (heads side
+    by side) or W_QK [layer, H, m, m], W_1 [layer, m1, m], W_2 [layer, m, m1]; E [d, m], P [L, m], U [d, m].
+
+    Attributes:
+        vocabulary: d.
+        length: L.
+        width: m, of the residual stream; a multiple of heads.
+        heads: H.
+        layers: how many.
+        neurons: m1 of the MLP; 0 for none.
+        scores: "factored" or "bilinear".
+        mask: "causal" or "full".
+        normaliser: "softmax", "relu" or "linear"; the last two divide by the number of keys.
+        positions: "learned", or "none" for no P.
+        norm: "none" or "layer"; before attention, MLP and U, without parameters.
+        residual: whether attention adds to x or replaces it.
+        distribution: of the entries at `init`, which have mean 0 and variance 1 / fan_in; see Initialisation.
+        dtype: of parameters and computations.
+    """
+
+    vocabulary: int
+    length: int
+    width: int
+    heads: int = 1
+    layers: int = 1
+    neurons: int = 0
+    scores: Literal["factored", "bilinear"] = "factored"
+    mask: Literal["causal", "full"] = "causal"
+    normaliser: Literal["softmax", "relu", "linear"] = "softmax"
+    positions: Literal["learned", "none"] = "learned"
+    norm: Literal["none", "layer"] = "none"
+    residual: bool = True
+    distribution: Literal["normal", "uniform"] = "normal"
+    dtype: Literal["float64", "float32"] = "float64"
+
+    def __post_init__(self):
+        for key in ("width", "heads", "layers"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        require(self.neurons >= 0, "neurons", self.neurons, "must not be negative")
+        require(self.width % self.heads == 0, "heads", self.heads, f"must divide the width, {self.width}")
+        super().__post_init__()
+
+    def setup(self):
+        """Declare the parameters."""
+        m = self.width
+        shapes: dict[str, tuple[int, ...]] = {"E": (self.vocabulary, m), "U": (self.vocabulary, m)}
+        if self.positions == "learned":
+            shapes["P"] = (self.length, m)
+        if self.neurons:
+            shapes |= {"W_1": (self.layers, self.neurons, m), "W_2": (self.layers, m, self.neurons)}
+        if self.scores == "factored":
+            shapes |= {"W_Q": (self.layers, m, m), "W_K": (self.layers, m, m)}
+        else:
+            shapes |= {"W_QK": (self.layers, self.heads, m, m)}
+        shapes |= {"W_V": (self.layers, m, m), "W_O": (self.layers, m, m)}
+        for name, shape in shapes.items():
+            batch = tuple(range(len(shape) - 2))
+            draw = nn.initializers.variance_scaling(1.0, "fan_in", self.distribution, -1, -2, batch)
+            setattr(self, name, self.param(name, draw, shape, jnp.dtype(self.dtype)))
+
+    def __call__(self, tokens: Int[Array, "n L"]) -> tuple[Float[Array, "n L d"], dict[str, Any]]:
+        """Logits and what people look at.
+
+        Returns:
+            Logits, and {"attention": p [layer, H, key, query, n], "states": x [layer + 1, n, L, m]}.
+        """
+        x = self.E[tokens]
+        if self.positions == "learned":
+            x = x + self.P[None, : tokens.shape[1]]
+        mask, states, seen = MASKS[self.mask](tokens.shape[1]), [x], []
+        for layer in range(self.layers):
+            read, attention = self._attention(layer, self._normed(x), mask)
+            x = x + read if self.residual else read
+            if self.neurons:
+                hidden = jax.nn.gelu(jnp.einsum("nlm,jm->nlj", self._normed(x), self.W_1[layer]))
+                x = x + jnp.einsum("nlj,mj->nlm", hidden, self.W_2[layer])
+            states.append(x)
+            seen.append(attention)
+        logits = jnp.einsum("nlm,dm->nld", self._normed(x), self.U)
+        attention_by_sample = jnp.transpose(jnp.stack(seen), (0, 2, 4, 3, 1))
+        return logits, {"attention": attention_by_sample, "states": jnp.stack(states)}
+
+    def _normed(self, x: Float[Array, "n L m"]) -> Float[Array, "n L m"]:
+        return jax.nn.standardize(x, axis=-1) if self.norm == "layer" else x
+
+    def _per_head(self, matrices: Float[Array, "layer m m"], layer: int) -> Float[Array, "H e m"]:
+        return matrices[layer].reshape(self.heads, self.width // self.heads, self.width)
+
+    def _attention(self, layer: int, x: Float[Array, "n L m"], mask: Array) -> tuple[Array, Array]:
+        """What attention reads, [n, L, m], and p [n, H, query, key]."""
+        if self.scores == "factored":
+            keys = jnp.einsum("nlm,hem->nhle", x, self._per_head(self.W_K, layer))
+            queries = jnp.einsum("nlm,hem->nhle", x, self._per_head(self.W_Q, layer))
+            scores = jnp.einsum("nhke,nhqe->nhqk", keys, queries)
+        else:
+            scores = jnp.einsum("nkm,hmp,nqp->nhqk", x, self.W_QK[layer], x)
+        attention = NORMALISERS[self.normaliser](scores / self._scale(), mask)
+        values = jnp.einsum("nlm,hem->nhle", x, self._per_head(self.W_V, layer))
+        read = jnp.einsum("nhqk,nhke->nqhe", attention, values).reshape(x.shape)
+        return jnp.einsum("nle,me->nlm", read, self.W_O[layer]), attention
+
+    def _scale(self) -> Float[Array, ""]:
+        summed = self.width // self.heads if self.scores == "factored" else self.width
+        return jnp.sqrt(jnp.array(summed, jnp.dtype(self.dtype)))
+
+    def score_matrices(self) -> Float[Array, "layer H m m"]:
+        """The score matrices W, scores x̂_kᵀ W x̂_q, key × query."""
+        if self.scores == "bilinear":
+            return self.W_QK / self._scale()
+        shape = (self.layers, self.heads, self.width // self.heads, self.width)
+        return jnp.einsum("xhek,xheq->xhkq", self.W_K.reshape(shape), self.W_Q.reshape(shape)) / self._scale()
+
+    @property
+    def CONSERVED(self) -> tuple[str, ...]:
+        """The names of what `conserved` gives."""
+        names = ("W_V W_Vᵀ − W_Oᵀ W_O", "W_Q W_Qᵀ − W_K W_Kᵀ")
+        return names if self.scores == "factored" else names[:1]
+
+    def conserved(self) -> tuple[Array, ...]:
+        """The matrices [layer, H, m/H, m/H] that gradient flow keeps constant, in the order of CONSERVED.
+
+        Keys and queries enter through W_Kᵀ W_Q of every head alone, values and outputs through W_O W_V; a penalty on
+        the score matrices keeps them too.
+        """
+        shape = (self.layers, self.heads, self.width // self.heads, self.width)
+        W_V, W_O = self.W_V.reshape(shape), jnp.swapaxes(self.W_O, 1, 2).reshape(shape)
+        pairs = [(W_V, W_O)]
+        if self.scores == "factored":
+            pairs.append((self.W_Q.reshape(shape), self.W_K.reshape(shape)))
+
+        def square(matrix: Array) -> Array:
+            return jnp.einsum("xhem,xhfm->xhef", matrix, matrix)
+
+        return tuple(square(one) - square(other) for one, other in pairs)
+
+    @property
+    def modes(self) -> int:
+        """Eigenvalues of a score matrix."""
+        return self.width
+
+    def states(self, tokens: Int[Array, "n L"]) -> Float[Array, "depth n L m"]:
+        """The tokens x before the first layer and after every layer."""
+        return self(tokens)[1]["states"]

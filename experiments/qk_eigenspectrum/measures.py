@@ -1,0 +1,293 @@
+"""What the claims about the QK-eigenspectrum measure: evidence by sampling, and (datasets, case) -> Finding."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from dynamics.claims import Data, Evidence, Finding
+from dynamics.models.attention import causal_mask, masked_softmax
+from experiments.qk_eigenspectrum import theory
+from experiments.qk_eigenspectrum.theory import Cell
+
+CONFIDENCE = 0.95
+SEEN = ("entropy", "last", "last 4", "peak")  # of the last query's attention: theory.sampled
+
+
+def sampling(cells: Sequence[Sequence[float]], samples: int, seed: int, walks: bool) -> Evidence:
+    """Random walks, or independent tokens, of unit covariance, for every cell.
+
+    Returns:
+        Over cell and t (of the longest, nan beyond T): mean, variance and crossing of z as sampled; `..._formula`; over
+        cell: `exact`, the exact crossing probability at t = T/2, the parameters of the cell, what attention does.
+    """
+    stated = [Cell(float(m), float(v), int(d), int(T), float(skew)) for m, v, d, T, skew in cells]
+    longest = max(cell.length for cell in stated)
+    by_t = ("mean", "variance", "crossing", "mean_formula", "variance_formula", "crossing_formula")
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in by_t}
+    attention, exact = [], []
+    for number, cell in enumerate(stated):
+        W, covariance, T = theory.matrix(cell, seed + number), np.eye(cell.dimension), cell.length
+        z, seen = theory.sampled(W, covariance, T, samples, seed + number, walks)
+        formula = (theory.walk if walks else theory.independent)(W, covariance, T)
+        rows = {
+            "mean": z.mean(axis=0),
+            "variance": z.var(axis=0, ddof=1),
+            "crossing": np.append((z[:, -1:] > z[:, :-1]).mean(axis=0), np.nan),
+            "mean_formula": formula.mean,
+            "variance_formula": formula.variance,
+            "crossing_formula": np.append(theory.crossing_limit(W, covariance, T), np.nan),
+        }
+        for name, row in rows.items():
+            columns[name].append(np.pad(row, (0, longest - T), constant_values=np.nan))
+        attention.append(seen)
+        exact.append(theory.crossing(W, covariance, T, T // 2) if walks else np.nan)
+    arrays: dict[str, Any] = {name: (("cell", "t"), np.stack(rows)) for name, rows in columns.items()}
+    arrays["exact"] = (("cell",), np.array(exact))
+    arrays["attention"] = (("cell", "seen"), np.stack(attention))
+    for name, column in zip(Cell._fields, zip(*stated, strict=True), strict=True):
+        arrays[f"of_{name}"] = (("cell",), np.array(column))
+    labels = {"cell": list(range(len(stated))), "t": list(range(1, longest + 1)), "seen": list(SEEN)}
+    return arrays, labels, {"samples": samples, "seed": seed}
+
+
+def maps(cells: Sequence[Sequence[float]], seed: int) -> Evidence:
+    """The causal attention of one random walk for every cell [cell, query, key], scores over d."""
+    seen = []
+    for number, (mean, variance, d, T, skew) in enumerate(cells):
+        cell = Cell(float(mean), float(variance), int(d), int(T), float(skew))
+        W = theory.matrix(cell, seed + number)
+        x = np.cumsum(np.random.default_rng(seed).normal(size=(cell.length, cell.dimension)), axis=0)
+        scores = jnp.asarray(x @ W.T @ x.T / cell.dimension)  # query, key
+        seen.append(np.asarray(masked_softmax(scores, causal_mask(cell.length))))
+    arrays: Any = {"map": (("cell", "query", "key"), np.stack(seen))}
+    return arrays, {"cell": list(range(len(seen)))}, {"seed": seed}
+
+
+def _worst(values: Any, bound: float, what: str) -> Finding:
+    """The largest of all values is at most the bound."""
+    largest = float(np.nanmax(values))
+    return Finding(largest <= bound, f"{what} at most {largest:.3g}")
+
+
+def means(of: str = "") -> Callable[[Data, str], Finding]:
+    """The sampled means of z_t, of another case where one is named, are the formula's."""
+
+    def measure(data: Data, case: str) -> Finding:
+        found, formula = data[of or case], data[case]
+        errors = np.abs(found["mean"] - formula.mean_formula) / np.sqrt(formula.variance_formula / found.samples)
+        return _worst(errors, MEANS, "standard errors")
+
+    return measure
+
+
+def deviations(of: str = "") -> Callable[[Data, str], Finding]:
+    """The sampled standard deviations of z_t, of another case where one is named, are the formula's."""
+
+    def measure(data: Data, case: str) -> Finding:
+        ratio = data[of or case]["variance"] / data[case].variance_formula
+        return _worst(np.abs(np.sqrt(ratio) - 1), DEVIATIONS, "relative errors")
+
+    return measure
+
+
+def _half(found: Any, values: Any) -> Any:
+    """Values at t = T/2."""
+    return values.isel(t=found.of_length.astype(int) // 2 - 1)
+
+
+def crossings(data: Data, case: str) -> Finding:
+    """The share of z_T > z_{T/2} against the exact probability, in its standard errors."""
+    found = data[case]
+    return _errors(found, found.exact)
+
+
+def crossings_in_the_limit(data: Data, case: str) -> Finding:
+    """The same against Φ(SNR_t)."""
+    found = data[case]
+    return _errors(found, _half(found, found.crossing_formula))
+
+
+def crossings_without_b(data: Data, case: str) -> Finding:
+    """The same against Φ(g/√a), without the term of b."""
+    found = data[case]
+    SNR = stats.norm.ppf(_half(found, found.crossing_formula))
+    # At t = T/2 the variance is a + 2b; where W is symmetric a = b.
+    return _errors(found, stats.norm.cdf(SNR * np.sqrt(3)))
+
+
+def _errors(found: Any, probability: Any) -> Finding:
+    probability = np.asarray(probability)
+    error = np.sqrt(np.maximum(probability * (1 - probability), 1e-12) / found.samples)
+    sizes = np.abs(_half(found, found.crossing).values - probability) / error
+    skewed = int((found.of_skew > 0).sum())
+    within = int((sizes <= CROSSINGS).sum())
+    measured = f"{within} of {sizes.size} cells ({skewed} not symmetric), the largest {float(sizes.max()):.2f}"
+    return Finding(bool(within == sizes.size and sizes.size >= FEWEST_CELLS and skewed > 0), measured)
+
+
+def limit(data: Data, case: str) -> Finding:
+    """Max over t of |P − Φ(SNR_t)|."""
+    found = data[case]
+    return _worst(np.abs(found.crossing - found.crossing_formula), LIMIT, "|P − Φ|")
+
+
+def limit_without_b(data: Data, case: str) -> Finding:
+    """The same without the term of b: SNR = g/√a."""
+    found = data[case]
+    SNR, T = stats.norm.ppf(found.crossing_formula), found.of_length
+    share = (1 + T / (T - found.t)).where(found.t < T)
+    return _worst(np.abs(found.crossing - stats.norm.cdf(SNR * np.sqrt(share))), LIMIT, "|P − Φ|")
+
+
+def _seen(found: Any, what: str, mean: float) -> dict[float, float]:
+    """{variance: what the last query's attention does there} at one mean."""
+    chosen = found.where(found.of_mean == mean, drop=True)
+    return dict(zip(chosen.of_variance.values.tolist(), chosen.attention.sel(seen=what).values.tolist(), strict=True))
+
+
+def geometric(variance: float) -> Callable[[Data, str], Finding]:
+    """The entropy at this variance and mean 1 is that of the geometric distribution."""
+
+    def measure(data: Data, case: str) -> Finding:
+        found = data[case]
+        H = _seen(found, "entropy", 1.0)[variance]
+        stated = theory.geometric_entropy(1.0, int(found.of_length[0]))
+        return Finding(abs(H - stated) <= ENTROPY, f"H = {H:.3f} at v = {variance:g}, geometric {stated:.3f}")
+
+    return measure
+
+
+def entropy_collapses(high: float, low: float) -> Callable[[Data, str], Finding]:
+    """Variance takes the entropy down."""
+
+    def measure(data: Data, case: str) -> Finding:
+        H = _seen(data[case], "entropy", 1.0)
+        shown = f"H = {H[high]:.3f} at v = {high:g}, {H[low]:.3f} at v = {low:g}"
+        return Finding(H[high] < COLLAPSED * H[low], shown)
+
+    return measure
+
+
+def localisation_falls(mean: float) -> Callable[[Data, str], Finding]:
+    """Attention on the last four tokens falls with every increase of the variance, and below half in the end."""
+
+    def measure(data: Data, case: str) -> Finding:
+        mass = _seen(data[case], "last 4", mean)
+        ordered = [mass[v] for v in sorted(mass)]
+        falls = len(ordered) > 1 and all(a > b for a, b in itertools.pairwise(ordered))
+        localised = ordered[0] > 0.5
+        shown = ", ".join(f"{mass[v]:.2f} at v = {v:g}" for v in sorted(mass))
+        return Finding(falls and localised, shown)
+
+    return measure
+
+
+def even(mean: float) -> Callable[[Data, str], Finding]:
+    """At this mean every key wins against the query's own in half of the samples."""
+
+    def measure(data: Data, case: str) -> Finding:
+        found = data[case].where(data[case].of_mean == mean, drop=True)
+        return _worst(np.abs(found.crossing - 0.5), EVEN, "|P − ½|")
+
+    return measure
+
+
+def eigenvalue_deviation(found: Any) -> Any:
+    """The standard deviation of the eigenvalues at the last time, √(mean |λ − mean λ|²) [seed]."""
+    spectrum = found.qk_spectrum.isel(t=-1, width=0)
+    return np.sqrt(((spectrum - spectrum.mean("mode")) ** 2).sum("part").mean("mode"))
+
+
+def entropy(found: Any) -> Any:
+    """Entropy of attention at the last time [seed]."""
+    return found.attention_entropy.isel(t=-1, width=0)
+
+
+def on_current_token(found: Any) -> Any:
+    """Attention on the query's own position at the last time [seed]."""
+    return found.attention_within.isel(t=-1, width=0).sel(window=1)
+
+
+def best_test_loss(found: Any) -> Any:
+    """The least loss on fresh samples over all saved times [seed]."""
+    return found.population_loss.isel(width=0).sel(estimate="mean").min("t")
+
+
+def paired(values: Any) -> tuple[float, float, float]:
+    """Mean of paired differences over seeds, and its interval at 95 % by Student's distribution."""
+    values = np.asarray(values, float)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
+
+
+def _interval(found: tuple[float, float, float]) -> str:
+    return f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]"
+
+
+def _without(case: str) -> str:
+    return f"{case.partition(' ')[0]} none"
+
+
+def concentrates(data: Data, case: str) -> Finding:
+    """The deviation of the eigenvalues over that without a penalty, in most seeds below CONCENTRATED."""
+    ratio = (eigenvalue_deviation(data[case]) / eigenvalue_deviation(data[_without(case)])).values
+    held = int((ratio <= CONCENTRATED).sum())
+    return Finding(
+        held >= MOST * ratio.size, f"{ratio.min():.2f} to {ratio.max():.2f}, in {held} of {ratio.size} seeds"
+    )
+
+
+def rises(what: Callable[[Any], Any]) -> Callable[[Data, str], Finding]:
+    """What is measured is higher than without a penalty: the interval of the paired difference is above 0."""
+
+    def measure(data: Data, case: str) -> Finding:
+        found = paired(what(data[case]) - what(data[_without(case)]))
+        return Finding(found[1] > 0, _interval(found))
+
+    return measure
+
+
+def _gain(data: Data, case: str) -> Any:
+    """By which share the best test loss is lower than without a penalty [seed]."""
+    return 1 - best_test_loss(data[case]) / best_test_loss(data[_without(case)])
+
+
+def generalises(data: Data, case: str) -> Finding:
+    """The best test loss is lower than without a penalty: the interval of the paired gain is above 0."""
+    found = paired(_gain(data, case))
+    return Finding(found[1] > 0, f"gain {_interval(found)}")
+
+
+def gains_much(other: str) -> Callable[[Data, str], Finding]:
+    """Another case lowers the best test loss by more than MUCH, on average."""
+
+    def measure(data: Data, case: str) -> Finding:
+        del case
+        found = paired(_gain(data, other))
+        return Finding(found[0] > MUCH, f"gain {_interval(found)}")
+
+    return measure
+
+
+def does_not_generalise(data: Data, case: str) -> Finding:
+    """The best test loss is not lower: the interval of the paired gain is not above 0."""
+    found = paired(_gain(data, case))
+    return Finding(found[1] <= 0, f"gain {_interval(found)}")
+
+
+# Bounds, set before the seeds of the claims were seen.
+MEANS = 4.0  # standard errors, the largest over all t of all cells
+DEVIATIONS = 0.08  # relative
+CROSSINGS = 3.0  # standard errors
+FEWEST_CELLS = 20
+LIMIT = 0.03
+ENTROPY = 0.1  # nats
+COLLAPSED = 0.6
+EVEN = 0.02
+CONCENTRATED = 0.6
+MOST = 0.75  # of the seeds
+MUCH = 0.02

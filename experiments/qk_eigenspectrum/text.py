@@ -1,0 +1,57 @@
+"""A text to train on: from a file, or the whole of Debian's bible-kjv-text (King James Version, public domain).
+
+    python -m experiments.qk_eigenspectrum.text OUT.txt [FILE.txt]
+
+Without FILE it asks the program `bible` (apt-get install bible-kjv). Of a FILE by Project Gutenberg the legal text
+around the book is left out. genesis.txt, beside this file, is the first 20 chapters of Genesis made in this way.
+"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+__all__ = ["from_file", "from_verses"]
+
+EVERYTHING = "gen1:1-rev22:21"
+REFERENCE = re.compile(r"^\S+\s*\d+:\d+\s+", re.MULTILINE)
+MARKS = re.compile(r"^\*\*\* ?(?:START|END) OF .*$", re.MULTILINE)
+
+
+def from_verses(text: str) -> str:
+    """Verses without their references, a line each."""
+    return REFERENCE.sub("", text)
+
+
+def from_file(text: str) -> str:
+    """What is between the marks of Project Gutenberg; all of it where there are none."""
+    parts = MARKS.split(text)
+    return parts[1] if len(parts) == 3 else text
+
+
+def main() -> int:
+    """Write the text."""
+    if len(sys.argv) not in (2, 3):
+        print(__doc__, file=sys.stderr)
+        return 2
+    if len(sys.argv) == 3:
+        source = pathlib.Path(sys.argv[2])
+        if not source.is_file():
+            print(f"FILE = {str(source)!r}: must be a text file", file=sys.stderr)
+            return 2
+        text = from_file(source.read_text(encoding="utf-8"))
+    else:
+        program = shutil.which("bible")
+        if program is None:
+            print("bible: not installed; apt-get install bible-kjv, or name a FILE", file=sys.stderr)
+            return 2
+        text = from_verses(
+            subprocess.run([program, "-f", EVERYTHING], check=True, capture_output=True, text=True).stdout
+        )
+    pathlib.Path(sys.argv[1]).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
