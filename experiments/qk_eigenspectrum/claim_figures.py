@@ -40,7 +40,7 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _collapses(examples: Any, plane: Any) -> Figure:
-    drawn = figure(11.4, 3.9, left=0.6, right=1.5, wspace=0.28)
+    drawn = figure(11.4, 3.6, left=0.6, right=1.2, top=0.8, wspace=0.28)
     *maps, corner = drawn.subplots(1, 4, width_ratios=(1, 1, 1, 1.35))
     titles = (
         "m = 0, v = 0.01: uniform\n(rank collapse)",
@@ -58,7 +58,9 @@ def _collapses(examples: Any, plane: Any) -> Figure:
         of_mean = plane.where(plane.of_mean == mean, drop=True).sortby("of_variance")
         H, near = of_mean.attention.sel(seen="entropy"), of_mean.attention.sel(seen="last 4")
         corner.plot(H / np.log(T), near, color=colour, marker=".", label=f"m = {mean:g}")
-    corner.annotate("v = 0", (theory.geometric_entropy(1.0, T) / np.log(T), 1.0), fontsize=7, ha="left", va="bottom")
+    corner.annotate("v = 0", (theory.geometric_entropy(1.0, T) / np.log(T), 0.99), fontsize=7, ha="center", va="bottom")
+    for place, what in (((0.97, 0.05), "uniform"), ((0.03, 0.34), "one key"), ((0.38, 0.99), "local")):
+        corner.annotate(what, place, fontsize=7, ha="right" if what == "uniform" else "left", color=COLOURS["grey"])
     corner.set_xlabel("entropy / log T")
     corner.set_ylabel("attention on the last 4")
     corner.set_title("last query of a random walk,\nv = 0, 0.01, ..., 1000 along each line", fontsize=8)

@@ -194,6 +194,7 @@ CLAIMS = (
             PAIRED,
             measures.rises(measures.entropy),
             ("markov weak",),
+            fails={"markov locater": "it rises in 5 of 6 seeds, and the interval holds 0"},
         ),
     ),
     (
