@@ -138,11 +138,11 @@ class Case:
         return self.members()[0]
 
     def prepared(self) -> tuple[int, Callable[[], Evidence]]:
-        """The members, integrated together."""
+        """The members, integrated together; their program compiles from now on."""
         members = [Experiment.from_config(config) for config in self.members()]
         for found in members:
             require(self.law in found.laws, "laws", list(found.laws), f"must have {self.law!r}")
-        return len(members), functools.partial(_evidence, self, members)
+        return len(members), functools.partial(_evidence, self, members, Ensemble(members, self.law))
 
 
 Data = Mapping[str, Any]  # the xarray Dataset of every case
@@ -262,9 +262,9 @@ def gather(
     return Record(recorder.path)
 
 
-def _evidence(case: Case, members: Sequence[Experiment]) -> Evidence:
+def _evidence(case: Case, members: Sequence[Experiment], ensemble: Ensemble) -> Evidence:
     """With dimensions width, seed and those of the probes."""
-    solved = [(start, trajectory) for _, start, trajectory in Ensemble(members, case.law)]
+    solved = [(start, trajectory) for _, start, trajectory in ensemble]
     grid = (len(case.widths), case.seeds)
     one = members[0]
     model = one.abstract_start_of(case.law)[1].model
