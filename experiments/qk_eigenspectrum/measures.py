@@ -196,20 +196,20 @@ def even(mean: float) -> Callable[[Data, str], Finding]:
     return measure
 
 
-def eigenvalue_deviation(found: Any) -> Any:
-    """The standard deviation of the eigenvalues at the last time, √(mean |λ − mean λ|²) [seed]."""
-    spectrum = found.qk_spectrum.isel(t=-1, width=0)
+def eigenvalue_deviation(found: Any, at: int = -1) -> Any:
+    """The standard deviation of the eigenvalues, √(mean |λ − mean λ|²) [seed], at a saved time; the last without."""
+    spectrum = found.qk_spectrum.isel(t=at, width=0)
     return np.sqrt(((spectrum - spectrum.mean("mode")) ** 2).sum("part").mean("mode"))
 
 
-def entropy(found: Any) -> Any:
-    """Entropy of attention at the last time [seed]."""
-    return found.attention_entropy.isel(t=-1, width=0)
+def entropy(found: Any, at: int = -1) -> Any:
+    """Entropy of attention [seed]."""
+    return found.attention_entropy.isel(t=at, width=0)
 
 
-def on_current_token(found: Any) -> Any:
-    """Attention on the query's own position at the last time [seed]."""
-    return found.attention_within.isel(t=-1, width=0).sel(window=1)
+def on_current_token(found: Any, at: int = -1) -> Any:
+    """Attention on the query's own position [seed]."""
+    return found.attention_within.isel(t=at, width=0).sel(window=1)
 
 
 def best_test_loss(found: Any) -> Any:
@@ -232,21 +232,26 @@ def _without(case: str) -> str:
     return f"{case.partition(' ')[0]} none"
 
 
-def concentrates(data: Data, case: str) -> Finding:
+def concentrates(at: int = -1) -> Callable[[Data, str], Finding]:
     """The deviation of the eigenvalues over that without a penalty, in most seeds below CONCENTRATED."""
-    ratio = (eigenvalue_deviation(data[case]) / eigenvalue_deviation(data[_without(case)])).values
-    held = int((ratio <= CONCENTRATED).sum())
-    return Finding(
-        held >= MOST * ratio.size, f"{ratio.min():.2f} to {ratio.max():.2f}, in {held} of {ratio.size} seeds"
-    )
+
+    def measure(data: Data, case: str) -> Finding:
+        ratio = (eigenvalue_deviation(data[case], at) / eigenvalue_deviation(data[_without(case)], at)).values
+        held = int((ratio <= CONCENTRATED).sum())
+        shown = f"{ratio.min():.2f} to {ratio.max():.2f}, in {held} of {ratio.size} seeds"
+        return Finding(held >= MOST * ratio.size, shown)
+
+    return measure
 
 
-def rises(what: Callable[[Any], Any]) -> Callable[[Data, str], Finding]:
+def rises(what: Callable[[Any, int], Any], at: int = -1) -> Callable[[Data, str], Finding]:
     """What is measured is higher than without a penalty: the interval of the paired difference is above 0."""
 
     def measure(data: Data, case: str) -> Finding:
-        found = paired(what(data[case]) - what(data[_without(case)]))
-        return Finding(found[1] > 0, _interval(found))
+        difference = what(data[case], at) - what(data[_without(case)], at)
+        found = paired(difference)
+        shown = f"{_interval(found)}, higher in {int((difference > 0).sum())} of {difference.size} seeds"
+        return Finding(found[1] > 0, shown)
 
     return measure
 
