@@ -16,7 +16,9 @@ def logistic_loss(output: Float[Array, " n"], label: Int[Array, " n"]) -> Float[
 
 def next_token_loss(output: Float[Array, "n L d"], label: Int[Array, "n L"]) -> Float[Array, " n"]:
     """The mean over positions of -log softmax(output)[label], in nats."""
-    of_label = jnp.take_along_axis(output, label[..., None], axis=-1)[..., 0]
+    # Not a look-up, whose gradient is a scatter (9 % of a step on a CPU).
+    is_label = jax.nn.one_hot(label, output.shape[-1], dtype=bool)
+    of_label = jnp.sum(jnp.where(is_label, output, 0), axis=-1)
     return jnp.mean(jax.nn.logsumexp(output, axis=-1) - of_label, axis=-1)
 
 

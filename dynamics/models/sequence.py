@@ -103,20 +103,21 @@ class Transformer(nn.Module):
     def _normed(self, x: Float[Array, "n L m"]) -> Float[Array, "n L m"]:
         return jax.nn.standardize(x, axis=-1) if self.norm == "layer" else x
 
-    def _per_head(self, matrices: Float[Array, "layer m m"], layer: int) -> Float[Array, "H e m"]:
-        return matrices[layer].reshape(self.heads, self.width // self.heads, self.width)
+    def _projected(self, x: Float[Array, "n L m"], matrices: Float[Array, "layer m m"], layer: int) -> Array:
+        """W x of every head, [n, L, H, m/H]."""
+        projected = jnp.einsum("nlm,em->nle", x, matrices[layer])
+        return projected.reshape(*x.shape[:2], self.heads, -1)
 
     def _attention(self, layer: int, x: Float[Array, "n L m"], mask: Array) -> tuple[Array, Array]:
         """What attention reads, [n, L, m], and p [n, H, query, key]."""
         if self.scores == "factored":
-            keys = jnp.einsum("nlm,hem->nhle", x, self._per_head(self.W_K, layer))
-            queries = jnp.einsum("nlm,hem->nhle", x, self._per_head(self.W_Q, layer))
-            scores = jnp.einsum("nhke,nhqe->nhqk", keys, queries)
+            keys, queries = (self._projected(x, matrices, layer) for matrices in (self.W_K, self.W_Q))
+            scores = jnp.einsum("nkhe,nqhe->nhqk", keys, queries)
         else:
             scores = jnp.einsum("nkm,hmp,nqp->nhqk", x, self.W_QK[layer], x)
         attention = NORMALISERS[self.normaliser](scores / self._scale(), mask)
-        values = jnp.einsum("nlm,hem->nhle", x, self._per_head(self.W_V, layer))
-        read = jnp.einsum("nhqk,nhke->nqhe", attention, values).reshape(x.shape)
+        values = self._projected(x, self.W_V, layer)
+        read = jnp.einsum("nhqk,nkhe->nqhe", attention, values).reshape(x.shape)
         return jnp.einsum("nle,me->nlm", read, self.W_O[layer]), attention
 
     def _scale(self) -> Float[Array, ""]:
