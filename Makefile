@@ -56,11 +56,12 @@ sweep-%:
 
 # The second paper: its claims, and how the spectrum moves under gradient flow and under AdamW.
 qk_eigenspectrum: .venv/ready
-	for law in flow adamw; do \
-		$(BIN)/dynamics run --config=configs/qk_eigenspectrum/training.py:$$law --name=qk-$$law-$(STAMP) || exit 1; \
-	done
+	$(MAKE) --no-print-directory -j 2 -O qk-flow qk-adamw
 	$(BIN)/dynamics figures runs/qk-flow-$(STAMP) runs/qk-adamw-$(STAMP)
 	$(BIN)/dynamics claims qk_eigenspectrum --name=qk-claims-$(STAMP)
+
+qk-flow qk-adamw: qk-%:
+	$(BIN)/dynamics run --config=configs/qk_eigenspectrum/training.py:$* --name=qk-$*-$(STAMP)
 
 qk_sweeps: .venv/ready
 	$(MAKE) --no-print-directory -j 2 -O qk-sweep-kappa qk-sweep-tau qk-sweep-text

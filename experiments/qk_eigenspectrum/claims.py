@@ -21,7 +21,7 @@ SEEDS, FIRST = 6, 10  # of the training, none of which was seen when the bounds 
 VARIANCES = (0.0, 1.0, 10.0, 100.0)
 COLLAPSES = [(1.0, v, 64, 32, 0.0) for v in VARIANCES] + [(0.0, 1.0, 64, 32, 0.0), (0.0, 10.0, 64, 32, 0.0)]
 SPECTRA = ((1.0, 10.0), (1.0, 40.0), (1.0, 100.0), (0.5, 100.0), (-1.0, 40.0), (0.0, 1.0))
-GRID = [(mean, variance, d, T, 0.0) for mean, variance in SPECTRA for d in (64, 256) for T in (16, 32)]
+GRID = [(*spectrum, d, T, 0.0) for spectrum in SPECTRA for d, T in ((64, 16), (64, 32), (256, 16))]
 GRID += [(1.0, 10.0, 64, 32, 3.0), (1.0, 40.0, 256, 16, 6.0), (0.5, 40.0, 64, 16, 6.0)]
 
 
