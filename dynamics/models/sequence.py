@@ -159,6 +159,7 @@ class Transformer(nn.Module):
         """Eigenvalues of a score matrix."""
         return self.width
 
-    def states(self, tokens: Int[Array, "n L"]) -> Float[Array, "depth n L m"]:
-        """The tokens x before the first layer and after every layer."""
-        return self(tokens)[1]["states"]
+    @property
+    def depths(self) -> int:
+        """States of the tokens: before the first layer, and after every layer."""
+        return self.layers + 1

@@ -8,12 +8,10 @@ from dynamics.probes.probe import WINDOWS, View, probe
 
 __all__: list[str] = []
 
-SEEN = 64  # samples of the training set that these look at
 
-
-def _attention(params: PyTree, view: View) -> Array:
+def _attention(view: View) -> Array:
     """P [layer, head, key, query, n]."""
-    found = view.objective.apply(params, view.objective.batch.tokens[:SEEN])[1]["attention"]
+    found = view.intermediates()["attention"]
     return found.reshape(view.objective.model.layers, *found.shape[-4:])
 
 
@@ -21,34 +19,34 @@ def _score_matrices(params: PyTree, view: View) -> Array:
     return view.objective.apply(params, method="score_matrices")
 
 
-def _states(params: PyTree, view: View) -> Array:
-    return view.objective.apply(params, view.objective.batch.tokens[:SEEN], method="states")
-
-
 @probe("layer", "head")
 def attention_entropy(params: PyTree, view: View) -> Array:
     """−Σ_k p log p in nats, the mean over queries and samples; see dynamics.measures."""
-    return measures.entropy(_attention(params, view))
+    del params
+    return measures.entropy(_attention(view))
 
 
 @probe("layer", "head", "window")
 def attention_within(params: PyTree, view: View) -> Array:
     """The attention on the last 1, 2, 4, 8 positions up to the query, the mean over queries and samples."""
-    p = _attention(params, view)
+    del params
+    p = _attention(view)
     return jnp.stack([measures.within(p, window) for window in WINDOWS], axis=-1)
 
 
 @probe("layer", "head", "window")
 def peak_within(params: PyTree, view: View) -> Array:
     """The share of queries whose largest attention is to one of the last 1, 2, 4, 8 positions up to them."""
-    p = _attention(params, view)
+    del params
+    p = _attention(view)
     return jnp.stack([measures.peak_within(p, window) for window in WINDOWS], axis=-1)
 
 
 @probe("layer", "head")
 def attention_distance(params: PyTree, view: View) -> Array:
     """Σ_k p_k |q − k|, the mean over queries and samples."""
-    return measures.mean_distance(_attention(params, view))
+    del params
+    return measures.mean_distance(_attention(view))
 
 
 @probe("layer", "head", "mode", "part", needs="score_matrices", needs_weights=True)
@@ -69,13 +67,15 @@ def qk_rank(params: PyTree, view: View) -> Array:
     return measures.effective_rank(_score_matrices(params, view))
 
 
-@probe("depth", needs="states")
+@probe("depth", needs="depths")
 def token_rank(params: PyTree, view: View) -> Array:
     """The effective rank of the tokens of a sample before and after every layer, the mean over samples."""
-    return jnp.mean(measures.effective_rank(_states(params, view)), axis=-1)
+    del params
+    return jnp.mean(measures.effective_rank(view.intermediates()["states"]), axis=-1)
 
 
-@probe("depth", needs="states")
+@probe("depth", needs="depths")
 def token_similarity(params: PyTree, view: View) -> Array:
     """The mean cosine between the tokens at different positions of a sample, before and after every layer."""
-    return jnp.mean(measures.similarity(_states(params, view)), axis=-1)
+    del params
+    return jnp.mean(measures.similarity(view.intermediates()["states"]), axis=-1)

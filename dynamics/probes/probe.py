@@ -1,5 +1,6 @@
 """Probes: pure functions of the parameters with a name and dimension names, evaluated inside the solve."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -19,6 +20,7 @@ __all__ = ["MATRICES", "PROBES", "WINDOWS", "Probe", "View", "coordinates", "dim
 
 MATRICES = ("W", "W_K", "W_Q", "W_V")
 ESTIMATE = ("mean", "standard error")
+SEEN = 64  # samples of the training set whose intermediates probes look at
 WINDOWS = (1, 2, 4, 8)  # positions up to the query
 DROPPED = ("layer", "head")  # dimensions that a model with one of them does not have
 
@@ -32,6 +34,8 @@ class View(NamedTuple):
         start: the parameters at t = 0.
         words: matrix probes keep this many words, μ1 first.
         known: what a probe measured at the start, by its name; see Probe.at_start.
+        intermediates: () -> those of the model on the first SEEN samples of the training set; computed once for all
+            probes of an evaluation.
     """
 
     objective: Objective
@@ -39,6 +43,7 @@ class View(NamedTuple):
     start: PyTree
     words: int
     known: Mapping[str, Any] = MappingProxyType({})
+    intermediates: Callable[[], Any] = dict
 
     def signed_output(self, params: PyTree) -> Float[Array, " n"]:
         """y_i F(X_i) over the training set."""
@@ -130,7 +135,7 @@ def coordinates(task: Task, words: int, model: Any) -> dict[str, list[Any]]:
         "moment": list(MOMENTS),
         "part": ["real", "imaginary"],
         "mode": list(range(getattr(model, "modes", 0))),
-        "depth": list(range(model.layers + 1)),
+        "depth": list(range(getattr(model, "depths", 0))),
         "invariant": list(REDUCED),
         "value_mode": list(range(model.heads * model.vocabulary + 1)),
         "score_mode": list(range(2 * model.vocabulary)),
@@ -151,7 +156,9 @@ def evaluator(names: tuple[str, ...], view: View) -> Callable[[PyTree], dict[str
 
     @jax.jit  # traced once, where a solver evaluates it in several places
     def evaluate(params: PyTree) -> dict[str, Array]:
-        return {name: reshaped(name, PROBES[name].measure(params, view)) for name in names}
+        tokens = view.objective.batch.tokens[:SEEN]
+        seen = view._replace(intermediates=functools.cache(lambda: view.objective.apply(params, tokens)[1]))
+        return {name: reshaped(name, PROBES[name].measure(params, seen)) for name in names}
 
     def reshaped(name: str, values: Array) -> Array:
         dims, kept = PROBES[name].dims, dimensions(name, view.objective.model)
