@@ -19,7 +19,6 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from dynamics.config import ConfigError
 from dynamics.experiment import Experiment
 from dynamics.ledger import Entry, Ledger
 from dynamics.probes import PROBES, coordinates, dimensions
@@ -181,12 +180,13 @@ class _Assembly:
             if "part" in line and law in line["laws"]:
                 yield place, line
 
-    def _experiments(self, law: str) -> Iterator[Experiment]:
+    def _experiments(self, law: str) -> Iterator[tuple[str, Experiment]]:
+        """The part and the experiment of every member that has rows of a law."""
         for member in self._sweep.members:
-            if "part" in (self._entries[member.id].line):
+            if "part" in (line := self._entries[member.id].line):
                 config = self._sweep.config_of(member)
                 if law in config["laws"]:
-                    yield Experiment.from_config(config)
+                    yield line["part"], Experiment.from_config(config)
 
     def group(self, law: str) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
         """Arrays, labels of their dimensions, and attributes of a law."""
@@ -212,20 +212,26 @@ class _Assembly:
                     arrays.setdefault(key, (dims, np.full(self._shape, np.nan)))[1][place] = line["laws"][law][key]
         if not parts:
             return arrays, labels, {}
-        experiments = self._experiments(law)
-        first = next(experiments)
-        model = first.abstract_start_of(law)[1].model
-        for probe in ("t", *dict.fromkeys(name for found in (first, *experiments) for name in found.probes)):
-            values = self._placed(f"{law}/{probe}", parts)
-            of_probe = ("t", *(dimensions(probe, model) if probe != "t" else ()))
-            arrays[probe] = ((*dims, *of_probe), values)
+        experiments = list(self._experiments(law))
+        models = {part: found.abstract_start_of(law)[1].model for part, found in experiments}
+        # A dimension that some members do not have, the heads of a model with one, has the size 1 in them.
+        of_probe: dict[str, dict[str, tuple[str, ...]]] = {"t": dict.fromkeys(models, ("t",))}
+        for part, found in experiments:
+            for probe in found.probes:
+                of_probe.setdefault(probe, {})[part] = ("t", *dimensions(probe, models[part]))
+        for probe, kept in of_probe.items():
+            all_dims = ("t", *(PROBES[probe].dims if probe != "t" else ()))
+            every = [dim for dim in all_dims if any(dim in of_part for of_part in kept.values())]
+            missing = {part: [i for i, dim in enumerate(every) if dim not in of_part] for part, of_part in kept.items()}
+            arrays[probe] = ((*dims, *every), self._placed(f"{law}/{probe}", parts, missing))
         labels |= self._times(arrays)
-        known = coordinates(first.task, first.words, model)
         sizes = {
             dim: size for found, values in arrays.values() for dim, size in zip(found, np.shape(values), strict=True)
         }
-        labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
-        return arrays, labels, {"law": type(first.laws[law]).__name__}
+        for part, found in dict(experiments).items():
+            known = coordinates(found.task, found.words, models[part])
+            labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
+        return arrays, labels, {"law": type(experiments[0][1].laws[law]).__name__}
 
     def _of_ledger(self, dims: tuple[str, ...]) -> Arrays:
         """Status and id; a place that has no member is "none"."""
@@ -237,12 +243,18 @@ class _Assembly:
             seconds[place] = entry.line.get("seconds", np.nan)
         return {"status": (dims, status), "id": (dims, ids), "seconds": (dims, seconds)}
 
-    def _placed(self, name: str, parts: Mapping[str, Sequence[tuple[tuple[int, ...], int]]]) -> np.ndarray:
-        """The rows of all members; where shapes differ, smaller ones end with nan."""
-        found = [(read_rows(self._record.path / "parts" / part, [name])[name], rows) for part, rows in parts.items()]
-        ranks = {values.ndim for values, _ in found}
-        if len(ranks) > 1:
-            raise ConfigError("probes", name, "has another number of dimensions in other members")
+    def _placed(
+        self,
+        name: str,
+        parts: Mapping[str, Sequence[tuple[tuple[int, ...], int]]],
+        missing: Mapping[str, Sequence[int]],
+    ) -> np.ndarray:
+        """The rows of all members, with the missing axes after the row's; where shapes differ, smaller end with nan."""
+        found = []
+        for part, rows in parts.items():
+            if part in missing:
+                values = read_rows(self._record.path / "parts" / part, [name])[name]
+                found.append((np.expand_dims(values, [axis + 1 for axis in missing[part]]), rows))
         trailing = tuple(np.max([values.shape[1:] for values, _ in found], axis=0).tolist())
         placed: Any = np.full((*self._shape, *trailing), np.nan)
         for values, rows in found:

@@ -13,7 +13,7 @@ from dynamics.sweep import grid, seeds, zipped
 
 TEXT = module_of(pathlib.Path(__file__).with_name("text.py"))
 VARIANTS = ("default", "smoke")
-KAPPAS = (0.0, 1e-4, 1e-3, 1e-2, 1e-1)
+KAPPAS = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 def get_config(variant: str = "default"):

@@ -59,7 +59,7 @@ def _mean(values: Any) -> Any:
 
 def _name(line: dict[str, Any]) -> str:
     label = next(iter(line.values()), "")
-    return TASKS.get(str(label), f"{label} layer{'s' * (label != 1)}" if line else "")
+    return TASKS.get(str(label), f"{label} layer{'' if label == 1 else 's'}" if line else "")
 
 
 def _line(axes: Any, values: Any, along: str, colour: str, name: str) -> None:
