@@ -35,7 +35,7 @@ def _columns(record: Record) -> list[Column]:
 
 
 def _page(columns: Sequence[Column]) -> Figure:
-    drawn = figure(3.4 * len(columns) + 2.4, 8.6, right=1.7, wspace=0.28, hspace=0.32)
+    drawn = figure(3.4 * len(columns) + 2.4, 8.2, right=1.7, top=0.4, wspace=0.28, hspace=0.26)
     panels = drawn.subplots(4, len(columns), squeeze=False, sharex="col")
     for column, (law, found, data) in zip(panels.T, columns, strict=True):
         for axes, plot in zip(column, (_losses, _spectrum, _entropy, _localisation), strict=True):

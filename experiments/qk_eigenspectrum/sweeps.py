@@ -31,13 +31,18 @@ def _page(found: Any, along: str) -> Figure:
     text = others == ["layers"]
     last = found.isel(t=-1)
     best = found.population_loss.sel(estimate="mean").min("t")
+    learnt = {"best loss on fresh sequences": best}
+    if text:
+        learnt = {"best perplexity on held-out text": np.exp(best)}
+    elif along == "kappa":
+        learnt = {"best loss on fresh sequences:\ngain over κ = 0 (%)": 100 * (1 - best / best.sel(kappa=0.0))}
     panels = {
-        "best perplexity on held-out text" if text else "best loss on fresh sequences": np.exp(best) if text else best,
+        **learnt,
         "entropy of attention (nats)": _mean(last.attention_entropy),
         "attention on the current word": _mean(last.attention_within.sel(window=1)),
         "eigenvalues: mean (dashed), √size": _mean(np.sqrt(last.qk_moments.sel(moment="size"))),
     }
-    drawn = figure(12.0, 3.6, right=1.5, wspace=0.34)
+    drawn = figure(12.0, 3.4, right=1.5, top=0.55, wspace=0.34)
     for axes, (title, values) in zip(drawn.subplots(1, len(panels)), panels.items(), strict=True):
         for line, colour in zip(lines, ("blue", "vermilion", "green"), strict=False):
             _line(axes, values.sel(line), along, colour, _name(line))
@@ -48,6 +53,7 @@ def _page(found: Any, along: str) -> Figure:
         axes.set_xlabel({"kappa": "κ", "tau": "τ"}[along])
         if along == "kappa":
             axes.set_xscale("symlog", linthresh=float(found.kappa[1]))
+            axes.tick_params(axis="x", labelsize=7)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
     return drawn
 
