@@ -32,11 +32,10 @@ def test_crossing_is_exact():
 
 
 def test_the_limit_of_many_dimensions():
-    errors = []
-    for d in (8, 256):
-        one = theory.matrix(Cell(1.0, 5.0, d, 16), 4)
-        errors.append(abs(theory.crossing(one, np.eye(d), 16, 12) - theory.crossing_limit(one, np.eye(d), 16)[11]))
-    assert errors[1] < 0.3 * errors[0] and errors[1] < 0.01
+    """Away from t = T/2, where t and T − t are told apart."""
+    one = theory.matrix(Cell(1.0, 40.0, 256, 16), 4)
+    exact, stated = theory.crossing(one, np.eye(256), 16, 12), theory.crossing_limit(one, np.eye(256), 16)
+    assert 0.7 < exact < 0.9 and abs(exact - stated[11]) < 0.01 < abs(stated[3] - stated[11])
 
 
 def test_an_antisymmetric_matrix_prefers_nobody():
