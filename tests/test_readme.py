@@ -1,5 +1,6 @@
 """Every code block of the README runs, and every command of it and of the experiments' pages is one."""
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -29,11 +30,12 @@ def test_short():
 
 @pytest.fixture
 def runs(smoke, tmp_path, monkeypatch):
-    """A working folder in which runs/mine, runs/A and runs/B are the smoke run."""
+    """A working folder in which runs/mine, runs/A and runs/B are the smoke run, and kjv.txt is a text."""
     (tmp_path / "runs").mkdir()
     for name in ("mine", "A", "B"):
         (tmp_path / "runs" / name).symlink_to(smoke.path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "kjv.txt").symlink_to(ROOT / "experiments" / "qk_eigenspectrum" / "genesis.txt")
     monkeypatch.chdir(tmp_path)
 
 
@@ -72,6 +74,8 @@ def test_command(runs, capsys, command):
     words = shlex.split(command)
     if words[0] == "make":
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
+    elif words[:2] == ["python", "-m"]:
+        assert importlib.util.find_spec(words[2])
     elif words[1] in ("run", "compare"):
         _, config = dynamics.cli.arguments.parsed(words[1:])
         (dynamics.Experiment if words[1] == "run" else Comparison).from_config(dynamics.cli.arguments.plain(config))
