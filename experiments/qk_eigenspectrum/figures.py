@@ -44,7 +44,7 @@ def _page(columns: Sequence[Column]) -> Figure:
             axes.set_xlim(float(found.t[1]), float(found.t[-1]))
         column[0].set_title(law)
         column[-1].set_xlabel("t = η k")
-    labels = ("loss per word (nats)", "eigenvalues of W_QK, real part", "entropy of attention (nats)", "share")
+    labels = ("loss per word (nats)", "eigenvalues, real part", "entropy (nats)", "share")
     for row, label in zip(panels, labels, strict=True):
         row[0].set_ylabel(label)
         row[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
