@@ -18,7 +18,7 @@ from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Flow, GramModel, Law, in_gram
 from dynamics.models import MODELS, Initialisation
 from dynamics.objective import Objective
 from dynamics.probes import PROBES, View, evaluator
-from dynamics.regularisers import REGULARISERS, SpectrumPenalty
+from dynamics.regularisers import REGULARISERS, Regulariser
 from dynamics.tasks import TASKS
 from dynamics.trajectory import COMPLETED, Times, Trajectory
 
@@ -48,7 +48,7 @@ class Experiment:
     task: Any
     model: Any
     initialisation: Initialisation
-    regulariser: SpectrumPenalty | None
+    regulariser: Regulariser | None
     laws: dict[str, Law]
     times: np.ndarray
     probes: tuple[str, ...]
@@ -103,7 +103,13 @@ class Experiment:
                 )
                 require(law.rtol >= TIGHTEST, f"laws.{name}.rtol", law.rtol, allowed)
         drawn = initialisation.draw
+        chosen = config["regulariser"].get("name")
+        known = regulariser is None or hasattr(model, "score_matrices")
+        require(known, "regulariser.name", chosen, "must be left out: this model has no score matrices")
         for name, law in laws.items():
+            allowed = f"must be left out: laws.{name} moves Gram matrices"
+            moves_weights = not isinstance(law, IN_GRAM_VARIABLES)
+            require(regulariser is None or moves_weights, "regulariser.name", chosen, allowed)
             allowed = f"must be 'weights': laws.{name} moves weights"
             require(drawn == "weights" or isinstance(law, IN_GRAM_VARIABLES), "init.draw", drawn, allowed)
         allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
@@ -156,7 +162,7 @@ class Experiment:
         return self.initialisation.draw == "weights" and isinstance(self.laws[law], IN_GRAM_VARIABLES)
 
     @property
-    def start_inputs(self) -> tuple[int, Initialisation, SpectrumPenalty | None, float]:
+    def start_inputs(self) -> tuple[int, Initialisation, Regulariser | None, float]:
         """What `start` is drawn from; traced."""
         return self.seed, self.initialisation, self.regulariser, float(self.model.width)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.losses import LOSSES
-from dynamics.regularisers import SpectrumPenalty
+from dynamics.regularisers import Regulariser
 from dynamics.tasks import Batch
 
 __all__ = ["Objective"]
@@ -31,7 +31,7 @@ class Objective(eqx.Module):
     constants: PyTree
     batch: Batch
     kind: str = eqx.field(static=True, default="logistic")
-    regulariser: SpectrumPenalty | None = None
+    regulariser: Regulariser | None = None
 
     def apply(self, params: PyTree, *args: Any, **kwargs: Any) -> Any:
         """The model, or one of its methods, at these parameters."""

@@ -1,5 +1,6 @@
 """What is added to a loss, by name: functions of the score matrices W, scores x_kᵀ W x_q."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import equinox as eqx
@@ -8,7 +9,9 @@ from jaxtyping import Array, Float
 
 from dynamics.config import require
 
-__all__ = ["REGULARISERS", "SpectrumPenalty"]
+__all__ = ["REGULARISERS", "Regulariser", "SpectrumPenalty"]
+
+Regulariser = Callable[[Array], Array]  # a pytree: its numbers are traced
 
 
 class SpectrumPenalty(eqx.Module):

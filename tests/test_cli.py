@@ -65,7 +65,7 @@ BAD = {
     ),
     "too many times": ([SMOKE, "--config.times.stop=0.1"], "times.count = 20: must leave room"),
     "start": ([SMOKE, "--config.times.start=50.0"], "times.start = 50.0: must lie between 0 and stop"),
-    "probe": ([SMOKE, "--config.probes=('loss', 'sharpnes')"], "probes = 'sharpnes': must be among loss,"),
+    "probe": ([SMOKE, "--config.probes=('loss', 'sharpnes')"], "probes = 'sharpnes': must be among "),
     "kept words": ([SMOKE, "--config.words=13"], "words = 13: must be 1 to 12"),
     "checkpoints": ([SMOKE, "--config.checkpoints=21"], "checkpoints = 21: must be 1 to 20"),
     "dtype": ([SMOKE, "--config.dtype=bfloat16"], "dtype = 'bfloat16': must be one of 'float64', 'float32'"),

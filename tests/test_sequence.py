@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import small_config
 from scipy.special import softmax
 
 import dynamics
@@ -175,6 +176,22 @@ def test_penalty(scale):
     np.testing.assert_allclose(jax.grad(of)(least), 0, atol=1e-13)
 
 
+def test_a_penalty_on_the_one_layer_model():
+    """Its flow follows it: the matrices go to those at which the penalty is least, and the drift stays small."""
+    found = dynamics.Experiment.from_config(
+        small_config(
+            regulariser={"name": "qk_spectrum", "kappa": 50.0, "tau": 3.0},
+            **{"times.stop": 30.0, "times.count": 2, "checkpoints": 1, "probes": ("loss", "qk_moments", "drift")},
+            laws={"flow": {"name": "flow", "rtol": 1e-8, "atol": 1e-10}},
+        )
+    )
+    ((part, _),) = dynamics.solve(found, "flow")
+    assert np.max(part.probes["drift"]) < 1e-6
+    # Of rank m = 8 in d = 9 dimensions: the mean eigenvalue is (8/9) τ/(8 + 1), and no other deviates from it.
+    mean, variance, _, _ = part.probes["qk_moments"][-1]
+    np.testing.assert_allclose([mean, variance], [8 / 9 / 3, 8 / 81 / 9], rtol=0.02)
+
+
 def test_a_penalty_of_zero_is_none():
     without, nothing = markov(**{"regulariser.kappa": 0.0}), markov()
     params, objective = without.start
@@ -204,6 +221,8 @@ def test_adamw():
         ({"probes": ("scores",)}, "probes = 'scores': needs 'gram'"),
         ({"model.heads": 3}, "model.heads = 3: must divide the width, 8"),
         ({"regulariser.kappa": -1.0}, "regulariser.kappa = -1.0: must not be negative"),
+        ({"regulariser.name": "nosuch"}, "regulariser.name = 'nosuch': must be one of 'qk_spectrum'"),
+        ({"laws": {"flow": {"name": "gram_flow"}}}, "regulariser.name = 'qk_spectrum': must be left out: laws.flow"),
         ({"init.draw": "gram"}, "init.draw = 'gram': must be 'weights'"),
         ({"task.concentration": 0.0}, "task.concentration = 0.0: must be positive"),
     ],

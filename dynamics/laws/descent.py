@@ -123,8 +123,8 @@ class Minibatch(Descent):
         replacement: whether a minibatch can hold a sample twice. Minibatches are independent of one another.
     """
 
-    batch_size: int = eqx.field(static=True, kw_only=True)
-    replacement: bool = eqx.field(static=True, kw_only=True, default=False)
+    batch_size: int = eqx.field(static=True)
+    replacement: bool = eqx.field(static=True, default=False)
 
     random: ClassVar[bool] = True
 
@@ -234,9 +234,11 @@ class AdamW(Minibatch, Adam):
     Every parameter decays. With batch_size = n, without replacement, and λ = 0 it is Adam.
 
     Attributes:
+        batch_size: by name, for it has no default and Adam's numbers have.
         weight_decay: λ.
     """
 
+    batch_size: int = eqx.field(static=True, kw_only=True)
     weight_decay: float = 0.0
 
     def __check_init__(self):

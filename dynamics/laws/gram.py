@@ -128,8 +128,6 @@ def in_gram_variables(params: PyTree, objective: Objective) -> tuple[dict[str, A
     model = objective.model
     known = isinstance(model, OneLayerTransformer)
     require(known, "model", type(model).__name__, "must be one_layer for a law in Gram variables")
-    regulariser = objective.regulariser
-    require(regulariser is None, "regulariser", regulariser, "must be empty for a law in Gram variables")
     rows, d = model.heads * model.width, model.vocabulary
     expected = {"W": (model.neurons, model.width), "W_K": (rows, d), "W_Q": (rows, d), "W_V": (rows, d)}
     found = {name: jnp.shape(matrix) for name, matrix in sorted(params.items())}
