@@ -67,6 +67,10 @@ def all_of(*findings: Finding) -> Finding:
 Evidence = tuple[Arrays, dict[str, Any], dict[str, Any]]  # arrays, labels of their dimensions, attributes
 
 
+Begin = Callable[[], Callable[[], Evidence]]
+AHEAD = 2  # cases whose programs compile while one integrates; all of them at once would be in its way
+
+
 @runtime_checkable
 class Source(Protocol):
     """Where the evidence of a case comes from."""
@@ -75,8 +79,8 @@ class Source(Protocol):
         """Plain values, for the record."""
         ...
 
-    def prepared(self) -> tuple[int, Callable[[], Evidence]]:
-        """How many runs or samples, and what makes them; everything is checked by now."""
+    def prepared(self) -> tuple[int, Begin]:
+        """How many runs or samples, and what begins to compile what makes them; everything is checked by now."""
         ...
 
 
@@ -98,9 +102,9 @@ class Measured:
         """The settings."""
         return dict(self.settings)
 
-    def prepared(self) -> tuple[int, Callable[[], Evidence]]:
+    def prepared(self) -> tuple[int, Begin]:
         """The function."""
-        return self.size, lambda: self.measure(**self.settings)
+        return self.size, lambda: functools.partial(self.measure, **self.settings)
 
 
 @dataclass(frozen=True)
@@ -137,12 +141,12 @@ class Case:
         """The config of the first member."""
         return self.members()[0]
 
-    def prepared(self) -> tuple[int, Callable[[], Evidence]]:
-        """The members, integrated together; their program compiles from now on."""
+    def prepared(self) -> tuple[int, Begin]:
+        """The members, integrated together."""
         members = [Experiment.from_config(config) for config in self.members()]
         for found in members:
             require(self.law in found.laws, "laws", list(found.laws), f"must have {self.law!r}")
-        return len(members), functools.partial(_evidence, self, members, Ensemble(members, self.law))
+        return len(members), lambda: functools.partial(_evidence, self, members, Ensemble(members, self.law))
 
 
 Data = Mapping[str, Any]  # the xarray Dataset of every case
@@ -252,9 +256,13 @@ def gather(
     prepared = {case: source.prepared() for case, source in cases.items()}
     config = {"figures": figures, "laws": {}, "cases": {case: source.described() for case, source in cases.items()}}
     recorder = Recorder(workdir, name, config, {**provenance("float64"), "config": config_hash(config)})
-    for case, (size, measure) in prepared.items():
+    begun: dict[str, Callable[[], Evidence]] = {}
+    for number, (case, (size, _)) in enumerate(prepared.items()):
         started = time.perf_counter()
-        recorder.group(case, *measure())
+        for ahead, (_, start) in itertools.islice(prepared.items(), number, number + 1 + AHEAD):
+            if ahead not in begun:
+                begun[ahead] = start()
+        recorder.group(case, *begun.pop(case)())
         report(case, size, time.perf_counter() - started)
     recorder.close()
     seconds = {"total": time.perf_counter() - begin}

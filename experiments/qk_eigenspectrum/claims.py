@@ -37,12 +37,13 @@ def _sampling(cells: Any, samples: int, walks: bool = True) -> Measured:
 PLANE = [(m, v, 64, 32, 0.0) for m in (0.0, 0.1, 0.3, 1.0) for v in (0.0, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0) if m + v]
 EXAMPLES = [(0.0, 0.01, 64, 32, 0.0), (1.0, 0.0, 64, 32, 0.0), (1.0, 1000.0, 64, 32, 0.0)]
 
+# The programs of the first two trainings compile while the last two of the sampling run.
 CASES = {
     "walks": _sampling(COLLAPSES, 20_000),
     "independent tokens": _sampling(COLLAPSES, 20_000, walks=False),
-    "grid": _sampling(GRID, 4000),
-    "plane": _sampling(PLANE, 2000),
     "examples": Measured({"cells": EXAMPLES, "seed": SEED}, measures.maps, len(EXAMPLES)),
+    "plane": _sampling(PLANE, 2000),
+    "grid": _sampling(GRID, 4000),
     "markov locater": _training("markov_locater"),
     "markov none": _training("markov_none"),
     "markov shrink": _training("markov_shrink"),
