@@ -95,6 +95,7 @@ def test_later_words_change_nothing_before_them():
         assert not np.array_equal(one[:, 4:], other[:, 4:])
 
 
+@pytest.mark.slow
 def test_two_ways_to_write_the_scores():
     built, params = start(heads=2)
     other, others = start(heads=2, scores="bilinear")
@@ -176,6 +177,7 @@ def test_penalty(scale):
     np.testing.assert_allclose(jax.grad(of)(least), 0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_a_penalty_on_the_one_layer_model():
     """Its flow follows it: the matrices go to those at which the penalty is least, and the drift stays small."""
     found = dynamics.Experiment.from_config(
