@@ -1,50 +1,20 @@
 """Bags of words: the next word depends on how often each was seen, and on no order."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dynamics.config import require
-from dynamics.tasks.task import Batch
+from dynamics.tasks.task import Batch, Sequences
 
 __all__ = ["Bag"]
 
 
-@dataclass(frozen=True)
-class Bag:
+class Bag(Sequences):
     """Words of a sequence are independent with probabilities θ ~ Dirichlet(α, ..., α), drawn anew for each sequence.
 
-    The label of a position is the word that follows. The best prediction counts all words so far, with equal weights:
+    The best prediction counts all words so far, with equal weights:
     P(j | x_1 ... x_t) = (α + #{s ≤ t: x_s = j}) / (d α + t).
-
-    Attributes:
-        samples: n, sequences of the training set.
-        length: L, labelled positions per sequence.
-        vocabulary: d.
-        concentration: α.
     """
-
-    samples: int
-    length: int
-    vocabulary: int
-    concentration: float = 0.15
-
-    types: ClassVar[tuple[str, ...]] = ("sequence",)
-    loss: ClassVar[Literal["next_token"]] = "next_token"
-    population: ClassVar[int] = 512
-
-    def __post_init__(self):
-        for key, least in (("samples", 1), ("length", 2), ("vocabulary", 2)):
-            require(getattr(self, key) >= least, key, getattr(self, key), f"must be at least {least}")
-        require(self.concentration > 0, "concentration", self.concentration, "must be positive")
-
-    @property
-    def word_names(self) -> tuple[str, ...]:
-        """("0", "1", ...)."""
-        return tuple(map(str, range(self.vocabulary)))
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
         """N fresh sequences."""

@@ -1,49 +1,19 @@
 """Sequences of a Markov chain of order 1: the word at hand says all that can be said about the next one."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dynamics.config import require
-from dynamics.tasks.task import Batch
+from dynamics.tasks.task import Batch, Sequences
 
 __all__ = ["MarkovChain"]
 
 
-@dataclass(frozen=True)
-class MarkovChain:
+class MarkovChain(Sequences):
     """P(next word j | word i) = T_ij; the rows of T are drawn from a symmetric Dirichlet distribution with the set.
 
-    The first word is uniform. The label of a position is the word that follows.
-
-    Attributes:
-        samples: n, sequences of the training set.
-        length: L, labelled positions per sequence.
-        vocabulary: d.
-        concentration: of the Dirichlet distribution; small values make rows that are nearly certain.
+    The first word is uniform.
     """
-
-    samples: int
-    length: int
-    vocabulary: int
-    concentration: float = 0.15
-
-    types: ClassVar[tuple[str, ...]] = ("sequence",)
-    loss: ClassVar[Literal["next_token"]] = "next_token"
-    population: ClassVar[int] = 512
-
-    def __post_init__(self):
-        for key, least in (("samples", 1), ("length", 2), ("vocabulary", 2)):
-            require(getattr(self, key) >= least, key, getattr(self, key), f"must be at least {least}")
-        require(self.concentration > 0, "concentration", self.concentration, "must be positive")
-
-    @property
-    def word_names(self) -> tuple[str, ...]:
-        """("0", "1", ...)."""
-        return tuple(map(str, range(self.vocabulary)))
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
         """N fresh sequences of the chain of `source`."""

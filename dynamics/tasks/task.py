@@ -1,10 +1,13 @@
 """What a task is."""
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-__all__ = ["Batch", "Task"]
+from dynamics.config import require
+
+__all__ = ["Batch", "Sequences", "Task"]
 
 
 class Batch(NamedTuple):
@@ -65,3 +68,36 @@ class Task(Protocol):
     def training_set(self, key: PRNGKeyArray) -> Batch:
         """The training set."""
         ...
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences of words whose probabilities are drawn from a symmetric Dirichlet distribution; abstract.
+
+    The label of a position is the word that follows.
+
+    Attributes:
+        samples: n, sequences of the training set.
+        length: L, labelled positions per sequence.
+        vocabulary: d.
+        concentration: α of the Dirichlet distribution; small values make words nearly certain.
+    """
+
+    samples: int
+    length: int
+    vocabulary: int
+    concentration: float = 0.15
+
+    types: ClassVar[tuple[str, ...]] = ("sequence",)
+    loss: ClassVar[Literal["next_token"]] = "next_token"
+    population: ClassVar[int] = 512
+
+    def __post_init__(self):
+        for key, least in (("samples", 1), ("length", 2), ("vocabulary", 2)):
+            require(getattr(self, key) >= least, key, getattr(self, key), f"must be at least {least}")
+        require(self.concentration > 0, "concentration", self.concentration, "must be positive")
+
+    @property
+    def word_names(self) -> tuple[str, ...]:
+        """("0", "1", ...)."""
+        return tuple(map(str, range(self.vocabulary)))
