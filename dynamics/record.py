@@ -256,8 +256,8 @@ class Record:
         """
         import xarray
 
-        if group not in self.groups():
-            recorded = ", ".join([*self.laws, "data"])
+        if group not in (groups := self.groups()):
+            recorded = ", ".join([*self.laws, *sorted(groups.difference(self.laws))])
             raise KeyError(f"{group!r} is not recorded in {self.path} (state: {self.state}); there is: {recorded}")
         return xarray.open_zarr(self.path / STORE, group=group)
 

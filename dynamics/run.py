@@ -20,11 +20,11 @@ from dynamics.record import Arrays, Record, Recorder, provenance
 from dynamics.tracking import Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined
 
-__all__ = ["described", "execute", "keep_compiled_programs", "summary_of"]
+__all__ = ["described", "execute", "keep_compiled_programs", "summary_of", "training_set"]
 
 IMAGES_PER_LAW = 8
 # Dimensions of what a model holds fixed and of what a task draws before its samples.
-OTHERS = {"a": ("neuron",), "transitions": ("word", "next_word")}
+OTHERS = {"a": ("neuron",), "width": (), "transitions": ("word", "next_word")}
 
 
 def keep_compiled_programs() -> None:
@@ -77,9 +77,9 @@ def execute(
     found = Experiment.from_config(config)
     compiled = programs(found)
     recorder = Recorder(workdir, name, config, {**provenance(found.model.dtype), "config": config_hash(config)})
-    training_set = _training_set(found)
+    data = training_set(found)
     with clock("record"):
-        recorder.group("data", training_set, {"sample": range(found.task.samples)}, {})
+        recorder.group("data", data, {"sample": range(found.task.samples)}, {})
     with clock("tracking"):
         tracker = Tracker(config["wandb"], recorder.path, config)
     laws: dict[str, dict[str, Any]] = {}
@@ -181,7 +181,8 @@ def _arrays(found: Experiment, trajectory: Trajectory) -> Arrays:
     return {name: (("t", *dimensions(name, found.model)), values) for name, values in trajectory.probes.items()}
 
 
-def _training_set(found: Experiment) -> Arrays:
+def training_set(found: Experiment) -> Arrays:
+    """The group "data" of a record: the samples, and what was drawn or is held fixed beside them."""
     _, objective = found.start
     batch = objective.batch
     types = np.array(found.task.types)[np.asarray(batch.type)]

@@ -62,6 +62,14 @@ def test_opens_with_xarray_alone(smoke):
     assert data.scores.variable._in_memory is False
 
 
+def test_what_is_held_fixed_is_recorded_of_a_start_in_gram_variables():
+    config = small_config(**{"init.draw": "gram"})
+    config["laws"] = {"flow": {"name": "gram_flow", "rtol": 1e-6, "atol": 1e-8}}
+    data = dynamics.run.training_set(dynamics.Experiment.from_config(config))
+    assert float(data["width"][1]) == 8 and data["width"][0] == ()
+    assert set(np.unique(data["a"][1])) == {-1, 1} and data["a"][0] == ("neuron",)
+
+
 def test_config_status_and_provenance(smoke):
     assert smoke.status["state"] == "done" and smoke.state == "done"
     assert smoke.config.task.samples == 12
