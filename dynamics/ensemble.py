@@ -32,7 +32,7 @@ class Cohort(NamedTuple):
     """Members that are integrated together, as one call of a program takes them.
 
     Attributes:
-        laws, objectives, starts, times: of the members, stacked; padded with the last member.
+        laws, objectives, surveys, starts, times: of the members, stacked; padded with the last member.
         member, keys: of every path, in the order in which paths lie on the devices; keys as plain numbers.
         wanted: whether there is a path; places without are padding.
         outcome: of every path so far; only those that completed go on.
@@ -41,6 +41,7 @@ class Cohort(NamedTuple):
 
     laws: PyTree
     objectives: PyTree
+    surveys: PyTree
     starts: PyTree
     times: Any
     member: Any
@@ -82,9 +83,9 @@ class Program:
         strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
         with under(f"laws.{law}."):
             inputs = _shaped(self._of_starts([first]))
-            self._starts, abstract = _starting(*inputs, first.task, first.started, first.reduces(law))
+            self._starts, abstract = _starting(*inputs, first.task, first.started, first.reduces(law), first.fresh)
             cohort = jax.eval_shape(lambda drawn: self._cohort([first], [times], drawn), abstract)
-            self._paths = _integrating(*_shaped(cohort), first.task, first.probes, first.words, strategy)
+            self._paths = _integrating(*_shaped(cohort), first.probes, first.words, strategy)
 
     def begin(self, members: Sequence[Experiment], times: Sequence[np.ndarray]) -> Cohort:
         """The members at their starts, to be integrated over `times` first."""
@@ -96,7 +97,7 @@ class Program:
         return _stacked(self._padded([found.start_inputs for found in members]))
 
     def _cohort(self, members: Sequence[Experiment], times: Sequence[np.ndarray], drawn: Any) -> Cohort:
-        objectives, starts, keys = drawn
+        objectives, surveys, starts, keys = drawn
         laws = _stacked(self._padded([found.laws[self._law] for found in members]), self._dtype)
         wanted, member, draw = _dealt(len(members), self.size, self._draws)
         law, params, keys = jax.tree.map(lambda leaf: leaf[member], (laws, starts, keys))
@@ -105,7 +106,7 @@ class Program:
         keys = _folded(keys, draw) if self._draws > 1 else keys
         outcome = np.full(wanted.shape, COMPLETED, np.int32)
         of_paths = (member, keys, wanted, outcome, params, memory)
-        return Cohort(laws, objectives, starts, self._times(times), *of_paths)
+        return Cohort(laws, objectives, surveys, starts, self._times(times), *of_paths)
 
     def onwards(self, cohort: Cohort, times: Sequence[np.ndarray], outcome: np.ndarray, state: PyTree) -> Cohort:
         """From `state`, the parameters and memories of all places, over other times; paths that failed stay there."""
@@ -219,27 +220,30 @@ def _abstract(structure: Any, shapes: Any) -> PyTree:
 
 
 @functools.lru_cache(maxsize=64)
-def _starting(structure: Any, shapes: Any, task: Any, model: Any, reduced: bool) -> tuple[Future[Any], Any]:
+def _starting(
+    structure: Any, shapes: Any, task: Any, model: Any, reduced: bool, fresh: bool
+) -> tuple[Future[Any], Any]:
     """The program that draws starts, compiling in the background, and the shapes of what it gives; shared by laws."""
-    traced = _starts.trace(_abstract(structure, shapes), task=task, model=model, reduced=reduced)
+    traced = _starts.trace(_abstract(structure, shapes), task=task, model=model, reduced=reduced, fresh=fresh)
     return _background(traced), jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), traced.out_info)
 
 
 @functools.lru_cache(maxsize=16)
-def _integrating(structure: Any, shapes: Any, task: Any, probes: Any, words: int, strategy: Strategy) -> Future[Any]:
+def _integrating(structure: Any, shapes: Any, probes: Any, words: int, strategy: Strategy) -> Future[Any]:
     """The program that integrates, compiling in the background; shared by ensembles."""
-    traced = _paths.trace(_abstract(structure, shapes), task=task, probes=probes, words=words, strategy=strategy)
+    traced = _paths.trace(_abstract(structure, shapes), probes=probes, words=words, strategy=strategy)
     return _background(traced)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "model", "reduced"))
-def _starts(inputs, *, task, model, reduced):
-    """(objectives, parameters and keys) of members."""
+@functools.partial(jax.jit, static_argnames=("task", "model", "reduced", "fresh"))
+def _starts(inputs, *, task, model, reduced, fresh):
+    """(objectives, surveys, parameters and keys) of members."""
 
     def start(place):
-        found = draw_start(*place, task=task, model=model)
-        params, objective = in_gram_variables(*found) if reduced else found
-        return objective, params, jax.random.key_data(named_keys(place[0])["sgd"])
+        params, objective, survey = draw_start(*place, task=task, model=model, fresh=fresh)
+        if reduced:
+            params, objective = in_gram_variables(params, objective)
+        return objective, survey, params, jax.random.key_data(named_keys(place[0])["sgd"])
 
     return jax.lax.map(start, inputs)
 
@@ -254,14 +258,14 @@ def _folded(keys, draws):
     return jax.random.key_data(jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(keys), draws))
 
 
-@functools.partial(jax.jit, static_argnames=("task", "probes", "words", "strategy"))
-def _paths(cohort, *, task, probes, words, strategy):
+@functools.partial(jax.jit, static_argnames=("probes", "words", "strategy"))
+def _paths(cohort, *, probes, words, strategy):
     def path(place):
         i, key_data, params, memory = place
         key = jax.random.wrap_key_data(key_data)
-        of_member = cohort.laws, cohort.objectives, cohort.starts, cohort.times
-        law, objective, start, t = jax.tree.map(lambda leaf: leaf[i], of_member)
-        return law(objective, params, t, evaluator(probes, View(objective, task, start, words)), key, memory)
+        of_member = cohort.laws, cohort.objectives, cohort.surveys, cohort.starts, cohort.times
+        law, objective, survey, start, t = jax.tree.map(lambda leaf: leaf[i], of_member)
+        return law(objective, params, t, evaluator(probes, View(objective, survey, start, words)), key, memory)
 
     def nothing(place):
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(path, place))

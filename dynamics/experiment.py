@@ -17,7 +17,7 @@ from dynamics.config import base, build, check_keys, choose, require, under
 from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Flow, GramModel, Law, in_gram_variables, with_width
 from dynamics.models import MODELS, Initialisation
 from dynamics.objective import Objective
-from dynamics.probes import PROBES, View, evaluator
+from dynamics.probes import PROBES, Survey, View, evaluator
 from dynamics.regularisers import REGULARISERS, Regulariser
 from dynamics.tasks import TASKS
 from dynamics.trajectory import COMPLETED, Times, Trajectory
@@ -144,18 +144,28 @@ class Experiment:
         return named_keys(self.seed)
 
     @functools.cached_property
+    def drawn(self) -> tuple[PyTree, Objective, Survey]:
+        """The parameters at t = 0, the objective, and what else probes look at."""
+        return draw_start(*self.start_inputs, task=self.task, model=self.started, fresh=self.fresh)
+
+    @property
     def start(self) -> tuple[PyTree, Objective]:
         """The parameters at t = 0 and the objective."""
-        return draw_start(*self.start_inputs, task=self.task, model=self.started)
+        return self.drawn[:2]
 
-    def start_of(self, law: str) -> tuple[PyTree, Objective]:
-        """The parameters at t = 0 and the objective in the variables of a law."""
-        return in_gram_variables(*self.start) if self.reduces(law) else self.start
+    def start_of(self, law: str) -> tuple[PyTree, Objective, Survey]:
+        """What is drawn, in the variables of a law."""
+        return _reduced(self.drawn) if self.reduces(law) else self.drawn
 
-    def abstract_start_of(self, law: str) -> tuple[PyTree, Objective]:
+    def abstract_start_of(self, law: str) -> tuple[PyTree, Objective, Survey]:
         """The shapes of `start_of`."""
         leaves, structure = jax.tree.flatten(self.start_inputs)
-        return _shapes(structure, tuple(map(type, leaves)), self.task, self.started, self.reduces(law))
+        return _shapes(structure, tuple(map(type, leaves)), self.task, self.started, self.reduces(law), self.fresh)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a probe looks at fresh samples."""
+        return any(PROBES[name].needs_fresh for name in self.probes)
 
     def reduces(self, law: str) -> bool:
         """Whether the law's variables are the Gram matrices of the weights of `start`."""
@@ -241,31 +251,39 @@ def named_keys(seed: Any) -> dict[str, PRNGKeyArray]:
     return {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(KEYS)}
 
 
-@functools.partial(jax.jit, static_argnames=("task", "model"))
+@functools.partial(jax.jit, static_argnames=("task", "model", "fresh"))
 def draw_start(
-    seed: Any, initialisation: Any, regulariser: Any, width: Any, *, task: Any, model: Any
-) -> tuple[PyTree, Objective]:
-    """The parameters at t = 0 and the objective."""
+    seed: Any, initialisation: Any, regulariser: Any, width: Any, *, task: Any, model: Any, fresh: bool
+) -> tuple[PyTree, Objective, Survey]:
+    """The parameters at t = 0, the objective, and what else probes look at."""
     keys = named_keys(seed)
     batch = task.training_set(keys["data"])
+    survey = Survey.of(task, batch, fresh)
     if initialisation.draw == "gram":
         params, constants = initialisation.gram(model, width, keys["init"])
-        return params, with_width(model, constants, batch, width)
+        return params, with_width(model, constants, batch, width), survey
     params, constants = initialisation(model, keys["init"])
-    return params, Objective(model, constants, batch, task.loss, regulariser)
+    return params, Objective(model, constants, batch, task.loss, regulariser), survey
+
+
+def _reduced(drawn: tuple[PyTree, Objective, Survey]) -> tuple[PyTree, Objective, Survey]:
+    params, objective, survey = drawn
+    return *in_gram_variables(params, objective), survey
 
 
 @functools.lru_cache(maxsize=256)
-def _shapes(structure: Any, kinds: tuple[type, ...], task: Any, model: Any, reduced: bool) -> tuple[PyTree, Objective]:
+def _shapes(
+    structure: Any, kinds: tuple[type, ...], task: Any, model: Any, reduced: bool, fresh: bool
+) -> tuple[PyTree, Objective, Survey]:
     """Tracing takes milliseconds, and the members of a sweep are many."""
     inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
-    start = draw_start.eval_shape(*inputs, task=task, model=model)
-    return jax.eval_shape(in_gram_variables, *start) if reduced else start
+    drawn = draw_start.eval_shape(*inputs, task=task, model=model, fresh=fresh)
+    return jax.eval_shape(_reduced, drawn) if reduced else drawn
 
 
-@functools.partial(jax.jit, static_argnames=("task", "probes", "words"))
-def _segment(law, objective, params, memory, start, times, key, *, task, probes, words):
-    return law(objective, params, times, evaluator(probes, View(objective, task, start, words)), key, memory)
+@functools.partial(jax.jit, static_argnames=("probes", "words"))
+def _segment(law, objective, survey, params, memory, start, times, key, *, probes, words):
+    return law(objective, params, times, evaluator(probes, View(objective, survey, start, words)), key, memory)
 
 
 def programs(found: Experiment) -> dict[str, Future]:
@@ -305,11 +323,11 @@ def traced(found: Experiment, name: str) -> Any:
         ConfigError: for what the law refuses, naming its key.
     """
     with under(f"laws.{name}."):
-        params, objective = found.abstract_start_of(name)
+        params, objective, survey = found.abstract_start_of(name)
         law = found.laws[name]
         memory = jax.eval_shape(law.memory, params)
-        inputs = (law, objective, params, memory, params, jnp.asarray(found.segment(0)), found.keys["sgd"])
-        return _segment.trace(*inputs, task=found.task, probes=found.probes, words=found.words)
+        inputs = (law, objective, survey, params, memory, params, jnp.asarray(found.segment(0)), found.keys["sgd"])
+        return _segment.trace(*inputs, probes=found.probes, words=found.words)
 
 
 def _compiled(program: Any) -> tuple[Any, float]:
@@ -329,16 +347,16 @@ def solve(found: Experiment, name: str, program: Any = None) -> Iterator[tuple[T
         Consecutive trajectories with numpy leaves and valid rows only, and the seconds that each took; after a
         trajectory that failed it stops.
     """
-    start, objective = found.start_of(name)
+    start, objective, survey = found.start_of(name)
     if program is None:
-        program = functools.partial(_segment, task=found.task, probes=found.probes, words=found.words)
+        program = functools.partial(_segment, probes=found.probes, words=found.words)
     law = found.laws[name]
     params, memory = start, law.memory(start)
     for i, part_of_times in enumerate(found.segments):
         t = found.times[part_of_times]
         begin = time.perf_counter()
         part = jax.block_until_ready(
-            program(law, objective, params, memory, start, jnp.asarray(found.segment(i)), found.keys["sgd"])
+            program(law, objective, survey, params, memory, start, jnp.asarray(found.segment(i)), found.keys["sgd"])
         )
         params, memory = part.params, part.memory
         seconds = time.perf_counter() - begin

@@ -13,7 +13,7 @@ from typing import Any
 from dynamics.config import ConfigError, module_of, require
 from dynamics.groups import groups
 from dynamics.ledger import FINISHED, Entry, Ledger
-from dynamics.run import keep_compiled_programs
+from dynamics.run import configure_compiler
 from dynamics.sweep import Sweep, read_sweep
 from dynamics.work import Report, work
 
@@ -65,7 +65,7 @@ class Job:
         """Run; a signal to end leaves what goes on marked as interrupted."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.signal(signal.SIGUSR2, _interrupting(signal.getsignal(signal.SIGUSR2)))
-        keep_compiled_programs()
+        configure_compiler()
         module_of(self._folder / "config.py")  # for its tasks, models, laws and probes
         sweep = read_sweep(self._folder)
         found, refused = groups(sweep)

@@ -20,15 +20,22 @@ from dynamics.record import Arrays, Record, Recorder, provenance
 from dynamics.tracking import Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined
 
-__all__ = ["described", "execute", "keep_compiled_programs", "summary_of", "training_set"]
+__all__ = ["configure_compiler", "described", "execute", "summary_of", "training_set"]
 
 IMAGES_PER_LAW = 8
 # Dimensions of what a model holds fixed and of what a task draws before its samples.
 OTHERS = {"a": ("neuron",), "width": (), "transitions": ("word", "next_word")}
 
 
-def keep_compiled_programs() -> None:
-    """The next process finds the programs of this one."""
+def configure_compiler() -> None:
+    """The next process finds the programs of this one; to be called before jax meets its first device.
+
+    LLVM optimises at level 2 unless XLA_FLAGS says otherwise: sooner done than at level 3, and nothing here runs
+    slower (experiments/speed/README.md).
+    """
+    flags, level = os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level"
+    if level not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {level}=2".strip()
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "dynamics"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
@@ -118,7 +125,7 @@ def _follow(
     report: Callable[[str, Trajectory, float], None],
 ) -> dict[str, Any]:
     """Integrate one law, mirror it while it runs, record it; its summary."""
-    start, objective = found.start_of(law)
+    start, objective, _ = found.start_of(law)
     labels = coordinates(found.task, found.words, objective.model)
     images = set(np.geomspace(1, len(found.times), IMAGES_PER_LAW).astype(int) - 1)
     parts: list[Trajectory] = []

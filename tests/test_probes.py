@@ -8,14 +8,15 @@ import pytest
 from conftest import small_config
 
 import dynamics
-from dynamics.probes import PROBES, View, coordinates, dimensions, evaluator
+from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evaluator
 
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["one head", "two heads"])
 def seen(request):
     found = dynamics.Experiment.from_config(small_config(**{"model.heads": request.param}))
     params, objective = found.start
-    view = View(objective, found.task, jax.tree.map(lambda x: 0.9 * x, params), found.words)
+    survey = Survey.of(found.task, objective.batch, fresh=True)
+    view = View(objective, survey, jax.tree.map(lambda x: 0.9 * x, params), found.words)
     fitting = [name for name, probe in PROBES.items() if probe.fits(found.task, found.model)]
     return found, jax.jit(lambda: evaluator(tuple(fitting), view)(params))()
 
@@ -66,7 +67,7 @@ def test_velocities(seen):
     found, values = seen
     params, objective = found.start
     slope = jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))
-    view = View(objective, found.task, params, found.words)
+    view = View(objective, found.drawn[2], params, found.words)
     h = 1e-5
     measure = evaluator(("scores", "value_gram", "mlp"), view)
     ahead = measure(jax.tree.map(lambda p, v: p + h * v, params, slope))
@@ -105,3 +106,9 @@ def test_attention_by_words(seen):
         e = np.exp(scores / np.sqrt(found.model.width)) * present[:, None]
         expected = e / e.sum(axis=1, keepdims=True) * present
         np.testing.assert_allclose(attention[:, kind], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_survey_without_fresh_samples(small):
+    view = View(small.start[1], small.drawn[2], small.start[0], small.words)
+    with pytest.raises(dynamics.ConfigError, match="probes = 'population_loss': needs a survey with fresh samples"):
+        evaluator(("loss", "population_loss"), view)

@@ -10,7 +10,7 @@ from scipy.special import softmax
 import dynamics
 from dynamics.laws import Adam, AdamW
 from dynamics.losses import next_token_loss
-from dynamics.probes import PROBES, View, coordinates, dimensions, evaluator
+from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evaluator
 from dynamics.regularisers import SpectrumPenalty
 
 V, L, M = 5, 6, 8
@@ -145,7 +145,7 @@ def test_flow_conserves(scores):
 def test_attention_probes_have_their_dimensions():
     found = markov(**{"model.neurons": 4, "model.norm": "layer"})
     params, objective = found.start
-    view = View(objective, found.task, params, found.words)
+    view = View(objective, Survey.of(found.task, objective.batch, fresh=True), params, found.words)
     fitting = [name for name, probe in PROBES.items() if probe.fits(found.task, found.model) and name != "sharpness"]
     assert "qk_spectrum" in fitting and "scores" not in fitting and "margin" not in fitting
     labels = coordinates(found.task, found.words, found.model)

@@ -22,7 +22,7 @@ from dynamics.config import require
 from dynamics.experiment import Experiment
 from dynamics.record import Record, runs
 from dynamics.results import SweepRecord, load
-from dynamics.run import execute, keep_compiled_programs
+from dynamics.run import configure_compiler, execute
 from dynamics.tables import Table, is_comparison, tables
 from dynamics.trajectory import Trajectory
 
@@ -44,7 +44,7 @@ def run(argv: list[str], argv0: str) -> int:
     workdir = pathlib.Path(str(values["workdir"].value))
     name = values["name"].value
     check_name(name)
-    keep_compiled_programs()
+    configure_compiler()
     importing = threading.Thread(target=_module, args=(config["figures"],), daemon=True)
     with Report(list(found.laws)) as bars:
 
@@ -119,7 +119,7 @@ def claims(arguments: argparse.Namespace) -> int:
     require(known, "experiment", arguments.experiment, "must be a folder of experiments/ with a claims.py")
     check_name(arguments.name)
     stated = importlib.import_module(name)
-    keep_compiled_programs()
+    configure_compiler()
     record = gather(
         stated.CASES,
         arguments.workdir,
@@ -170,7 +170,7 @@ def compare(argv: list[str], argv0: str) -> int:
     check_module("figures", config["figures"])
     check_module("compare.claims", config["compare"]["claims"])
     check_name(values["name"].value)
-    keep_compiled_programs()
+    configure_compiler()
     workdir = pathlib.Path(str(values["workdir"].value))
     with Count() as count:
         record = compare_laws(config, workdir, values["name"].value or numbered(workdir, stem(argv)), count)

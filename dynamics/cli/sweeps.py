@@ -30,7 +30,7 @@ from dynamics.launch import (
 )
 from dynamics.ledger import FINISHED, Ledger, is_full
 from dynamics.results import SweepRecord
-from dynamics.run import keep_compiled_programs
+from dynamics.run import configure_compiler
 from dynamics.sweep import Sweep
 from dynamics.tracking import SweepTracker
 
@@ -70,7 +70,7 @@ def sweep(argv: list[str], argv0: str) -> int:
     check_launcher(option["launcher"])
     if option["coordinator"]:
         join(option["coordinator"], option["processes"], option["process"])
-    keep_compiled_programs()
+    configure_compiler()
     of_form = grouped(found)
     if option["dry-run"]:
         _print_plan(found, estimate(found, of_form))

@@ -73,11 +73,9 @@ def attention(params: PyTree, view: View) -> Array:
     Zero where ν or μ is not in that sample. A sample longer than the vocabulary holds some words twice; their
     attention adds over keys and is that of one of them over queries.
     """
-    task: Any = view.task
-    tokens_TxL = task.canonical
+    tokens_TxL: Any = view.survey.canonical
     p = view.objective.apply(params, tokens_TxL)[1]["attention"]
-    d = len(view.task.word_names)
-    one_hot = jax.nn.one_hot(tokens_TxL, d, dtype=p.dtype)
+    one_hot = jax.nn.one_hot(tokens_TxL, view.objective.model.vocabulary, dtype=p.dtype)
     queries = one_hot / jnp.maximum(one_hot.sum(axis=1, keepdims=True), 1)
     by_word = jnp.einsum("hkqt,tki,tqj->htij", p, one_hot, queries)
     return by_word[:, :, : view.words, : view.words]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.config import require
 from dynamics.invariants import REDUCED
@@ -16,7 +16,18 @@ from dynamics.measures import MOMENTS
 from dynamics.objective import Objective
 from dynamics.tasks import Batch, Task
 
-__all__ = ["MATRICES", "PROBES", "WINDOWS", "Probe", "View", "coordinates", "dimensions", "evaluator", "probe"]
+__all__ = [
+    "MATRICES",
+    "PROBES",
+    "WINDOWS",
+    "Probe",
+    "Survey",
+    "View",
+    "coordinates",
+    "dimensions",
+    "evaluator",
+    "probe",
+]
 
 MATRICES = ("W", "W_K", "W_Q", "W_V")
 ESTIMATE = ("mean", "standard error")
@@ -25,12 +36,34 @@ WINDOWS = (1, 2, 4, 8)  # positions up to the query
 DROPPED = ("layer", "head")  # dimensions that a model with one of them does not have
 
 
+class Survey(NamedTuple):
+    """What a probe may look at besides model and training set; arrays, so that another task is no other program.
+
+    Attributes:
+        counts: samples of each type in the training set.
+        canonical: one sample of each type; None for a task without.
+        fresh: fresh samples, the same ones at all times and in every run whose training set has this source; None when
+            no probe asks for them.
+    """
+
+    counts: Float[Array, " type"]
+    canonical: Int[Array, "type L"] | None
+    fresh: Batch | None
+
+    @classmethod
+    def of(cls, task: Task, batch: Batch, fresh: bool) -> "Survey":
+        """That of a task and its training set."""
+        counts = jnp.bincount(batch.type, length=len(task.types)).astype(float)
+        drawn = task.sample(jax.random.key(0), task.population, batch.source) if fresh else None
+        return cls(counts, getattr(task, "canonical", None), drawn)
+
+
 class View(NamedTuple):
     """What a probe may look at besides the parameters.
 
     Attributes:
         objective: model and training set.
-        task: names and canonical samples.
+        survey: what else there is of the task.
         start: the parameters at t = 0.
         words: matrix probes keep this many words, μ1 first.
         known: what a probe measured at the start, by its name; see Probe.at_start.
@@ -39,7 +72,7 @@ class View(NamedTuple):
     """
 
     objective: Objective
-    task: Task
+    survey: Survey
     start: PyTree
     words: int
     known: Mapping[str, Any] = MappingProxyType({})
@@ -52,16 +85,9 @@ class View(NamedTuple):
 
     def by_type(self, per_sample: Float[Array, " n"], total: bool) -> Float[Array, " type"]:
         """The sum over the samples of each type, divided by n (total) or by their number."""
-        kind = self.objective.batch.type
-        types = len(self.task.types)
-        sums = jax.ops.segment_sum(per_sample, kind, types)
-        counts = jax.ops.segment_sum(jnp.ones_like(per_sample), kind, types)
+        counts = self.survey.counts.astype(per_sample.dtype)
+        sums = jax.ops.segment_sum(per_sample, self.objective.batch.type, len(counts))
         return sums / (per_sample.shape[0] if total else counts)
-
-    @property
-    def fresh(self) -> Batch:
-        """Fresh samples, the same ones at all times and in every run whose training set has this source."""
-        return self.task.sample(jax.random.key(0), self.task.population, self.objective.batch.source)
 
     def gram(self, params: PyTree) -> Any:
         """The Gram matrices of the model."""
@@ -85,6 +111,7 @@ class Probe:
         measure: (params, view) -> array with these dimensions.
         needs: an attribute of the model or the task without which it cannot be, or the loss of the task.
         needs_weights: whether it is no function of the Gram matrices.
+        needs_fresh: whether it looks at fresh samples.
         at_start: (parameters at t = 0, view) -> what `measure` finds in view.known under its name; None for nothing.
     """
 
@@ -93,6 +120,7 @@ class Probe:
     measure: Measure
     needs: str = ""
     needs_weights: bool = False
+    needs_fresh: bool = False
     at_start: Callable[[PyTree, View], Any] | None = None
 
     def fits(self, task: Task, model: Any) -> bool:
@@ -147,10 +175,12 @@ def evaluator(names: tuple[str, ...], view: View) -> Callable[[PyTree], dict[str
     """The function params -> {name: value} that a law calls at the saved times.
 
     Raises:
-        ConfigError: for a name that is not a probe.
+        ConfigError: for a name that is not a probe, or that needs fresh samples where there are none.
     """
     for name in names:
         require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
+        seen = view.survey.fresh is not None or not PROBES[name].needs_fresh
+        require(seen, "probes", name, "needs a survey with fresh samples")
     first = {name: PROBES[name].at_start for name in names}
     view = view._replace(known={name: look(view.start, view) for name, look in first.items() if look is not None})
 

@@ -49,12 +49,11 @@ def output(params: PyTree, view: View) -> Array:
     return view.objective.output(params)
 
 
-@probe("estimate")
+@probe("estimate", needs_fresh=True)
 def population_loss(params: PyTree, view: View) -> Array:
     """The mean loss over fresh samples of the task, and the standard error of that mean."""
-    count = view.task.population
-    losses = view.objective.losses(params, view.fresh)
-    return jnp.stack([jnp.mean(losses), jnp.std(losses, ddof=1) / math.sqrt(count)])
+    losses = view.objective.losses(params, view.survey.fresh)
+    return jnp.stack([jnp.mean(losses), jnp.std(losses, ddof=1) / math.sqrt(len(losses))])
 
 
 @probe("parameter")

@@ -164,7 +164,7 @@ def accuracy() -> None:
 
 def evaluation(count: int = 2000) -> None:
     """One right-hand side of the flow in Gram variables against the four products that it cannot do without."""
-    params, objective = variation({"name": "gram_flow"}, {}).start_of("law")
+    params, objective, _ = variation({"name": "gram_flow"}, {}).start_of("law")
 
     @jax.jit
     def repeated(objective: dynamics.Objective, params: Any) -> Any:
