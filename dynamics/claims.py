@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from dynamics.config import config_hash, require
-from dynamics.ensemble import Ensemble
+from dynamics.ensemble import PATHS, Ensemble
 from dynamics.experiment import Experiment
 from dynamics.fits import Fit
 from dynamics.laws import IN_GRAM_VARIABLES
@@ -146,7 +146,10 @@ class Case:
         members = [Experiment.from_config(config) for config in self.members()]
         for found in members:
             require(self.law in found.laws, "laws", list(found.laws), f"must have {self.law!r}")
-        return len(members), lambda: functools.partial(_evidence, self, members, Ensemble(members, self.law))
+        # Of one size, so that cases with the same shapes share their programs.
+        return len(members), lambda: functools.partial(
+            _evidence, self, members, Ensemble(members, self.law, size=PATHS)
+        )
 
 
 Data = Mapping[str, Any]  # the xarray Dataset of every case

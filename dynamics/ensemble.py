@@ -94,7 +94,8 @@ class Program:
         return jax.tree.map(np.asarray, self._cohort(members, times, jax.tree.map(np.asarray, drawn)))
 
     def _of_starts(self, members: Sequence[Experiment]) -> tuple[Any, ...]:
-        return _stacked(self._padded([found.start_inputs for found in members]))
+        wanted = np.arange(self.size) < len(members)
+        return wanted, *_stacked(self._padded([found.start_inputs for found in members]))
 
     def _cohort(self, members: Sequence[Experiment], times: Sequence[np.ndarray], drawn: Any) -> Cohort:
         objectives, surveys, starts, keys = drawn
@@ -140,7 +141,7 @@ class Program:
 class Ensemble:
     """A law of every experiment, integrated `draws` times from its start."""
 
-    def __init__(self, members: Sequence[Experiment], law: str, draws: int = 1):
+    def __init__(self, members: Sequence[Experiment], law: str, draws: int = 1, size: int | None = None):
         """Trace the programs, and compile them in the background.
 
         Args:
@@ -148,6 +149,8 @@ class Ensemble:
                 start drawn in Gram variables, widths do not compile again. Their checkpoints are not looked at.
             law: its name in all of them.
             draws: see Program.
+            size: places for members in every call; ensembles of one size share their programs. As many as there are
+                members without.
 
         Raises:
             ConfigError: for what the law refuses, naming its key.
@@ -158,9 +161,9 @@ class Ensemble:
             of_form.setdefault(form(found, law), []).append(i)
         self._calls: list[tuple[list[int], Program]] = []
         for group in of_form.values():
-            size = min(len(group), max(1, PATHS // draws))
-            program = Program(members[group[0]], law, members[group[0]].times, size, draws)
-            self._calls += [(group[i : i + size], program) for i in range(0, len(group), size)]
+            places = size or min(len(group), max(1, PATHS // draws))
+            program = Program(members[group[0]], law, members[group[0]].times, places, draws)
+            self._calls += [(group[i : i + places], program) for i in range(0, len(group), places)]
 
     def wait(self) -> None:
         """Until everything is compiled."""
@@ -245,7 +248,16 @@ def _starts(inputs, *, task, model, reduced, fresh):
             params, objective = in_gram_variables(params, objective)
         return objective, survey, params, jax.random.key_data(named_keys(place[0])["sgd"])
 
-    return jax.lax.map(start, inputs)
+    return _of_wanted(start, *inputs)
+
+
+def _of_wanted(function, wanted, *places):
+    """One after another; another number of them is no other program, and costs nothing for those that are not there."""
+
+    def nothing(place):
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, place))
+
+    return jax.lax.map(lambda at: jax.lax.cond(at[0], function, nothing, at[1]), (wanted, places))
 
 
 @jax.jit
@@ -267,14 +279,8 @@ def _paths(cohort, *, probes, words, strategy):
         law, objective, survey, start, t = jax.tree.map(lambda leaf: leaf[i], of_member)
         return law(objective, params, t, evaluator(probes, View(objective, survey, start, words)), key, memory)
 
-    def nothing(place):
-        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(path, place))
-
     def on_one_device(wanted, *places):
-        if strategy == "batched":
-            return jax.vmap(path)(places)
-        # Another number of paths is no other program, and costs nothing for those that are not there.
-        return jax.lax.map(lambda place: jax.lax.cond(place[0], path, nothing, place[1]), (wanted, places))
+        return jax.vmap(path)(places) if strategy == "batched" else _of_wanted(path, wanted, *places)
 
     mesh = jax.make_mesh((jax.device_count(),), ("path",), axis_types=(AxisType.Auto,))
     along = PartitionSpec("path")
