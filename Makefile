@@ -15,14 +15,14 @@ unexport PYTHONDONTWRITEBYTECODE
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
 
-# Most of the time of short programs is their compilation. A file's tests share its fixtures in one worker.
-test smoke: export XLA_FLAGS := --xla_backend_optimization_level=0 $(XLA_FLAGS)
+# Programs that run for milliseconds are sooner done when LLVM does not optimise them.
+test test-slow test-slurm smoke: export XLA_FLAGS := --xla_backend_optimization_level=0 $(XLA_FLAGS)
 
 test: .venv/ready
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not slurm"
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -n 2 -m "slow and not slurm"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "slow and not slurm"
 
 # On a SLURM of three nodes on this machine, for as long as the tests run; Debian or Ubuntu, and root.
 test-slurm: .venv/ready

@@ -149,7 +149,10 @@ def test_attention_probes_have_their_dimensions():
     fitting = [name for name, probe in PROBES.items() if probe.fits(found.task, found.model) and name != "sharpness"]
     assert "qk_spectrum" in fitting and "scores" not in fitting and "margin" not in fitting
     labels = coordinates(found.task, found.words, found.model)
-    for name, value in jax.jit(lambda: evaluator(tuple(fitting), view)(params))().items():
+    values = jax.jit(lambda: evaluator(tuple(fitting), view)(params))()
+    rows = M // found.model.heads  # of the W_Q and W_K of a head
+    assert (values["qk_numerical_rank"] == rows).all() and (values["qk_rank"] < rows).all()
+    for name, value in values.items():
         if name != "parameters":
             assert value.shape == tuple(len(labels[dim]) for dim in dimensions(name, found.model)), name
         assert np.isfinite(np.asarray(value)).all(), name

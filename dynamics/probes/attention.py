@@ -67,6 +67,13 @@ def qk_rank(params: PyTree, view: View) -> Array:
     return measures.effective_rank(_score_matrices(params, view))
 
 
+@probe("layer", "head", needs="score_matrices", needs_weights=True)
+def qk_numerical_rank(params: PyTree, view: View) -> Array:
+    """How many singular values of the score matrices exceed d ε times the largest, ε of their precision."""
+    W = _score_matrices(params, view)
+    return jnp.linalg.matrix_rank(W).astype(W.dtype)
+
+
 @probe("depth", needs="depths")
 def token_rank(params: PyTree, view: View) -> Array:
     """The effective rank of the tokens of a sample before and after every layer, the mean over samples."""
