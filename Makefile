@@ -72,6 +72,8 @@ qk_sweeps: .venv/ready
 qk-sweep-%:
 	$(BIN)/dynamics sweep --config=configs/qk_eigenspectrum/sweep_$*.py --name=qk-sweep-$*-$(STAMP)
 
+# As the commands compile.
+bench: export XLA_FLAGS := --xla_backend_optimization_level=2 $(XLA_FLAGS)
 bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark
 	$(BIN)/python -m experiments.speed.sweeps
