@@ -35,11 +35,12 @@ for _setting, _value in SETTINGS.items():
 
 if TYPE_CHECKING:
     from dynamics.config import ConfigError, base
-    from dynamics.experiment import Experiment, solve
+    from dynamics.experiment import Experiment
     from dynamics.laws import LAWS, GradientDescent, GradientFlow, Law, Optimizer, StochasticGradientDescent
     from dynamics.models import MODELS, Initialisation, OneLayerTransformer
     from dynamics.objective import Objective
     from dynamics.probes import PROBES
+    from dynamics.programs import solve
     from dynamics.record import Record
     from dynamics.results import SweepRecord, load
     from dynamics.run import execute
@@ -48,11 +49,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "config": ("ConfigError", "base"),
-    "experiment": ("Experiment", "solve"),
+    "experiment": ("Experiment",),
     "laws": ("LAWS", "GradientDescent", "GradientFlow", "Law", "Optimizer", "StochasticGradientDescent"),
     "models": ("MODELS", "Initialisation", "OneLayerTransformer"),
     "objective": ("Objective",),
     "probes": ("PROBES",),
+    "programs": ("solve",),
     "record": ("Record",),
     "results": ("SweepRecord", "load"),
     "run": ("execute",),

@@ -1,15 +1,12 @@
-"""A config with its meaning checked, and its laws integrated from one start."""
+"""A config with its meaning checked, and its start."""
 
 import functools
 import itertools
-import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
@@ -17,12 +14,12 @@ from dynamics.config import base, build, check_keys, choose, require, under
 from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Flow, GramModel, Law, in_gram_variables, with_width
 from dynamics.models import MODELS, Initialisation
 from dynamics.objective import Objective
-from dynamics.probes import PROBES, Survey, View, evaluator
+from dynamics.probes import PROBES, Survey
 from dynamics.regularisers import REGULARISERS, Regulariser
 from dynamics.tasks import TASKS
-from dynamics.trajectory import COMPLETED, Times, Trajectory
+from dynamics.trajectory import Times
 
-__all__ = ["Experiment", "common_times", "draw_start", "form", "named_keys", "programs", "solve", "traced"]
+__all__ = ["TIGHTER", "Experiment", "common_times", "draw_start", "named_keys"]
 
 KEYS = ("data", "init", "sgd")
 TIGHTER, TIGHTEST = 100, 1e-11  # of a flow's tolerances, to certify it; the smallest that can be certified
@@ -81,50 +78,7 @@ class Experiment:
         require("data" not in config["laws"], "laws.data", "data", "is the name of the training set in the record")
         laws = {name: choose(LAWS, values, f"laws.{name}.") for name, values in config["laws"].items()}
         times = build(Times, config["times"], "times.")
-        count = len(times.grid()) - 1
-        require(
-            1 <= settings.words <= task.vocabulary,
-            "words",
-            settings.words,
-            f"must be 1 to {task.vocabulary}, the vocabulary",
-        )
-        require(
-            1 <= settings.checkpoints <= count,
-            "checkpoints",
-            settings.checkpoints,
-            f"must be 1 to {count}, the saved times",
-        )
-        flows = {name: law for name, law in laws.items() if isinstance(law, Flow)}
-        if settings.certify:
-            require(bool(flows), "certify", True, "needs a flow among the laws")
-            for name, law in flows.items():
-                allowed = (
-                    f"must be at least {TIGHTEST} with certify: a {TIGHTER} times tighter solve has to be possible"
-                )
-                require(law.rtol >= TIGHTEST, f"laws.{name}.rtol", law.rtol, allowed)
-        drawn = initialisation.draw
-        chosen = config["regulariser"].get("name")
-        known = regulariser is None or hasattr(model, "score_matrices")
-        require(known, "regulariser.name", chosen, "must be left out: this model has no score matrices")
-        for name, law in laws.items():
-            allowed = f"must be left out: laws.{name} moves Gram matrices"
-            moves_weights = not isinstance(law, IN_GRAM_VARIABLES)
-            require(regulariser is None or moves_weights, "regulariser.name", chosen, allowed)
-            allowed = f"must be 'weights': laws.{name} moves weights"
-            require(drawn == "weights" or isinstance(law, IN_GRAM_VARIABLES), "init.draw", drawn, allowed)
-        allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
-        require(drawn == "gram" or model.width <= WIDEST, "model.width", model.width, allowed)
-        known = drawn == "weights" or hasattr(model, "gram")
-        require(known, "init.draw", drawn, "must be 'weights' for a model without Gram matrices")
-        for name in settings.probes:
-            require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
-            allowed = f"needs {PROBES[name].needs!r}, which neither this task nor this model has"
-            require(PROBES[name].fits(task, model), "probes", name, allowed)
-            for law, moved in laws.items():
-                has_weights = not isinstance(moved, IN_GRAM_VARIABLES)
-                allowed = f"needs weights, which laws.{law} does not have: its variables are Gram matrices"
-                require(has_weights or not PROBES[name].needs_weights, "probes", name, allowed)
-        return cls(
+        found = cls(
             task=task,
             model=model,
             initialisation=initialisation,
@@ -137,6 +91,51 @@ class Experiment:
             certify=settings.certify,
             seed=settings.seed,
         )
+        found._check_sizes(len(times.grid()) - 1)
+        if found.certify:
+            found._check_certifiable()
+        found._check_start(config["regulariser"].get("name"))
+        found._check_probes()
+        return found
+
+    def _check_sizes(self, count: int) -> None:
+        allowed = f"must be 1 to {self.task.vocabulary}, the vocabulary"
+        require(1 <= self.words <= self.task.vocabulary, "words", self.words, allowed)
+        allowed = f"must be 1 to {count}, the saved times"
+        require(1 <= self.checkpoints <= count, "checkpoints", self.checkpoints, allowed)
+
+    def _check_certifiable(self) -> None:
+        flows = {name: law for name, law in self.laws.items() if isinstance(law, Flow)}
+        require(bool(flows), "certify", True, "needs a flow among the laws")
+        allowed = f"must be at least {TIGHTEST} with certify: a {TIGHTER} times tighter solve has to be possible"
+        for name, law in flows.items():
+            require(law.rtol >= TIGHTEST, f"laws.{name}.rtol", law.rtol, allowed)
+
+    def _check_start(self, chosen: str | None) -> None:
+        """Whether model and laws can start there, with the regulariser of the name `chosen`."""
+        drawn = self.initialisation.draw
+        known = self.regulariser is None or hasattr(self.model, "score_matrices")
+        require(known, "regulariser.name", chosen, "must be left out: this model has no score matrices")
+        for name, law in self.laws.items():
+            moves_weights = not isinstance(law, IN_GRAM_VARIABLES)
+            allowed = f"must be left out: laws.{name} moves Gram matrices"
+            require(self.regulariser is None or moves_weights, "regulariser.name", chosen, allowed)
+            allowed = f"must be 'weights': laws.{name} moves weights"
+            require(drawn == "weights" or not moves_weights, "init.draw", drawn, allowed)
+        allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
+        require(drawn == "gram" or self.model.width <= WIDEST, "model.width", self.model.width, allowed)
+        known = drawn == "weights" or hasattr(self.model, "gram")
+        require(known, "init.draw", drawn, "must be 'weights' for a model without Gram matrices")
+
+    def _check_probes(self) -> None:
+        for name in self.probes:
+            require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
+            allowed = f"needs {PROBES[name].needs!r}, which neither this task nor this model has"
+            require(PROBES[name].fits(self.task, self.model), "probes", name, allowed)
+            for law, moved in self.laws.items():
+                has_weights = not isinstance(moved, IN_GRAM_VARIABLES)
+                allowed = f"needs weights, which laws.{law} does not have: its variables are Gram matrices"
+                require(has_weights or not PROBES[name].needs_weights, "probes", name, allowed)
 
     @functools.cached_property
     def keys(self) -> dict[str, PRNGKeyArray]:
@@ -279,91 +278,3 @@ def _shapes(
     inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
     drawn = draw_start.eval_shape(*inputs, task=task, model=model, fresh=fresh)
     return jax.eval_shape(_reduced, drawn) if reduced else drawn
-
-
-@functools.partial(jax.jit, static_argnames=("probes", "words"))
-def _segment(law, objective, survey, params, memory, start, times, key, *, probes, words):
-    return law(objective, params, times, evaluator(probes, View(objective, survey, start, words)), key, memory)
-
-
-def programs(found: Experiment) -> dict[str, Future]:
-    """The compiled program of every law between two checkpoints; they and the start are compiled side by side.
-
-    Returns:
-        {law: future of (program, seconds that it took)}.
-
-    Raises:
-        ConfigError: for what a law refuses, naming its key.
-    """
-    pool = ThreadPoolExecutor()
-    pool.submit(lambda: found.start)
-    compiled = {}
-    forms: dict[Hashable, Future] = {}
-    for name in found.laws:
-        kind = form(found, name)
-        if kind not in forms:
-            forms[kind] = pool.submit(_compiled, traced(found, name))
-        compiled[name] = forms[kind]
-    pool.shutdown(wait=False)
-    return compiled
-
-
-def form(found: Experiment, name: str) -> Hashable:
-    """What a law's program depends on: laws of one form share it."""
-    leaves, structure = jax.tree.flatten((found.laws[name], *found.abstract_start_of(name)))
-    shapes = tuple(np.shape(leaf) for leaf in leaves)
-    # The model whose start is drawn: of weights there may be others that reduce to the same shapes.
-    return structure, shapes, found.started, found.task, found.probes, found.words, len(found.segment(0))
-
-
-def traced(found: Experiment, name: str) -> Any:
-    """The program of a law between two checkpoints, traced.
-
-    Raises:
-        ConfigError: for what the law refuses, naming its key.
-    """
-    with under(f"laws.{name}."):
-        params, objective, survey = found.abstract_start_of(name)
-        law = found.laws[name]
-        memory = jax.eval_shape(law.memory, params)
-        inputs = (law, objective, survey, params, memory, params, jnp.asarray(found.segment(0)), found.keys["sgd"])
-        return _segment.trace(*inputs, probes=found.probes, words=found.words)
-
-
-def _compiled(program: Any) -> tuple[Any, float]:
-    begin = time.perf_counter()
-    return program.lower().compile(), time.perf_counter() - begin
-
-
-def solve(found: Experiment, name: str, program: Any = None) -> Iterator[tuple[Trajectory, float]]:
-    """Integrate one law of an experiment, from checkpoint to checkpoint.
-
-    Args:
-        found: the experiment.
-        name: of the law.
-        program: what `programs` compiled for it; compiled here without.
-
-    Yields:
-        Consecutive trajectories with numpy leaves and valid rows only, and the seconds that each took; after a
-        trajectory that failed it stops.
-    """
-    start, objective, survey = found.start_of(name)
-    if program is None:
-        program = functools.partial(_segment, probes=found.probes, words=found.words)
-    law = found.laws[name]
-    params, memory = start, law.memory(start)
-    for i, part_of_times in enumerate(found.segments):
-        t = found.times[part_of_times]
-        begin = time.perf_counter()
-        part = jax.block_until_ready(
-            program(law, objective, survey, params, memory, start, jnp.asarray(found.segment(i)), found.keys["sgd"])
-        )
-        params, memory = part.params, part.memory
-        seconds = time.perf_counter() - begin
-        host = jax.tree.map(np.asarray, part)
-        # Without the padding, what came after a failure, and the time that the part before ended with.
-        rows = np.flatnonzero(host.valid[: len(t)])[int(i > 0) :]
-        probes = {key: value[rows] for key, value in host.probes.items()}
-        yield host._replace(t=t[rows], probes=probes, valid=host.valid[rows]), seconds
-        if host.outcome != COMPLETED:
-            return

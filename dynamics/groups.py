@@ -11,7 +11,8 @@ import numpy as np
 
 from dynamics.config import ConfigError
 from dynamics.ensemble import PATHS, Program, Strategy
-from dynamics.experiment import Experiment, form
+from dynamics.experiment import Experiment
+from dynamics.programs import form
 from dynamics.results import Rows
 from dynamics.run import summary_of
 from dynamics.sweep import Sweep

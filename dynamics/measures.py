@@ -3,6 +3,8 @@
 Attention p is [..., key, query, n], zero at keys that a query does not see; means are over queries and samples.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -12,6 +14,7 @@ __all__ = [
     "entropy",
     "mean_distance",
     "moments",
+    "numerical_rank",
     "peak_within",
     "similarity",
     "spectrum",
@@ -51,9 +54,19 @@ def mean_distance(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
     return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, distance), axis=(-2, -1))
 
 
+def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"]) -> Array:
+    """A decomposition of every matrix, one after another.
+
+    On CPUs a batched one waits, in a thread of XLA's pool, for others of that pool: where two of them meet, all threads
+    wait and the program never ends (jaxlib 0.10, ParallelBatchMap; as in PyAutoLabs/PyAutoFit#1530).
+    """
+    found = jax.lax.map(function, X.reshape(-1, *X.shape[-2:]))
+    return found.reshape(*X.shape[:-2], *found.shape[1:])
+
+
 def spectrum(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads d 2"]:
     """The eigenvalues, by decreasing real part: (real part, imaginary part)."""
-    found = jnp.linalg.eigvals(W)
+    found = _of_each(jnp.linalg.eigvals, W)
     order = jnp.argsort(-found.real + 1e-12 * found.imag, axis=-1)
     found = jnp.take_along_axis(found, order, axis=-1)
     return jnp.stack([found.real, found.imag], axis=-1)
@@ -72,9 +85,14 @@ def moments(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads 4"]:
     return jnp.stack([mean, squares / d - mean**2, squares / norm, norm / d], axis=-1)
 
 
+def numerical_rank(X: Float[Array, "*matrices r c"]) -> Float[Array, "*matrices"]:
+    """How many singular values exceed max(r, c) ε times the largest, ε of the precision."""
+    return _of_each(jnp.linalg.matrix_rank, X).astype(X.dtype)
+
+
 def effective_rank(X: Float[Array, "*matrices r c"]) -> Float[Array, "*matrices"]:
     """Exp of the entropy of s / Σ s, s the singular values: from 1 to the smaller side."""
-    s = jnp.linalg.svd(X, compute_uv=False)
+    s = _of_each(lambda one: jnp.linalg.svd(one, compute_uv=False), X)
     share = s / jnp.sum(s, axis=-1, keepdims=True)
     return jnp.exp(-jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1)), 0), axis=-1))
 

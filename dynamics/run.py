@@ -13,9 +13,10 @@ import jax
 import numpy as np
 
 from dynamics.config import config_hash
-from dynamics.experiment import Experiment, programs, solve
+from dynamics.experiment import Experiment
 from dynamics.laws import Flow, Law
 from dynamics.probes import coordinates, dimensions
+from dynamics.programs import programs, solve
 from dynamics.record import Arrays, Record, Recorder, provenance
 from dynamics.tracking import Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined

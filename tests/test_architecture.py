@@ -20,6 +20,7 @@ ORDER = [
     "trajectory",
     "laws",
     "experiment",
+    "programs",
     "ensemble",
 ]
 OUTER = [

@@ -125,10 +125,10 @@ def test_a_member_that_fails_is_nan_from_then_on():
 
 def test_widths_and_seeds_share_a_program():
     members = [dynamics.Experiment.from_config(gram_config(**{"model.width": m}).to_dict()) for m in (16, 10**6)]
-    kinds = {dynamics.experiment.form(found, "flow") for found in members}
+    kinds = {dynamics.programs.form(found, "flow") for found in members}
     assert len(kinds) == 1
     other = gram_config(**{"task.samples": 6})
-    assert dynamics.experiment.form(dynamics.Experiment.from_config(other.to_dict()), "flow") not in kinds
+    assert dynamics.programs.form(dynamics.Experiment.from_config(other.to_dict()), "flow") not in kinds
 
 
 def test_controls_are_what_they_say():

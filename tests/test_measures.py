@@ -83,6 +83,7 @@ def test_ranks():
     np.testing.assert_allclose(measures.effective_rank(jnp.eye(5)), 5, rtol=1e-12)
     one = jnp.outer(jnp.arange(1.0, 4.0), jnp.arange(1.0, 6.0))
     np.testing.assert_allclose(measures.effective_rank(one), 1, rtol=1e-12)
+    assert [float(measures.numerical_rank(X)) for X in (jnp.eye(5), one)] == [5, 1]
     np.testing.assert_allclose(measures.effective_rank(jnp.diag(jnp.array([3.0, 1.0]))), 4 / 3**0.75, rtol=1e-12)
 
 

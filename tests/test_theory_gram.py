@@ -164,33 +164,20 @@ def test_wishart_starts_have_the_law_of_the_weights(width):
         params, constants = init(model, key)
         return model.apply({"params": params, "constants": constants}, method="gram")._asdict()
 
-    def statistics(gram):
-        A, G, S, C_V, C_K, C_Q = (
-            gram["A"][0],
-            gram["G"][0],
-            gram["S"],
-            gram["C_V"][0, :, 0],
-            gram["C_K"][0],
-            gram["C_Q"][0],
-        )
-        pair = jnp.block([[C_K, A], [A.T, C_Q]])
-        value = jnp.block([[C_V, G[:, None]], [G[None], S[None, None]]])
-        return jnp.stack(
-            [
-                *(S, G[0], G[3], A[0, 1], A[3, 3], C_V[0, 0], C_V[3, 3], C_V[0, 2], C_K[1, 1], C_Q[0, 0], C_Q[2, 3]),
-                *(
-                    jnp.linalg.slogdet(pair[:width, :width])[1],
-                    jnp.linalg.slogdet(value[:width, :width])[1],
-                    jnp.linalg.eigvalsh(pair)[-3],
-                    jnp.sum(A**2),
-                    jnp.vdot(C_K, C_Q),
-                    jnp.sum(G**2) / S,
-                ),
-            ]
-        )
+    def statistics(draw, keys):
+        gram = jax.tree.map(np.asarray, jax.jit(jax.vmap(draw))(keys))
+        A, G, C_V, C_K, C_Q = (gram[name][:, 0] for name in ("A", "G", "C_V", "C_K", "C_Q"))
+        S, C_V, column = gram["S"], C_V[:, :, 0], G[..., None]
+        pair = np.block([[C_K, A], [np.swapaxes(A, 1, 2), C_Q]])
+        value = np.block([[C_V, column], [np.swapaxes(column, 1, 2), S[:, None, None]]])
+        entries = [S, G[:, 0], G[:, 3], A[:, 0, 1], A[:, 3, 3], C_V[:, 0, 0], C_V[:, 3, 3], C_V[:, 0, 2]]
+        entries += [C_K[:, 1, 1], C_Q[:, 0, 0], C_Q[:, 2, 3]]
+        shapes = [np.linalg.slogdet(matrix[:, :width, :width])[1] for matrix in (pair, value)]
+        shapes += [np.linalg.eigvalsh(pair)[:, -3], (A**2).sum((1, 2)), (C_K * C_Q).sum((1, 2)), (G**2).sum(1) / S]
+        return np.stack([*entries, *shapes], axis=1)
 
-    one = np.asarray(jax.jit(jax.vmap(lambda k: statistics(by_weights(k))))(keys[:2000]))
-    two = np.asarray(jax.jit(jax.vmap(lambda k: statistics(drawn.gram(model, width, k)[0])))(keys[2000:]))
+    one = statistics(by_weights, keys[:2000])
+    two = statistics(lambda key: drawn.gram(model, width, key)[0], keys[2000:])
     for column in range(one.shape[1]):
         assert stats.ks_2samp(one[:, column], two[:, column]).pvalue > 1e-3, column
 

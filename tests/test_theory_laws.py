@@ -139,7 +139,7 @@ def test_learning_rate_and_scale_do_not_compile_again(small):
 
         config = small_config(**{"laws.gd.learning_rate": eta, "init.sigma0": sigma, "seed": int(100 * eta)})
         list(dynamics.solve(dynamics.Experiment.from_config(config), "gd"))
-        compiled.append(dynamics.experiment._segment._cache_size())
+        compiled.append(dynamics.programs._segment._cache_size())
     assert 0 < compiled[0] == compiled[1]
 
 

@@ -9,8 +9,8 @@ from conftest import ROOT
 import dynamics
 import dynamics.cli
 import dynamics.groups
-from dynamics.experiment import solve
 from dynamics.ledger import Ledger
+from dynamics.programs import solve
 from dynamics.sweep import Sweep
 from dynamics.trajectory import joined
 

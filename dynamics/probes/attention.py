@@ -69,9 +69,8 @@ def qk_rank(params: PyTree, view: View) -> Array:
 
 @probe("layer", "head", needs="score_matrices", needs_weights=True)
 def qk_numerical_rank(params: PyTree, view: View) -> Array:
-    """How many singular values of the score matrices exceed d ε times the largest, ε of their precision."""
-    W = _score_matrices(params, view)
-    return jnp.linalg.matrix_rank(W).astype(W.dtype)
+    """The numerical rank of the score matrices."""
+    return measures.numerical_rank(_score_matrices(params, view))
 
 
 @probe("depth", needs="depths")

@@ -23,7 +23,7 @@ import numpy as np
 
 import dynamics
 from dynamics.ensemble import Ensemble
-from dynamics.experiment import form, programs
+from dynamics.programs import form, programs
 from dynamics.trajectory import COMPLETED, REASONS
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "figure1.py"

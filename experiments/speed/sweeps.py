@@ -24,8 +24,8 @@ import numpy as np
 import dynamics
 from dynamics import groups, jobs, launch, results, work
 from dynamics.ensemble import PATHS, STRATEGIES, Strategy
-from dynamics.experiment import programs
 from dynamics.ledger import Ledger, Worker
+from dynamics.programs import programs
 from dynamics.results import SweepRecord
 from dynamics.sweep import Sweep, seeds
 from experiments.speed.benchmark import CONFIG, load, paper, seconds_of, show
