@@ -131,6 +131,20 @@ def test_widths_and_seeds_share_a_program():
     assert dynamics.programs.form(dynamics.Experiment.from_config(other.to_dict()), "flow") not in kinds
 
 
+def test_tasks_and_numbers_of_members_share_a_program():
+    def ensemble(members, **changes):
+        config = gram_config(**changes)
+        config.probes = ("loss", "population_loss")
+        found = dynamics.Experiment.from_config(config.to_dict())
+        (_, program), *_ = Ensemble([found] * members, "flow", size=3)._calls
+        return program
+
+    one = ensemble(1)
+    shuffled = ensemble(2, **{"task.name": "shuffled_labels"})
+    assert shuffled._paths is one._paths and shuffled._starts is not one._starts
+    assert ensemble(1, **{"task.length": 5})._paths is not one._paths
+
+
 def test_controls_are_what_they_say():
     settings = {"samples": 60, "length": 5, "words": "distinct"}
     key = jax.random.key(3)

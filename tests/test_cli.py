@@ -1,5 +1,6 @@
 """The command line: one line and exit code 2 for bad input, nothing written; the other exit codes."""
 
+import os
 import pathlib
 
 import pytest
@@ -161,3 +162,14 @@ def test_runs_arenumbered(tmp_path):
 
     (tmp_path / "figure1-1").mkdir()
     assert numbered(tmp_path, stem(["run", "--config=configs/cooccurrence/figure1.py:smoke"])) == "figure1-2"
+
+
+@pytest.mark.parametrize("flags", ["", "--xla_cpu_enable_fast_math=false"])
+def test_programs_are_compiled_at_level_2_unless_told_otherwise(monkeypatch, flags):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    for _ in range(2):  # a process that this one starts asks for it again
+        dynamics.run.configure_compiler()
+        assert os.environ["XLA_FLAGS"].split() == [*flags.split(), "--xla_backend_optimization_level=2"]
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    dynamics.run.configure_compiler()
+    assert os.environ["XLA_FLAGS"] == "--xla_backend_optimization_level=0"
