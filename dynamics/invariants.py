@@ -6,6 +6,7 @@ Along the flow Ẇ = a (Σ_h W_V^h z^h)ᵀ, Ẇ_V = u zᵀ, Ẇ_K = W_Q Mᵀ, �
 Gradient descent with step η moves them at order η over a fixed time. A model's `conserved` gives the matrices.
 """
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -52,11 +53,12 @@ def spectra(gram: Gram, neurons: int) -> tuple[Float[Array, " value_mode"], Floa
         [jnp.concatenate([C_Q, jnp.swapaxes(A, 1, 2)], axis=2), jnp.concatenate([A, C_K], axis=2)], axis=1
     )
     opposite = jnp.append(jnp.ones(d, G.dtype), -jnp.ones(d, G.dtype))
-    return _spectrum(values[None], signs)[0], _spectrum(pairs, opposite)
+    # One after another: why is in measures.py.
+    return _spectrum(values, signs), jax.lax.map(lambda pair: _spectrum(pair, opposite), pairs)
 
 
-def _spectrum(gram: Float[Array, "H p p"], signs: Float[Array, " p"]) -> Float[Array, "H p"]:
+def _spectrum(gram: Float[Array, "p p"], signs: Float[Array, " p"]) -> Float[Array, " p"]:
     """The eigenvalues of diag(signs) · gram, which are those of the symmetric gram^½ diag(signs) gram^½."""
     squares, basis = jnp.linalg.eigh(gram)
-    root = basis * jnp.sqrt(jnp.maximum(squares, 0))[:, None, :]
-    return jnp.linalg.eigvalsh(jnp.swapaxes(root, 1, 2) @ (signs[None, :, None] * root))
+    root = basis * jnp.sqrt(jnp.maximum(squares, 0))[None, :]
+    return jnp.linalg.eigvalsh(root.T @ (signs[:, None] * root))

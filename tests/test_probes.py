@@ -112,3 +112,49 @@ def test_a_survey_without_fresh_samples(small):
     view = View(small.start[1], small.drawn[2], small.start[0], small.words)
     with pytest.raises(dynamics.ConfigError, match="probes = 'population_loss': needs a survey with fresh samples"):
         evaluator(("loss", "population_loss"), view)
+
+
+def decompositions(jaxpr):
+    """The shapes of the matrices that a program decomposes."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in (
+            "eigh",
+            "eig",
+            "svd",
+            "lu",
+            "qr",
+            "geqrf",
+            "cholesky",
+            "schur",
+            "triangular_solve",
+        ):
+            yield equation.primitive.name, equation.invars[0].aval.shape
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            yield from decompositions(getattr(inner, "jaxpr", inner)) if hasattr(inner, "eqns") else ()
+
+
+MARKOV = {"name": "markov", "samples": 9, "length": 5, "vocabulary": 6, "concentration": 0.3}
+LAYERS = {"name": "transformer", "width": 8, "heads": 2, "layers": 2, "neurons": 0, "scores": "factored"}
+
+
+@pytest.mark.parametrize("kind", ["weights", "gram", "sequence"])
+def test_matrices_are_decomposed_one_after_another(kind):
+    """A program in which two batches of them meet can wait for itself for ever: dynamics.measures."""
+    config = small_config(**{"model.heads": 2, "init.draw": "gram" if kind == "gram" else "weights"})
+    config["laws"] = {"flow": {"name": "gram_flow" if kind == "gram" else "flow", "rtol": 1e-6, "atol": 1e-8}}
+    if kind == "sequence":
+        config.update(task=MARKOV, model=LAYERS, init={"name": "lecun_normal"}, words=6, probes=("loss",))
+    found = dynamics.Experiment.from_config(config)
+    params, objective, survey = found.abstract_start_of("flow")
+    names = [name for name, probe in PROBES.items() if probe.fits(found.task, objective.model)]
+    names = [
+        name for name in names if not PROBES[name].needs_fresh and not (kind == "gram" and PROBES[name].needs_weights)
+    ]
+
+    def evaluate(params, objective, survey):
+        return evaluator(tuple(names), View(objective, survey, params, found.words))(params)
+
+    shapes = list(decompositions(jax.make_jaxpr(evaluate)(params, objective, survey).jaxpr))
+    assert len(shapes) >= 3
+    for name, shape in shapes:
+        assert len(shape) == 2, (name, shape)
