@@ -1,11 +1,11 @@
-"""Flows, by diffrax: gradient flow in weight space, and the flows that descents follow more closely."""
+"""Flows: gradient flow in weight space, and the flows that descents follow more closely."""
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 from dynamics.laws.law import Law
+from dynamics.laws.runge_kutta import METHODS, integrate
 from dynamics.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, OUT_OF_STEPS, Trajectory
 
 __all__ = ["Flow", "GradientFlow", "ModifiedFlow", "PreconditionedFlow", "modified_velocity"]
-
-SOLVERS = {"tsit5": diffrax.Tsit5, "dopri8": diffrax.Dopri8}
 
 
 class Flow(Law):
@@ -61,38 +60,24 @@ class Flow(Law):
         """The trajectory at `times`, between steps by the solver's own interpolation."""
         del key, memory
 
-        @jax.jit  # traced once, where the solver evaluates it in several places
-        def velocity(t, params, args):
-            del t, args
-            return self.velocity(objective, params)
-
-        def observe(t, params, args):
-            del t, args
+        def observe(params):
             return probes(params), jnp.isfinite(objective.loss(params))
 
-        solution = diffrax.diffeqsolve(
-            diffrax.ODETerm(velocity),
-            SOLVERS[self.solver](),
-            t0=times[0],
-            t1=times[-1],
-            dt0=None,
-            y0=params0,
-            saveat=diffrax.SaveAt(subs=[diffrax.SubSaveAt(ts=times, fn=observe), diffrax.SubSaveAt(t1=True)]),
-            stepsize_controller=diffrax.PIDController(rtol=self.rtol, atol=self.atol),
-            max_steps=self.max_steps,
-            throw=False,
-        )
-        (values, finite), final = solution.ys
-        valid = jnp.isfinite(solution.ts[0]) & finite
-        failure = jnp.where(finite.all(), OUT_OF_STEPS, NON_FINITE)
+        velocity = functools.partial(self.velocity, objective)
+        tolerances = self.rtol, self.atol
+        path = integrate(velocity, params0, times, observe, METHODS[self.solver], *tolerances, self.max_steps)
+        values, finite = path.observed
+        reached = jnp.arange(len(times)) < path.reached
+        all_finite = (finite | ~reached).all() & (path.reached > 0)  # 0: not even the velocity at the start is
+        failure = jnp.where(all_finite, OUT_OF_STEPS, NON_FINITE)
         return Trajectory(
             t=times,
             probes=values,
-            valid=valid,
-            params=jax.tree.map(lambda leaf: leaf[-1], final),
-            steps=solution.stats["num_accepted_steps"],
-            outcome=jnp.where((solution.result == diffrax.RESULTS.successful) & finite.all(), COMPLETED, failure),
-            end=solution.ts[1][-1],
+            valid=reached & finite,
+            params=path.y,
+            steps=path.steps,
+            outcome=jnp.where(reached.all() & all_finite, COMPLETED, failure),
+            end=path.t,
         )
 
 

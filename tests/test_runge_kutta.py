@@ -1,0 +1,113 @@
+"""The adaptive integrator against closed forms, its orders, diffrax's own loop, and how it ends."""
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dynamics.laws.runge_kutta import METHODS, integrate
+
+TIMES = np.linspace(0.0, 20.0, 41)
+START = {"turning": jnp.array([1.0, 0.0]), "decaying": jnp.array(2.0)}
+
+
+def velocity(y):
+    """A rotation and a decay."""
+    return {"turning": y["turning"][::-1] * jnp.array([-1.0, 1.0]), "decaying": -0.3 * y["decaying"]}
+
+
+def exact(t):
+    return {"turning": np.stack([np.cos(t), np.sin(t)], axis=-1), "decaying": 2 * np.exp(-0.3 * t)}
+
+
+def run(f=velocity, y0=START, times=TIMES, method="tsit5", rtol=1e-6, max_steps=100_000):
+    @jax.jit
+    def integrated(rtol):
+        return integrate(f, y0, jnp.asarray(times), lambda y: y, METHODS[method], rtol, 1e-3 * rtol, max_steps)
+
+    return integrated(jnp.asarray(rtol))
+
+
+def diffrax_run(f, y0, times, solver, rtol):
+    @jax.jit
+    def solved(y0):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: f(y)),
+            solver,
+            t0=times[0],
+            t1=times[-1],
+            dt0=None,
+            y0=y0,
+            saveat=diffrax.SaveAt(ts=jnp.asarray(times)),
+            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=1e-3 * rtol),
+            max_steps=100_000,
+        )
+
+    return solved(y0)
+
+
+@pytest.mark.parametrize(("method", "order"), [("tsit5", 5), ("dopri8", 8)])
+def test_error_and_order(method, order):
+    """Each step, and between steps, errs by about rtol, which a rotation adds up; steps grow as rtol^(-1/order)."""
+    tolerances, times = np.geomspace(1e-7, 1e-12, 6), np.linspace(0.0, 100.0, 201)  # far from its few first steps
+    steps = []
+    for rtol in tolerances:
+        found = run(times=times, method=method, rtol=rtol)
+        assert int(found.reached) == len(times) and float(found.t) == times[-1]
+        error = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), found.observed, exact(times))
+        assert max(jax.tree.leaves(error)) < 4 * int(found.steps) * rtol
+        np.testing.assert_allclose(found.observed["turning"][-1], found.y["turning"], rtol=1e-13)
+        steps.append(int(found.steps))
+    fitted = np.polyfit(np.log(tolerances), np.log(steps), 1)[0]
+    assert fitted == pytest.approx(-1 / order, abs=0.1 / order)
+
+
+@pytest.mark.parametrize(("method", "solver"), [("tsit5", diffrax.Tsit5()), ("dopri8", diffrax.Dopri8())])
+def test_steps_like_diffrax(small, method, solver):
+    """The same method, the same rule for the next step: as many steps but for the first few, the same trajectory."""
+    params, objective = small.start
+    times = np.array([0.0, 0.3, 1.0, 7.0, 30.0])
+    found = run(objective.velocity, params, times, method)
+    expected = diffrax_run(objective.velocity, params, times, solver, 1e-6)
+    assert abs(int(found.steps) - int(expected.stats["num_accepted_steps"])) <= 4
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found.observed, expected.ys)
+
+
+def test_start_is_observed_as_it_is():
+    found = run()
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), found.observed, START)
+
+
+def test_where_nothing_moves():
+    found = run(lambda y: jax.tree.map(jnp.zeros_like, y))
+    assert float(found.t) == TIMES[-1] and int(found.reached) == len(TIMES)
+    jax.tree.map(np.testing.assert_array_equal, found.y, START)
+
+
+def test_repeated_last_times():
+    """A segment is padded with its last time, and may be of that one alone."""
+    padded = run(times=np.array([0.0, 1.0, 1.0, 1.0]))
+    assert int(padded.reached) == 4
+    np.testing.assert_array_equal(padded.observed["turning"][1], padded.observed["turning"][3])
+    alone = run(times=np.array([2.0, 2.0]))
+    assert (int(alone.reached), int(alone.steps), float(alone.t)) == (2, 0, 2.0)
+
+
+def test_blow_up_ends():
+    """y' = y² from 1 leaves every bound at t = 1, which the error moves a little: what came before is kept."""
+    found = run(lambda y: y**2, jnp.array(1.0), np.array([0.0, 0.5, 0.9, 1.1]))
+    assert int(found.reached) == 3 and abs(float(found.t) - 1) < 1e-4
+    np.testing.assert_allclose(found.observed[:3], [1.0, 2.0, 10.0], rtol=1e-4)
+
+
+def test_velocity_that_is_not_finite():
+    found = run(lambda y: y * jnp.nan, jnp.array(1.0))
+    assert (int(found.reached), int(found.steps), float(found.y)) == (0, 0, 1.0)
+
+
+def test_steps_are_counted():
+    """Rejected ones too: a kink costs some."""
+    found = run(lambda y: jnp.where(y < 0.5, 1.0, -1e3 * (y - 0.5)) + 0 * y, jnp.array(0.0), max_steps=30)
+    assert int(found.steps) < 30 and int(found.reached) < len(TIMES) and 0 < float(found.t) < TIMES[-1]
+    assert int(run(max_steps=5).steps) <= 5
