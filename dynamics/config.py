@@ -199,11 +199,11 @@ def build(cls: Any, values: Mapping[str, Any], path: str, **given: Any) -> Any:
     hints = _type_hints(cls)
     check_keys(values, fields, path)
     for key, field in fields.items():
-        if key not in values:
-            has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
-            require(has_default, path + key, None, f"missing; needs {_type_name(hints[key])}")
-        else:
-            require(_fits(hints[key], values[key]), path + key, values[key], f"must be {_type_name(hints[key])}")
+        if key in values:
+            if not _fits(hints[key], values[key]):
+                raise ConfigError(path + key, values[key], f"must be {_type_name(hints[key])}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(path + key, None, f"missing; needs {_type_name(hints[key])}")
     with under(path):
         return cls(**{k: _converted(hints[k], v) for k, v in values.items()}, **given)
 

@@ -180,13 +180,11 @@ class _Assembly:
             if "part" in line and law in line["laws"]:
                 yield place, line
 
-    def _experiments(self, law: str) -> Iterator[tuple[str, Experiment]]:
-        """The part and the experiment of every member that has rows of a law."""
-        for member in self._sweep.members:
-            if "part" in (line := self._entries[member.id].line):
-                config = self._sweep.config_of(member)
-                if law in config["laws"]:
-                    yield line["part"], Experiment.from_config(config)
+    def _experiments(self, law: str) -> dict[str, Experiment]:
+        """{part that has rows of a law: one of its members, which are all of one form}."""
+        members = {line["part"]: m for m in self._sweep.members if "part" in (line := self._entries[m.id].line)}
+        configs = {part: self._sweep.config_of(member) for part, member in members.items()}
+        return {part: Experiment.from_config(config) for part, config in configs.items() if law in config["laws"]}
 
     def group(self, law: str) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
         """Arrays, labels of their dimensions, and attributes of a law."""
@@ -212,11 +210,11 @@ class _Assembly:
                     arrays.setdefault(key, (dims, np.full(self._shape, np.nan)))[1][place] = line["laws"][law][key]
         if not parts:
             return arrays, labels, {}
-        experiments = list(self._experiments(law))
-        models = {part: found.abstract_start_of(law)[1].model for part, found in experiments}
+        experiments = self._experiments(law)
+        models = {part: found.abstract_start_of(law)[1].model for part, found in experiments.items()}
         # A dimension that some members do not have, the heads of a model with one, has the size 1 in them.
         of_probe: dict[str, dict[str, tuple[str, ...]]] = {"t": dict.fromkeys(models, ("t",))}
-        for part, found in experiments:
+        for part, found in experiments.items():
             for probe in found.probes:
                 of_probe.setdefault(probe, {})[part] = ("t", *dimensions(probe, models[part]))
         for probe, kept in of_probe.items():
@@ -228,10 +226,10 @@ class _Assembly:
         sizes = {
             dim: size for found, values in arrays.values() for dim, size in zip(found, np.shape(values), strict=True)
         }
-        for part, found in dict(experiments).items():
+        for part, found in experiments.items():
             known = coordinates(found.task, found.words, models[part])
             labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
-        return arrays, labels, {"law": type(experiments[0][1].laws[law]).__name__}
+        return arrays, labels, {"law": type(next(iter(experiments.values())).laws[law]).__name__}
 
     def _of_ledger(self, dims: tuple[str, ...]) -> Arrays:
         """Status and id; a place that has no member is "none"."""
