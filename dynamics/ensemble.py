@@ -90,17 +90,17 @@ class Program:
 
     def begin(self, members: Sequence[Experiment], times: Sequence[np.ndarray]) -> Cohort:
         """The members at their starts, to be integrated over `times` first."""
-        drawn = self._starts.result()(self._of_starts(members))
+        drawn = _on_host(self._starts.result()(self._of_starts(members)))
         # On the host, from where they are spread over the devices, of all processes too, without another program.
-        return jax.tree.map(np.asarray, self._cohort(members, times, jax.tree.map(np.asarray, drawn)))
+        return jax.tree.map(np.asarray, self._cohort(members, times, drawn))
 
     def _of_starts(self, members: Sequence[Experiment]) -> tuple[Any, ...]:
-        wanted = np.arange(self.size) < len(members)
-        return wanted, *_stacked(self._padded([found.start_inputs for found in members]))
+        size = _slots(self.size) * jax.device_count()
+        return np.arange(size) < len(members), *_stacked(_padded([found.start_inputs for found in members], size))
 
     def _cohort(self, members: Sequence[Experiment], times: Sequence[np.ndarray], drawn: Any) -> Cohort:
         objectives, surveys, starts, keys = drawn
-        laws = _stacked(self._padded([found.laws[self._law] for found in members]), self._dtype)
+        laws = _stacked(_padded([found.laws[self._law] for found in members], self.size), self._dtype)
         wanted, member, draw = _dealt(len(members), self.size, self._draws)
         law, params, keys = jax.tree.map(lambda leaf: leaf[member], (laws, starts, keys))
         memory = jax.eval_shape(_memories, law, params)
@@ -117,17 +117,11 @@ class Program:
         return cohort._replace(times=self._times(times), outcome=outcome, params=params, memory=memory)
 
     def _times(self, times: Sequence[np.ndarray]) -> np.ndarray:
-        return np.asarray(self._padded(times), self._dtype)
-
-    def _padded(self, values: Sequence[Any]) -> list[Any]:
-        return [*values, *[values[-1]] * (self.size - len(values))]
+        return np.asarray(_padded(times, self.size), self._dtype)
 
     def __call__(self, cohort: Cohort) -> Trajectory:
         """Integrate. Every leaf is a numpy array with the places of paths as its first axis, in every process."""
-        found = self._paths.result()(cohort)
-        if jax.process_count() > 1:
-            return multihost_utils.process_allgather(found, tiled=True)
-        return jax.tree.map(np.asarray, found)
+        return _on_host(self._paths.result()(cohort))
 
     def wait(self) -> None:
         """Until it is compiled."""
@@ -192,6 +186,17 @@ class Ensemble:
                 yield i, start, _masked(found._replace(t=members[n].times))
 
 
+def _padded(values: Sequence[Any], size: int) -> list[Any]:
+    return [*values, *[values[-1]] * (size - len(values))]
+
+
+def _on_host(spread: PyTree) -> PyTree:
+    """What is spread over devices, whole, in every process."""
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(spread, tiled=True)
+    return jax.tree.map(np.asarray, spread)
+
+
 def _stacked(trees: Sequence[PyTree], dtype: Any = None) -> PyTree:
     return jax.tree.map(lambda *leaves: np.asarray(leaves, dtype), *trees)
 
@@ -249,11 +254,19 @@ def _starts(inputs, *, task, model, reduced, fresh):
             params, objective = in_gram_variables(params, objective)
         return objective, survey, params, jax.random.key_data(named_keys(place[0])["sgd"])
 
-    return _of_wanted(start, *inputs)
+    return _spread(functools.partial(_of_wanted, start), *inputs)
+
+
+def _spread(function, *places):
+    """The function on each device, of its share of the places."""
+    mesh = jax.make_mesh((jax.device_count(),), ("place",), axis_types=(AxisType.Auto,))
+    along = PartitionSpec("place")
+    return jax.shard_map(function, mesh=mesh, in_specs=along, out_specs=along, check_vma=False)(*places)
 
 
 def _of_wanted(function, wanted, *places):
     """One after another; another number of them is no other program, and costs nothing for those that are not there."""
+    function = jax.jit(function)  # traced once, for what it returns and for what it does
 
     def nothing(place):
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, place))
@@ -283,11 +296,8 @@ def _paths(cohort, *, probes, words, strategy):
     def on_one_device(wanted, *places):
         return jax.vmap(path)(places) if strategy == "batched" else _of_wanted(path, wanted, *places)
 
-    mesh = jax.make_mesh((jax.device_count(),), ("path",), axis_types=(AxisType.Auto,))
-    along = PartitionSpec("path")
-    spread = jax.shard_map(on_one_device, mesh=mesh, in_specs=along, out_specs=along, check_vma=False)
     goes_on = cohort.wanted & (cohort.outcome == COMPLETED)
-    return spread(goes_on, cohort.member, cohort.keys, cohort.params, cohort.memory)
+    return _spread(on_one_device, goes_on, cohort.member, cohort.keys, cohort.params, cohort.memory)
 
 
 def _background(traced: Any) -> Future[Any]:

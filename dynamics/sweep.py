@@ -8,11 +8,11 @@
 each give such a list, and grid takes such lists as factors. A member's id is the hash of its resolved config.
 """
 
+import copy
 import itertools
 import json
 import math
 import pathlib
-import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -172,11 +172,9 @@ class Sweep:
         """
         require(len(overrides) > 0, "sweep", list(overrides), "must have at least one member")
         base = _plain(config)
-        # With its references, so that derived values follow. To copy a config takes five times as long.
-        stored = pickle.dumps(config)
         members: dict[str, Member] = {}
         for override in overrides:
-            member = _member(pickle.loads(stored), base, override)
+            member = _member(config, base, override)
             same = members.get(member.id)
             require(same is None, "sweep", override, f"is the same member as {same.overrides if same else None}")
             members[member.id] = member
@@ -261,7 +259,8 @@ def _label(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, bool)) else str(value)
 
 
-def _member(found: ml_collections.ConfigDict, base: Mapping[str, Any], override: Override) -> Member:
+def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override: Override) -> Member:
+    found = copy.deepcopy(config)  # with its references, so that derived values follow
     for path, value in override.items():
         check_path(found, path, value)
         *groups, key = path.split(".")
