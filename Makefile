@@ -15,8 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
 
-# Programs that run for milliseconds are sooner done when LLVM does not optimise them.
-test test-slow test-slurm smoke: export XLA_FLAGS := --xla_backend_optimization_level=0 $(XLA_FLAGS)
+# Programs that run for milliseconds are sooner done when LLVM does not optimise them, and by XLA's older code generator.
+test test-slow test-slurm smoke: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)
 
 test: .venv/ready
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not slurm"
