@@ -1,5 +1,7 @@
 """The adaptive integrator against closed forms, its orders, diffrax's own loop, and how it ends."""
 
+import functools
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -29,22 +31,19 @@ def run(f=velocity, y0=START, times=TIMES, method="tsit5", rtol=1e-6, max_steps=
     return integrated(jnp.asarray(rtol))
 
 
-def diffrax_run(f, y0, times, solver, rtol):
-    @jax.jit
-    def solved(y0):
-        return diffrax.diffeqsolve(
-            diffrax.ODETerm(lambda t, y, args: f(y)),
-            solver,
-            t0=times[0],
-            t1=times[-1],
-            dt0=None,
-            y0=y0,
-            saveat=diffrax.SaveAt(ts=jnp.asarray(times)),
-            stepsize_controller=diffrax.PIDController(rtol=rtol, atol=1e-3 * rtol),
-            max_steps=100_000,
-        )
-
-    return solved(y0)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def diffrax_run(times, solver, rtol):
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: velocity(y)),
+        solver,
+        t0=times[0],
+        t1=times[-1],
+        dt0=None,
+        y0=START,
+        saveat=diffrax.SaveAt(ts=times),
+        stepsize_controller=diffrax.PIDController(rtol=rtol, atol=1e-3 * rtol),
+        max_steps=100_000,
+    )
 
 
 @pytest.mark.parametrize(("method", "order"), [("tsit5", 5), ("dopri8", 8)])
@@ -64,14 +63,12 @@ def test_error_and_order(method, order):
 
 
 @pytest.mark.parametrize(("method", "solver"), [("tsit5", diffrax.Tsit5()), ("dopri8", diffrax.Dopri8())])
-def test_steps_like_diffrax(small, method, solver):
-    """The same method, the same rule for the next step: as many steps but for the first few, the same trajectory."""
-    params, objective = small.start
-    times = np.array([0.0, 0.3, 1.0, 7.0, 30.0])
-    found = run(objective.velocity, params, times, method)
-    expected = diffrax_run(objective.velocity, params, times, solver, 1e-6)
+def test_steps_like_diffrax(method, solver):
+    """The same method and the same rule for the next step: as many of them, but for a few until the first is large."""
+    times, rtol = np.array([0.0, 0.3, 1.0, 7.0, 50.0]), 1e-8
+    found, expected = run(times=times, method=method, rtol=rtol), diffrax_run(times, solver, rtol)
     assert abs(int(found.steps) - int(expected.stats["num_accepted_steps"])) <= 4
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found.observed, expected.ys)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=100 * rtol), found.observed, expected.ys)
 
 
 def test_start_is_observed_as_it_is():
@@ -101,7 +98,14 @@ def test_blow_up_ends():
     np.testing.assert_allclose(found.observed[:3], [1.0, 2.0, 10.0], rtol=1e-4)
 
 
-def test_velocity_that_is_not_finite():
+def test_velocity_that_stops_being_finite():
+    """Steps become shorter until they change nothing, and no longer after that."""
+    found = run(lambda y: jnp.where(y < 0.4, 1.0, jnp.nan), jnp.array(0.0))
+    assert int(found.reached) == 1 and int(found.steps) < 1000
+    assert abs(float(found.t) - 0.4) < 1e-12 and float(found.y) == pytest.approx(0.4)
+
+
+def test_velocity_that_is_never_finite():
     found = run(lambda y: y * jnp.nan, jnp.array(1.0))
     assert (int(found.reached), int(found.steps), float(found.y)) == (0, 0, 1.0)
 

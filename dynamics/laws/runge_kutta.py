@@ -21,7 +21,6 @@ from jaxtyping import Array, Float, Int, PyTree
 __all__ = ["METHODS", "Method", "Path", "integrate"]
 
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0  # the next step: below what the error allows, within these factors of this one
-STRETCH = 1e-6  # a step is made longer by up to this share where it then reaches the last time
 
 
 class Method(NamedTuple):
@@ -125,13 +124,13 @@ def integrate(
 
     def step(state):
         (observed, reached, y, t, accepted), first = state.path, state.tried == 0
-        t_end = jnp.where(t + (1 + STRETCH) * state.h < times[-1], t + state.h, times[-1])
-        t_end = jnp.where(first, t, t_end)
+        t_end = jnp.where(first, t, jnp.minimum(t + state.h, times[-1]))
         h = t_end - t
         slopes = jax.tree.map(lambda leaf: jnp.zeros((stages, *leaf.shape), leaf.dtype).at[0].set(leaf), state.slope)
         slopes, y_end = lax.fori_loop(0, stages - 1, partial(stage, y=y, h=h), (slopes, y))
         error = norm(_sum(method.error, slopes, h), y, y_end)
-        keep = error < 1  # not where it is nan
+        error = jnp.where(jnp.isnan(error), jnp.inf, error)
+        keep = error < 1
 
         def observe_one(so_far):
             observed, reached = so_far
@@ -144,12 +143,10 @@ def integrate(
             return keep & (reached < len(times)) & (times[reached] <= t_end)
 
         observed, reached = lax.while_loop(is_reached, observe_one, (observed, reached))
-        factor = jnp.clip(
-            SAFETY * error ** (-1 / method.order), jnp.where(keep, 1, SHRINK), jnp.where(keep, GROW, SAFETY)
-        )
+        factor = jnp.clip(SAFETY * error ** (-1 / method.order), jnp.where(keep, 1, SHRINK), GROW)
         last_slope = jax.tree.map(lambda leaf: leaf[-1], slopes)
         y, slope = jax.tree.map(partial(jnp.where, keep), (y_end, last_slope), (y, state.slope))
-        h = lax.cond(first, lambda: first_length(y, slope), lambda: jnp.where(jnp.isnan(error), SHRINK, factor) * h)
+        h = lax.cond(first, lambda: first_length(y, slope), lambda: factor * h)
         accepted += jnp.where(keep & ~first, 1, 0)
         path = Path(observed, reached, y, jnp.where(keep, t_end, t), accepted)
         return _State(path, h, slope, state.tried + 1)
