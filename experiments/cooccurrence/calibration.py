@@ -39,7 +39,7 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
     ends = np.array([max(axes.get_xlim()[0], 1e-15), axes.get_xlim()[1]])
     for factor, name in ((1, "error = drift"), (1000, "error = 1000 drift")):
         axes.plot(ends, factor * ends, color=COLOURS["grey"], linewidth=0.8, linestyle="--")
-        axes.text(ends[0], factor * ends[0], name, fontsize=7, color=COLOURS["grey"], va="bottom")
+        axes.text(ends[0], factor * ends[0], name, fontsize=7, color=COLOURS["grey"], va="top")
     axes.set(xlabel="largest relative drift of what the flow conserves", ylabel="largest relative error of the loss")
     axes.set_title("The error of the loss is about 1000 times the drift (numbers: rtol; atol = rtol / 100)")
     axes.legend(fontsize=8, loc="lower right")
