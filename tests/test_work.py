@@ -172,6 +172,35 @@ def test_members_that_fail_stop_nobody(failing, capsys):
 
 
 @pytest.mark.slow
+def test_a_member_that_raises_in_a_batch_is_found(swept, config_file, tmp_path, monkeypatch):
+    """Together they raise, so they are tried one by one: the others are done, and the reason is that of the one."""
+    bad = np.asarray(
+        dynamics.Experiment.from_config(swept.sweep.config_of(swept.sweep.members[3])).start_of("gd")[0]["A"]
+    )
+    integrate, calls = dynamics.groups.Program.__call__, []
+
+    def raising(program, cohort):
+        calls.append(int(cohort.wanted.sum()))
+        if any(np.allclose(bad, start) for start in cohort.starts["A"][cohort.member[cohort.wanted]]):
+            raise RuntimeError("out of memory")
+        return integrate(program, cohort)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dynamics.groups.Program, "__call__", raising)
+        assert dynamics.cli.main(command(config_file, tmp_path)) == 1
+    record = dynamics.load(tmp_path / "tiny")
+    (failed,) = [i for i, entry in record.entries.items() if entry.state != "done"]
+    assert failed == swept.sweep.members[3].id and max(calls) > 1
+    assert record.entries[failed].reason == "RuntimeError: out of memory"
+    assert dynamics.cli.main(command(config_file, tmp_path)) == 0
+    record = dynamics.load(tmp_path / "tiny")
+    assert set(done(record).values()) == {1} and len(done(record)) == 6
+    found, expected = values(record), values(swept)
+    for name in found.keys() - {("flow", "drift"), ("gd", "drift")}:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-9, atol=1e-12, err_msg=str(name))
+
+
+@pytest.mark.slow
 def test_failures_are_tried_again_and_divergence_on_request(failing, config_file):
     before = len(Ledger(failing.path).lines())
     for more, again in ((), 2), (("--retry-failed",), 3):
