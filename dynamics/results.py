@@ -86,9 +86,8 @@ class SweepRecord:
 
     @property
     def laws(self) -> list[str]:
-        """All laws of the members."""
-        configs = (self.sweep.config_of(member)["laws"] for member in self.sweep.members)
-        return list(dict.fromkeys(law for laws in configs for law in laws))
+        """Of the base config, and so of every member: a sweep sets values, no groups."""
+        return list(self.sweep.config["laws"])
 
     def groups(self) -> set[str]:
         """The names of what is recorded."""
@@ -173,18 +172,18 @@ class _Assembly:
         self._entries = record.entries
         self._shape = tuple(self._axes.dims.values())
 
-    def _lines(self, law: str) -> Iterator[tuple[tuple[int, ...], Mapping[str, Any]]]:
-        """The place and the line of every member that has rows of a law."""
+    def _lines(self) -> Iterator[tuple[tuple[int, ...], Mapping[str, Any]]]:
+        """The place and the line of every member that has rows."""
         for member, place in zip(self._sweep.members, self._axes.places, strict=True):
             line = self._entries[member.id].line
-            if "part" in line and law in line["laws"]:
+            if "part" in line:
                 yield place, line
 
-    def _experiments(self, law: str) -> dict[str, Experiment]:
-        """{part that has rows of a law: one of its members, which are all of one form}."""
+    @functools.cached_property
+    def _experiments(self) -> dict[str, Experiment]:
+        """{part: one of its members, which are all of one form}."""
         members = {line["part"]: m for m in self._sweep.members if "part" in (line := self._entries[m.id].line)}
-        configs = {part: self._sweep.config_of(member) for part, member in members.items()}
-        return {part: Experiment.from_config(config) for part, config in configs.items() if law in config["laws"]}
+        return {part: Experiment.from_config(self._sweep.config_of(member)) for part, member in members.items()}
 
     def group(self, law: str) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
         """Arrays, labels of their dimensions, and attributes of a law."""
@@ -201,20 +200,18 @@ class _Assembly:
         if "member" in self._axes.dims:
             labels["member"] = list(range(len(self._sweep.members)))
         arrays |= self._of_ledger(dims)
-        lines = list(self._lines(law))
         parts: dict[str, list[tuple[tuple[int, ...], int]]] = {}
-        for place, line in lines:
+        for place, line in self._lines():
             parts.setdefault(line["part"], []).append((place, line["row"]))
             for key in ENDS[:3]:
                 if key in line["laws"][law]:
                     arrays.setdefault(key, (dims, np.full(self._shape, np.nan)))[1][place] = line["laws"][law][key]
         if not parts:
             return arrays, labels, {}
-        examples = self._experiments(law)
-        models = {part: found.abstract_start_of(law)[1].model for part, found in examples.items()}
+        models = {part: found.abstract_start_of(law)[1].model for part, found in self._experiments.items()}
         # A dimension that some members do not have, the heads of a model with one, has the size 1 in them.
         of_probe: dict[str, dict[str, tuple[str, ...]]] = {"t": dict.fromkeys(models, ("t",))}
-        for part, found in examples.items():
+        for part, found in self._experiments.items():
             for probe in found.probes:
                 of_probe.setdefault(probe, {})[part] = ("t", *dimensions(probe, models[part]))
         for probe, kept in of_probe.items():
@@ -226,10 +223,10 @@ class _Assembly:
         sizes = {
             dim: size for found, values in arrays.values() for dim, size in zip(found, np.shape(values), strict=True)
         }
-        for part, found in examples.items():
+        for part, found in self._experiments.items():
             known = coordinates(found.task, found.words, models[part])
             labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
-        return arrays, labels, {"law": type(next(iter(examples.values())).laws[law]).__name__}
+        return arrays, labels, {"law": type(next(iter(self._experiments.values())).laws[law]).__name__}
 
     def _of_ledger(self, dims: tuple[str, ...]) -> Arrays:
         """Status and id; a place that has no member is "none"."""

@@ -100,6 +100,28 @@ def test_two_launchers_share_the_members(long, undisturbed, tmp_path):
     assert len({line["worker"] for line in dynamics.ledger.Ledger(record.path).lines()}) == 2
 
 
+def test_a_launcher_goes_on_with_what_another_leaves(long, undisturbed, tmp_path):
+    both = {one.pid: one for one in (start(command(long, tmp_path)) for _ in range(2))}
+
+    def at_work():
+        """Who runs members, while the other one is there too."""
+        ledger = dynamics.ledger.Ledger(tmp_path / "tiny")
+        if not ledger.journal.is_dir() or len(list(ledger.workers.glob("[!.]*"))) < 2:
+            return None
+        ended = {f"{line['id']}.{line['attempt']}" for line in ledger.lines()}
+        names = [os.readlink(claim) for claim in ledger.claims.iterdir() if claim.name not in ended]
+        return next((pid for pid in both if any(f"-{pid}-" in name for name in names)), None)
+
+    while (pid := at_work()) is None:
+        assert any(one.poll() is None for one in both.values())
+        time.sleep(0.02)
+    both.pop(pid).kill()
+    assert next(iter(both.values())).wait(timeout=300) == 0
+    record = dynamics.load(tmp_path / "tiny")
+    assert all_done_once(record) and equal(values(record), values(undisturbed))
+    assert max(entry.attempts for entry in record.entries.values()) == 2
+
+
 def test_four_devices(long, undisturbed, tmp_path):
     assert start(command(long, tmp_path), JAX_NUM_CPU_DEVICES="4").wait(timeout=300) == 0
     record = dynamics.load(tmp_path / "tiny")

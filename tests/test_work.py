@@ -262,12 +262,16 @@ def test_a_strategy_is_measured_where_none_is_known_and_kept(config_file, tmp_pa
     assert (tmp_path / "known" / "strategy").read_text() == "sequential"
     monkeypatch.setattr(dynamics.work, "MEASURED", {})
     monkeypatch.setattr(dynamics.work, "_faster", lambda group: "batched")
-    for _ in range(2):
-        assert dynamics.cli.main(command(config_file, tmp_path, "--name=measured")) == 0
+    Program, used = dynamics.groups.Program, set()
+    monkeypatch.setattr(dynamics.groups, "Program", lambda *inputs: used.add(inputs[-1]) or Program(*inputs))
+    file = tmp_path / "measured.py"
+    for more in ("(0.2, 0.3)", "(0.2, 0.25, 0.3)"):
+        file.write_text(CONFIG.replace("(0.2, 0.3)", more))
+        assert dynamics.cli.main(command(file, tmp_path)) == 0
         monkeypatch.setattr(dynamics.work, "_faster", lambda group: "sequential")
-    assert (tmp_path / "measured" / "strategy").read_text() == "batched"
+    assert (tmp_path / "measured" / "strategy").read_text() == "batched" and used == {"batched"}
     one, other = dynamics.load(tmp_path / "known"), dynamics.load(tmp_path / "measured")
-    np.testing.assert_allclose(one["gd"].loss.values, other["gd"].loss.values, rtol=1e-12)
+    np.testing.assert_allclose(one["gd"].loss, other["gd"].loss.sel(sigma0=[0.2, 0.3]), rtol=1e-12)
     # The measurement itself.
     config = dynamics.config.module_of(config_file)
     found, _ = dynamics.groups.groups(Sweep.of("tiny", config.get_config(), config.get_sweep()))
