@@ -144,6 +144,7 @@ def test_two_processes_integrate_together(long, undisturbed, tmp_path):
 FULL = """
 import resource, signal, sys, dynamics.cli
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.dont_write_bytecode = True  # it would be cut off, and found so by whoever imports it next
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 sys.exit(dynamics.cli.main())
 """
