@@ -9,7 +9,7 @@ from conftest import ROOT
 import dynamics
 import dynamics.cli
 import dynamics.groups
-from dynamics.ledger import Ledger
+from dynamics.ledger import Ledger, Worker
 from dynamics.programs import solve
 from dynamics.sweep import Sweep
 from dynamics.trajectory import joined
@@ -238,6 +238,24 @@ def test_a_batch_goes_on_from_its_checkpoint(swept, config_file, tmp_path, monke
     record = dynamics.load(tmp_path / "tiny")
     assert launches > 3 and equal(values(record), values(swept))
     assert set(done(record).values()) == {1} and not list((record.path / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+def test_what_was_taken_over_meanwhile_is_not_committed(swept, config_file, tmp_path, monkeypatch):
+    """As by another machine, to which this one seemed dead; that one leaves the member, and it is run once more."""
+    ledger, taken, integrate = Ledger(tmp_path / "tiny"), swept.sweep.members[0].id, dynamics.work.integrated
+
+    def overtaken(*inputs):
+        rows = integrate(*inputs)
+        with Worker(ledger) as other:
+            other.claim(taken, 2)
+        return rows
+
+    monkeypatch.setattr(dynamics.work, "integrated", overtaken)
+    assert dynamics.cli.main(command(config_file, tmp_path)) == 0
+    record = dynamics.load(tmp_path / "tiny")
+    assert [line["attempt"] for line in ledger.lines() if line["id"] == taken] == [3]
+    assert set(done(record).values()) == {1} and len(done(record)) == 6 and equal(values(record), values(swept))
 
 
 def test_a_sweep_that_goes_on_can_be_read(swept, tmp_path):
