@@ -197,11 +197,13 @@ def test_a_penalty_on_the_one_layer_model():
     np.testing.assert_allclose([mean, variance], [8 / 9 / 3, 8 / 81 / 9], rtol=0.02)
 
 
-def test_a_penalty_of_zero_is_none():
-    without, nothing = markov(**{"regulariser.kappa": 0.0}), markov()
-    params, objective = without.start
+def test_the_penalty_is_added_to_the_loss():
+    """That of the score matrices, once; nothing for κ = 0."""
+    params, objective = markov().start
+    matrices = score_matrices(objective.model, params)
+    np.testing.assert_allclose(penalty(params, objective), SpectrumPenalty(0.1, 4.0, 1.0)(matrices), rtol=1e-12)
+    params, objective = markov(**{"regulariser.kappa": 0.0}).start
     assert penalty(params, objective) == 0
-    assert penalty(*nothing.start) > 0.1
     assert float(objective.minibatch_loss(params, jax.random.key(0), 9, False)) == float(objective.loss(params))
 
 
