@@ -31,7 +31,7 @@ from dynamics.sweep import Sweep, seeds
 from experiments.speed.benchmark import CONFIG, load, paper, seconds_of, show
 
 MEMBERS, LISTED = 1000, 10_000
-SINGLE = 10  # solves by themselves, before and after
+SINGLE = 50  # solves by themselves, before and after
 
 
 def main() -> None:
