@@ -180,7 +180,7 @@ class _Assembly:
                 yield place, line
 
     @functools.cached_property
-    def _experiments(self) -> dict[str, Experiment]:
+    def _examples(self) -> dict[str, Experiment]:
         """{part: one of its members, which are all of one form}."""
         members = {line["part"]: m for m in self._sweep.members if "part" in (line := self._entries[m.id].line)}
         return {part: Experiment.from_config(self._sweep.config_of(member)) for part, member in members.items()}
@@ -208,10 +208,10 @@ class _Assembly:
                     arrays.setdefault(key, (dims, np.full(self._shape, np.nan)))[1][place] = line["laws"][law][key]
         if not parts:
             return arrays, labels, {}
-        models = {part: found.abstract_start_of(law)[1].model for part, found in self._experiments.items()}
+        models = {part: found.abstract_start_of(law)[1].model for part, found in self._examples.items()}
         # A dimension that some members do not have, the heads of a model with one, has the size 1 in them.
         of_probe: dict[str, dict[str, tuple[str, ...]]] = {"t": dict.fromkeys(models, ("t",))}
-        for part, found in self._experiments.items():
+        for part, found in self._examples.items():
             for probe in found.probes:
                 of_probe.setdefault(probe, {})[part] = ("t", *dimensions(probe, models[part]))
         for probe, kept in of_probe.items():
@@ -223,10 +223,10 @@ class _Assembly:
         sizes = {
             dim: size for found, values in arrays.values() for dim, size in zip(found, np.shape(values), strict=True)
         }
-        for part, found in self._experiments.items():
+        for part, found in self._examples.items():
             known = coordinates(found.task, found.words, models[part])
             labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
-        return arrays, labels, {"law": type(next(iter(self._experiments.values())).laws[law]).__name__}
+        return arrays, labels, {"law": type(next(iter(self._examples.values())).laws[law]).__name__}
 
     def _of_ledger(self, dims: tuple[str, ...]) -> Arrays:
         """Status and id; a place that has no member is "none"."""
