@@ -35,29 +35,29 @@ for _setting, _value in SETTINGS.items():
 
 if TYPE_CHECKING:
     from dynamics.config import ConfigError, base
-    from dynamics.experiment import Experiment
     from dynamics.laws import LAWS, GradientDescent, GradientFlow, Law, Optimizer, StochasticGradientDescent
     from dynamics.models import MODELS, Initialisation, OneLayerTransformer
-    from dynamics.objective import Objective
+    from dynamics.objectives.objective import Objective
     from dynamics.probes import PROBES
-    from dynamics.programs import solve
-    from dynamics.record import Record
-    from dynamics.results import SweepRecord, load
-    from dynamics.run import execute
+    from dynamics.runs.experiment import Experiment
+    from dynamics.runs.programs import solve
+    from dynamics.runs.record import Record
+    from dynamics.runs.run import execute
+    from dynamics.sweeps.results import SweepRecord, load
     from dynamics.tasks import TASKS, Cooccurrence
     from dynamics.trajectory import Times, Trajectory, joined
 
 _HOME = {
     "config": ("ConfigError", "base"),
-    "experiment": ("Experiment",),
+    "runs.experiment": ("Experiment",),
     "laws": ("LAWS", "GradientDescent", "GradientFlow", "Law", "Optimizer", "StochasticGradientDescent"),
     "models": ("MODELS", "Initialisation", "OneLayerTransformer"),
-    "objective": ("Objective",),
+    "objectives.objective": ("Objective",),
     "probes": ("PROBES",),
-    "programs": ("solve",),
-    "record": ("Record",),
-    "results": ("SweepRecord", "load"),
-    "run": ("execute",),
+    "runs.programs": ("solve",),
+    "runs.record": ("Record",),
+    "sweeps.results": ("SweepRecord", "load"),
+    "runs.run": ("execute",),
     "tasks": ("TASKS", "Cooccurrence"),
     "trajectory": ("Times", "Trajectory", "joined"),
 }

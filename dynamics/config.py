@@ -72,7 +72,7 @@ def base() -> ml_collections.ConfigDict:
                 "sigma1": placeholder(float),
                 "draw": "weights",
             },
-            # Added to the loss, by name; see dynamics.regularisers.
+            # Added to the loss, by name; see dynamics.objectives.regularisers.
             "regulariser": {},
             "laws": {},
             "times": {"spacing": "logarithmic", "start": 0.01, "stop": 300.0, "count": 200, "given": ()},
@@ -98,9 +98,9 @@ def base() -> ml_collections.ConfigDict:
             # Solve every flow again at a hundred times tighter tolerances, and record the error of every probe.
             "certify": False,
             "figures": "",
-            # Read by `dynamics compare` alone; see dynamics.compare.Settings.
+            # Read by `dynamics compare` alone; see dynamics.studies.comparison.Settings.
             "compare": {"pairs": (), "steps": (), "seeds": 1, "draws": 1, "tolerance": 0.01, "claims": ""},
-            # Read by `dynamics sweep` alone; see dynamics.jobs.Settings.
+            # Read by `dynamics sweep` alone; see dynamics.sweeps.jobs.Settings.
             "launch": {
                 "jobs": 3,
                 "cpus": 2,

@@ -12,10 +12,10 @@ from scipy import stats
 import dynamics
 import dynamics.cli
 import experiments
-from dynamics.claims import Case, Claim, Finding, all_of, gather, judge, markdown, within
-from dynamics.ensemble import Ensemble
-from dynamics.fits import exponent
+from dynamics.analysis.fits import exponent
 from dynamics.laws import GramFlow
+from dynamics.runs.ensemble import Ensemble
+from dynamics.studies.claims import Case, Claim, Finding, all_of, gather, judge, markdown, within
 from experiments.cooccurrence import controls
 
 
@@ -125,10 +125,10 @@ def test_a_member_that_fails_is_nan_from_then_on():
 
 def test_widths_and_seeds_share_a_program():
     members = [dynamics.Experiment.from_config(gram_config(**{"model.width": m}).to_dict()) for m in (16, 10**6)]
-    kinds = {dynamics.programs.form(found, "flow") for found in members}
+    kinds = {dynamics.runs.programs.form(found, "flow") for found in members}
     assert len(kinds) == 1
     other = gram_config(**{"task.samples": 6})
-    assert dynamics.programs.form(dynamics.Experiment.from_config(other.to_dict()), "flow") not in kinds
+    assert dynamics.runs.programs.form(dynamics.Experiment.from_config(other.to_dict()), "flow") not in kinds
 
 
 def test_tasks_and_numbers_of_members_share_a_program():
@@ -185,7 +185,7 @@ def test_frozen_attention_moves_the_rest():
 
 MODULE = """
 from test_claims import gram_config
-from dynamics.claims import Case, Claim, Finding
+from dynamics.studies.claims import Case, Claim, Finding
 def small(data, case):
     return Finding(bool(data[case].loss.max() < LIMIT), "the loss")
 CASES = {"small": Case(gram_config, (64,), 2)}

@@ -9,10 +9,10 @@ from conftest import small_config
 
 import dynamics
 import dynamics.cli
-from dynamics.compare import Comparison, compare
-from dynamics.ensemble import Ensemble
-from dynamics.fits import order, weighted_order
-from dynamics.tables import tables
+from dynamics.analysis.fits import order, weighted_order
+from dynamics.runs.ensemble import Ensemble
+from dynamics.studies.comparison import Comparison, compare
+from dynamics.studies.tables import tables
 from dynamics.trajectory import NON_FINITE
 
 STEPS = (0.04, 0.02, 0.01)

@@ -8,9 +8,9 @@ from conftest import ROOT
 
 import dynamics
 import dynamics.cli
-from dynamics.compare import Comparison
-from dynamics.groups import groups
-from dynamics.sweep import Sweep
+from dynamics.studies.comparison import Comparison
+from dynamics.sweeps.groups import groups
+from dynamics.sweeps.sweep import Sweep
 
 FILES = sorted((ROOT / "configs").glob("*/*.py"))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from dynamics.curvature import top_eigenpair
+from dynamics.analysis.curvature import top_eigenpair
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from dynamics import ledger
-from dynamics.ledger import Ledger, Worker
+from dynamics.sweeps import ledger
+from dynamics.sweeps.ledger import Ledger, Worker
 
 MEMBERS = [f"{i:012x}" for i in range(40)]
 
@@ -60,7 +60,7 @@ def test_one_of_many_claims_wins(kept):
 
 CLAIMS_AND_WAITS = """
 import pathlib, sys, time
-from dynamics.ledger import Ledger, Worker
+from dynamics.sweeps.ledger import Ledger, Worker
 with Worker(Ledger(pathlib.Path(sys.argv[1]))) as worker:
     print(worker.claim("m", 1), flush=True)
     time.sleep(60)
@@ -119,7 +119,7 @@ def test_a_line_that_was_cut_off_is_none(kept):
 
 LIMITED = """
 import pathlib, resource, signal, sys
-from dynamics.ledger import Ledger, Worker, is_full
+from dynamics.sweeps.ledger import Ledger, Worker, is_full
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with Worker(Ledger(pathlib.Path(sys.argv[1]))) as worker:
     worker.commit([{"id": "m", "attempt": 1, "state": "done"}])
@@ -149,7 +149,7 @@ def test_ten_thousand_members_are_read(kept):
 
 
 def test_it_needs_no_arrays():
-    code = "import sys, dynamics.ledger, dynamics.sweep, dynamics.cli.status; print('jax' in sys.modules)"
+    code = "import sys, dynamics.sweeps.ledger, dynamics.sweeps.sweep, dynamics.cli.status; print('jax' in sys.modules)"
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pathlib.Path.cwd()
     )

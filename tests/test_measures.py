@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics import measures
+from dynamics.analysis import attention as measures
 from dynamics.models.attention import MASKS, NORMALISERS
 
 L = 6

@@ -82,7 +82,7 @@ def test_population_loss(seen):
     found, values = seen
     params, objective = found.start
     batch = found.task.sample(jax.random.key(5), 20_000)
-    losses = np.asarray(dynamics.losses.logistic_loss(objective.apply(params, batch.tokens)[0], batch.label))
+    losses = np.asarray(dynamics.objectives.losses.logistic_loss(objective.apply(params, batch.tokens)[0], batch.label))
     mean, error = values["population_loss"]
     assert abs(float(mean) - losses.mean()) < 5 * float(error)
     np.testing.assert_allclose(error, losses.std() / np.sqrt(1024), rtol=0.2)
@@ -139,7 +139,7 @@ LAYERS = {"name": "transformer", "width": 8, "heads": 2, "layers": 2, "neurons":
 
 @pytest.mark.parametrize("kind", ["weights", "gram", "sequence"])
 def test_matrices_are_decomposed_one_after_another(kind):
-    """A program in which two batches of them meet can wait for itself for ever: dynamics.measures."""
+    """A program in which two batches of them meet can wait for itself for ever: dynamics.analysis.attention."""
     config = small_config(**{"model.heads": 2, "init.draw": "gram" if kind == "gram" else "weights"})
     config["laws"] = {"flow": {"name": "gram_flow" if kind == "gram" else "flow", "rtol": 1e-6, "atol": 1e-8}}
     if kind == "sequence":

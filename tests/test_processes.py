@@ -28,7 +28,7 @@ MAIN = "import sys, dynamics.cli; sys.exit(dynamics.cli.main())"
 # Everything is imported once; a launch is a fork of that.
 LAUNCHER = """
 import os, sys
-import dynamics.cli, dynamics.cli.commands, dynamics.cli.sweeps, dynamics.launch
+import dynamics.cli, dynamics.cli.commands, dynamics.cli.sweeps, dynamics.sweeps.launch
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:
@@ -97,7 +97,7 @@ def test_two_launchers_share_the_members(long, undisturbed, tmp_path):
     assert [one.wait(timeout=300) for one in both] == [0, 0]
     record = dynamics.load(tmp_path / "tiny")
     assert all_done_once(record) and equal(values(record), values(undisturbed))
-    assert len({line["worker"] for line in dynamics.ledger.Ledger(record.path).lines()}) == 2
+    assert len({line["worker"] for line in dynamics.sweeps.ledger.Ledger(record.path).lines()}) == 2
 
 
 def test_a_launcher_goes_on_with_what_another_leaves(long, undisturbed, tmp_path):
@@ -105,7 +105,7 @@ def test_a_launcher_goes_on_with_what_another_leaves(long, undisturbed, tmp_path
 
     def at_work():
         """Who runs members, while the other one is there too."""
-        ledger = dynamics.ledger.Ledger(tmp_path / "tiny")
+        ledger = dynamics.sweeps.ledger.Ledger(tmp_path / "tiny")
         if not ledger.journal.is_dir() or len(list(ledger.workers.glob("[!.]*"))) < 2:
             return None
         ended = {f"{line['id']}.{line['attempt']}" for line in ledger.lines()}

@@ -10,9 +10,9 @@ from conftest import ROOT, small_config
 
 import dynamics
 import dynamics.cli.arguments
-from dynamics.compare import Comparison
 from dynamics.probes import PROBES
-from dynamics.sweep import Sweep
+from dynamics.studies.comparison import Comparison
+from dynamics.sweeps.sweep import Sweep
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

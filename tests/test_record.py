@@ -16,8 +16,8 @@ from test_theory_gradients import equation_one
 
 import dynamics
 import dynamics.cli
-from dynamics.record import Recorder
-from dynamics.run import config_hash
+from dynamics.runs.record import Recorder
+from dynamics.runs.run import config_hash
 
 
 def test_returns_what_was_computed(smoke):
@@ -65,7 +65,7 @@ def test_opens_with_xarray_alone(smoke):
 def test_what_is_held_fixed_is_recorded_of_a_start_in_gram_variables():
     config = small_config(**{"init.draw": "gram"})
     config["laws"] = {"flow": {"name": "gram_flow", "rtol": 1e-6, "atol": 1e-8}}
-    data = dynamics.run.training_set(dynamics.Experiment.from_config(config))
+    data = dynamics.runs.run.training_set(dynamics.Experiment.from_config(config))
     assert float(data["width"][1]) == 8 and data["width"][0] == ()
     assert set(np.unique(data["a"][1])) == {-1, 1} and data["a"][0] == ("neuron",)
 
@@ -191,7 +191,7 @@ def test_interruption_keeps_what_there_is(tmp_path):
 def test_killed_runs_are_told_from_running_ones(tmp_path):
     code = (
         "import pathlib, os, json, dynamics\n"
-        "from dynamics.record import Recorder\n"
+        "from dynamics.runs.record import Recorder\n"
         f"Recorder(pathlib.Path({str(tmp_path)!r}), 'run', {{}}, {{}})\nos._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "JAX_PLATFORMS": "cpu"})

@@ -9,9 +9,9 @@ from scipy.special import softmax
 
 import dynamics
 from dynamics.laws import Adam, AdamW
-from dynamics.losses import next_token_loss
+from dynamics.objectives.losses import next_token_loss
+from dynamics.objectives.regularisers import SpectrumPenalty
 from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evaluator
-from dynamics.regularisers import SpectrumPenalty
 
 V, L, M = 5, 6, 8
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, V, (3, L)), jnp.int32)

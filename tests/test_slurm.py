@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import dynamics
-from dynamics.ledger import Ledger
-from dynamics.results import read_rows, write_rows
+from dynamics.sweeps.ledger import Ledger
+from dynamics.sweeps.results import read_rows, write_rows
 
 CLUSTER = pathlib.Path(__file__).parent / "slurm-cluster"
 JOBS = 3
@@ -23,7 +23,7 @@ JOBS = 3
 # A member takes about a second, in eight parts. The variant `few` is longer, to be signalled between two parts.
 CONFIG = f"""
 import dynamics
-from dynamics.sweep import grid, seeds
+from dynamics.sweeps.sweep import grid, seeds
 
 
 def get_config(variant=""):

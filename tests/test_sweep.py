@@ -8,7 +8,7 @@ import pytest
 
 import dynamics
 from dynamics.config import ConfigError
-from dynamics.sweep import Sweep, chain, choice, grid, log_uniform, random, seeds, uniform, zipped
+from dynamics.sweeps.sweep import Sweep, chain, choice, grid, log_uniform, random, seeds, uniform, zipped
 
 
 def config():

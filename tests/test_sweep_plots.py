@@ -8,10 +8,10 @@ import xarray as xr
 from matplotlib.colors import LogNorm, Normalize
 
 import dynamics
-from dynamics import sweep_plots
-from dynamics.plotting import bands, figure, heatmap, is_geometric, median, places, provenance
-from dynamics.results import SweepRecord
-from dynamics.sweep import Sweep, grid, seeds
+from dynamics.figures import sweep as sweep_plots
+from dynamics.figures.style import bands, figure, heatmap, is_geometric, median, places, provenance
+from dynamics.sweeps.results import SweepRecord
+from dynamics.sweeps.sweep import Sweep, grid, seeds
 
 T = np.array([0.0, 0.1, 1.0, 10.0])
 

@@ -116,5 +116,5 @@ def test_gram_matrices(small):
 
 def test_loss_keeps_its_tail():
     """log(1 + exp(-x)) → exp(-x), relative, where 1 + exp(-x) has long rounded to 1."""
-    loss = dynamics.losses.logistic_loss(jnp.array([50.0, 700.0]), jnp.array([1, 1]))
+    loss = dynamics.objectives.losses.logistic_loss(jnp.array([50.0, 700.0]), jnp.array([1, 1]))
     np.testing.assert_allclose(loss, np.exp([-50.0, -700.0]), rtol=1e-12)

@@ -72,7 +72,7 @@ def test_spectra_are_those_of_the_weights(heads):
     """The non-zero eigenvalues of u uᵀ/m1 − Σ W_V W_Vᵀ and W_Q W_Qᵀ − W_K W_Kᵀ, at m = 8 rows; the others are zero."""
     found = dynamics.Experiment.from_config(small_config(**{"model.heads": heads}))
     params, objective = found.start
-    value, score = dynamics.invariants.spectra(objective.apply(params, method="gram"), found.model.neurons)
+    value, score = dynamics.analysis.invariants.spectra(objective.apply(params, method="gram"), found.model.neurons)
     split = {name: np.asarray(params[name]).reshape(heads, 8, -1) for name in ("W_Q", "W_K", "W_V")}
     u = objective.constants["a"] @ params["W"]
     matrices = [np.outer(u, u) / 6 - sum(V @ V.T for V in split["W_V"])]

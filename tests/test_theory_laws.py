@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dynamics
+from dynamics.analysis.invariants import reduced, relative_drift
 
 
 def distance(a, b):
@@ -38,9 +39,7 @@ def conserved(experiment, params):
 
 
 def drift(experiment, params):
-    return np.asarray(
-        dynamics.invariants.relative_drift(conserved(experiment, params), conserved(experiment, experiment.start[0]))
-    )
+    return np.asarray(relative_drift(conserved(experiment, params), conserved(experiment, experiment.start[0])))
 
 
 def test_flow_conserves(small, flow):
@@ -64,7 +63,7 @@ def test_reduced_invariants_are_those_of_the_weights(small, descents):
     along = value - orthogonal.T @ orthogonal  # WᵀW = uuᵀ/m1 + the orthogonal part's Gram matrix
     m1 = len(a)
     expected = [m1 * jnp.trace(along), jnp.sum(along**2), jnp.trace(attention[0]), jnp.sum(attention[0] ** 2)]
-    found = dynamics.invariants.reduced(objective.apply(params, method="gram"), m1)
+    found = reduced(objective.apply(params, method="gram"), m1)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
@@ -139,7 +138,7 @@ def test_learning_rate_and_scale_do_not_compile_again(small):
 
         config = small_config(**{"laws.gd.learning_rate": eta, "init.sigma0": sigma, "seed": int(100 * eta)})
         list(dynamics.solve(dynamics.Experiment.from_config(config), "gd"))
-        compiled.append(dynamics.programs._segment._cache_size())
+        compiled.append(dynamics.runs.programs._segment._cache_size())
     assert 0 < compiled[0] == compiled[1]
 
 

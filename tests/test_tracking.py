@@ -13,7 +13,7 @@ import wandb
 from conftest import small_config
 
 import dynamics
-from dynamics.tracking import FEW, SweepTracker
+from dynamics.runs.tracking import FEW, SweepTracker
 
 
 def test_offline_file_read_back(smoke):
@@ -82,7 +82,7 @@ def test_a_sweep_is_a_group(tmp_path, members):
 
 
 def test_a_mirror_that_is_slower_than_its_sweep_is_left_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr("dynamics.tracking.LEAST_S", 0.2)
+    monkeypatch.setattr("dynamics.runs.tracking.LEAST_S", 0.2)
     monkeypatch.setattr(wandb, "init", lambda **_: time.sleep(3))
     settings = {"mode": "offline", "project": "dynamics", "group": "", "each_member": True}
     tracker = SweepTracker(settings, tmp_path, "widths", 1)

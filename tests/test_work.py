@@ -8,16 +8,16 @@ from conftest import ROOT
 
 import dynamics
 import dynamics.cli
-import dynamics.groups
-from dynamics.ledger import Ledger, Worker
-from dynamics.programs import solve
-from dynamics.sweep import Sweep
+import dynamics.sweeps.groups
+from dynamics.runs.programs import solve
+from dynamics.sweeps.ledger import Ledger, Worker
+from dynamics.sweeps.sweep import Sweep
 from dynamics.trajectory import joined
 
 CONFIG = """
 import dynamics
 from dynamics.laws import GramGradientDescent
-from dynamics.sweep import chain, grid, seeds
+from dynamics.sweeps.sweep import chain, grid, seeds
 
 
 class Raising(GramGradientDescent):
@@ -99,7 +99,7 @@ def test_members_share_programs_where_their_starts_are_drawn_alike(config_file):
         config = swept.get_config()
         config.init.draw = draw
         widths = [{"model.width": 8}, {"model.width": 16}]
-        found, refused = dynamics.groups.groups(Sweep.of("tiny", config, widths))
+        found, refused = dynamics.sweeps.groups.groups(Sweep.of("tiny", config, widths))
         assert len(found) == groups and not refused
 
 
@@ -177,7 +177,7 @@ def test_a_member_that_raises_in_a_batch_is_found(swept, config_file, tmp_path, 
     bad = np.asarray(
         dynamics.Experiment.from_config(swept.sweep.config_of(swept.sweep.members[3])).start_of("gd")[0]["A"]
     )
-    integrate, calls = dynamics.groups.Program.__call__, []
+    integrate, calls = dynamics.sweeps.groups.Program.__call__, []
 
     def raising(program, cohort):
         calls.append(int(cohort.wanted.sum()))
@@ -186,7 +186,7 @@ def test_a_member_that_raises_in_a_batch_is_found(swept, config_file, tmp_path, 
         return integrate(program, cohort)
 
     with monkeypatch.context() as patched:
-        patched.setattr(dynamics.groups.Program, "__call__", raising)
+        patched.setattr(dynamics.sweeps.groups.Program, "__call__", raising)
         assert dynamics.cli.main(command(config_file, tmp_path)) == 1
     record = dynamics.load(tmp_path / "tiny")
     (failed,) = [i for i, entry in record.entries.items() if entry.state != "done"]
@@ -221,7 +221,7 @@ def test_enough_failures_stop_a_sweep(config_file, tmp_path):
 def test_a_batch_goes_on_from_its_checkpoint(swept, config_file, tmp_path, monkeypatch):
     """Stopped after every segment in turn, the bits are those of a sweep that was not."""
     calls = collections.Counter()
-    integrate = dynamics.groups.Program.__call__
+    integrate = dynamics.sweeps.groups.Program.__call__
 
     def stopping(program, cohort):
         calls["all"] += 1
@@ -229,7 +229,7 @@ def test_a_batch_goes_on_from_its_checkpoint(swept, config_file, tmp_path, monke
             raise KeyboardInterrupt
         return integrate(program, cohort)
 
-    monkeypatch.setattr(dynamics.groups.Program, "__call__", stopping)
+    monkeypatch.setattr(dynamics.sweeps.groups.Program, "__call__", stopping)
     launches = 1
     while dynamics.cli.main(command(config_file, tmp_path, "--config.launch.checkpoint_s=0.0")) != 0:
         assert any(entry.state == "interrupted" for entry in dynamics.load(tmp_path / "tiny").entries.values())
@@ -243,7 +243,7 @@ def test_a_batch_goes_on_from_its_checkpoint(swept, config_file, tmp_path, monke
 @pytest.mark.slow
 def test_what_was_taken_over_meanwhile_is_not_committed(swept, config_file, tmp_path, monkeypatch):
     """As by another machine, to which this one seemed dead; that one leaves the member, and it is run once more."""
-    ledger, taken, integrate = Ledger(tmp_path / "tiny"), swept.sweep.members[0].id, dynamics.work.integrated
+    ledger, taken, integrate = Ledger(tmp_path / "tiny"), swept.sweep.members[0].id, dynamics.sweeps.worker.integrated
 
     def overtaken(*inputs):
         rows = integrate(*inputs)
@@ -251,7 +251,7 @@ def test_what_was_taken_over_meanwhile_is_not_committed(swept, config_file, tmp_
             other.claim(taken, 2)
         return rows
 
-    monkeypatch.setattr(dynamics.work, "integrated", overtaken)
+    monkeypatch.setattr(dynamics.sweeps.worker, "integrated", overtaken)
     assert dynamics.cli.main(command(config_file, tmp_path)) == 0
     record = dynamics.load(tmp_path / "tiny")
     assert [line["attempt"] for line in ledger.lines() if line["id"] == taken] == [3]
@@ -278,23 +278,23 @@ def test_a_sweep_that_goes_on_can_be_read(swept, tmp_path):
 def test_a_strategy_is_measured_where_none_is_known_and_kept(config_file, tmp_path, monkeypatch):
     assert dynamics.cli.main(command(config_file, tmp_path, "--name=known")) == 0
     assert (tmp_path / "known" / "strategy").read_text() == "sequential"
-    monkeypatch.setattr(dynamics.work, "MEASURED", {})
-    monkeypatch.setattr(dynamics.work, "_faster", lambda group: "batched")
-    Program, used = dynamics.groups.Program, set()
-    monkeypatch.setattr(dynamics.groups, "Program", lambda *inputs: used.add(inputs[-1]) or Program(*inputs))
+    monkeypatch.setattr(dynamics.sweeps.worker, "MEASURED", {})
+    monkeypatch.setattr(dynamics.sweeps.worker, "_faster", lambda group: "batched")
+    Program, used = dynamics.sweeps.groups.Program, set()
+    monkeypatch.setattr(dynamics.sweeps.groups, "Program", lambda *inputs: used.add(inputs[-1]) or Program(*inputs))
     file = tmp_path / "measured.py"
     for more in ("(0.2, 0.3)", "(0.2, 0.25, 0.3)"):
         file.write_text(CONFIG.replace("(0.2, 0.3)", more))
         assert dynamics.cli.main(command(file, tmp_path)) == 0
-        monkeypatch.setattr(dynamics.work, "_faster", lambda group: "sequential")
+        monkeypatch.setattr(dynamics.sweeps.worker, "_faster", lambda group: "sequential")
     assert (tmp_path / "measured" / "strategy").read_text() == "batched" and used == {"batched"}
     one, other = dynamics.load(tmp_path / "known"), dynamics.load(tmp_path / "measured")
     np.testing.assert_allclose(one["gd"].loss, other["gd"].loss.sel(sigma0=[0.2, 0.3]), rtol=1e-12)
     # The measurement itself.
     config = dynamics.config.module_of(config_file)
-    found, _ = dynamics.groups.groups(Sweep.of("tiny", config.get_config(), config.get_sweep()))
+    found, _ = dynamics.sweeps.groups.groups(Sweep.of("tiny", config.get_config(), config.get_sweep()))
     monkeypatch.undo()
-    assert dynamics.work._faster(found[0]) in ("sequential", "batched")
+    assert dynamics.sweeps.worker._faster(found[0]) in ("sequential", "batched")
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ from typing import Any
 import rich.table
 from rich.console import Console
 
-from dynamics.claims import PASS, gather, judge, markdown
 from dynamics.cli.arguments import check_module, check_name, flag_values, numbered, parsed, plain, stem
 from dynamics.cli.console import Count, Report, certificate, number, print_laws, print_table, print_verdicts
 from dynamics.cli.status import print_states
-from dynamics.compare import compare as compare_laws
 from dynamics.config import require
-from dynamics.experiment import Experiment
-from dynamics.record import Record, runs
-from dynamics.results import SweepRecord, load
-from dynamics.run import configure_compiler, execute
-from dynamics.tables import Table, is_comparison, tables
+from dynamics.runs.experiment import Experiment
+from dynamics.runs.record import Record, runs
+from dynamics.runs.run import configure_compiler, execute
+from dynamics.studies.claims import PASS, gather, judge, markdown
+from dynamics.studies.comparison import compare as compare_laws
+from dynamics.studies.tables import Table, is_comparison, tables
+from dynamics.sweeps.results import SweepRecord, load
 from dynamics.trajectory import Trajectory
 
 __all__ = ["claims", "compare", "draw", "figures", "ls", "run", "show"]
@@ -70,7 +70,7 @@ def _module(name: str) -> Any:
 
 def draw(record: Any) -> list[pathlib.Path]:
     """The figures of a record, by the module that its config names; those of any sweep where it names none."""
-    module = _module(record.config.figures or ("dynamics.sweep_plots" if isinstance(record, SweepRecord) else ""))
+    module = _module(record.config.figures or ("dynamics.figures.sweep" if isinstance(record, SweepRecord) else ""))
     return module.draw(record, record.path / "figures") if module else []
 
 

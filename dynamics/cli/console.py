@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from dynamics.claims import PASS, Verdict
-from dynamics.experiment import TIGHTER
-from dynamics.record import Record
-from dynamics.tables import Table
+from dynamics.runs.experiment import TIGHTER
+from dynamics.runs.record import Record
+from dynamics.studies.claims import PASS, Verdict
+from dynamics.studies.tables import Table
 from dynamics.trajectory import Trajectory
 
 __all__ = ["Count", "Members", "Report", "certificate", "number", "print_laws", "print_table", "print_verdicts"]

@@ -8,8 +8,8 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from dynamics.ledger import STATES, Entry, Ledger
-from dynamics.sweep import Member, Sweep, read_sweep
+from dynamics.sweeps.ledger import STATES, Entry, Ledger
+from dynamics.sweeps.sweep import Member, Sweep, read_sweep
 
 __all__ = ["print_states", "sets", "status"]
 

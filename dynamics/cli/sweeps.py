@@ -16,8 +16,10 @@ from dynamics.cli.commands import draw
 from dynamics.cli.console import Members
 from dynamics.cli.status import print_states, sets
 from dynamics.config import ConfigError, build, module_of, require
-from dynamics.jobs import Settings
-from dynamics.launch import (
+from dynamics.runs.run import configure_compiler
+from dynamics.runs.tracking import SweepTracker
+from dynamics.sweeps.jobs import Settings
+from dynamics.sweeps.launch import (
     Plan,
     attempts,
     check_launcher,
@@ -28,11 +30,9 @@ from dynamics.launch import (
     launch,
     prepare,
 )
-from dynamics.ledger import FINISHED, Ledger, is_full
-from dynamics.results import SweepRecord
-from dynamics.run import configure_compiler
-from dynamics.sweep import Sweep
-from dynamics.tracking import SweepTracker
+from dynamics.sweeps.ledger import FINISHED, Ledger, is_full
+from dynamics.sweeps.results import SweepRecord
+from dynamics.sweeps.sweep import Sweep
 
 __all__ = ["sweep"]
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 from dynamics.laws.law import Law
-from dynamics.objective import Objective
+from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
 __all__ = [

@@ -14,7 +14,7 @@ from dynamics.config import require
 from dynamics.laws.descent import check_batch
 from dynamics.laws.flow import modified_velocity
 from dynamics.laws.law import Law
-from dynamics.objective import Objective
+from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
 __all__ = ["StochasticModifiedEquation"]

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from dynamics.config import require
 from dynamics.laws.law import Law
 from dynamics.laws.runge_kutta import METHODS, integrate
-from dynamics.objective import Objective
+from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, OUT_OF_STEPS, Trajectory
 
 __all__ = ["Flow", "GradientFlow", "ModifiedFlow", "PreconditionedFlow", "modified_velocity"]

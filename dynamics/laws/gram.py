@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from dynamics.analysis.invariants import reduced
 from dynamics.config import require
-from dynamics.invariants import reduced
 from dynamics.laws.descent import Descent, Minibatch
 from dynamics.laws.flow import GradientFlow
 from dynamics.models import Gram, OneLayerTransformer
-from dynamics.models.transformer import read_tables
-from dynamics.objective import Objective
+from dynamics.models.one_layer import read_tables
+from dynamics.objectives.objective import Objective
 from dynamics.tasks import Batch
 
 __all__ = [
@@ -75,7 +75,7 @@ class GramModel:
         return gram
 
     def conserved(self, gram: Gram) -> tuple[Array, Array]:
-        """I2 and I4 of dynamics.invariants."""
+        """I2 and I4 of dynamics.analysis.invariants."""
         _, second, _, fourth = reduced(gram, self.neurons)
         return second, fourth
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dynamics.objective import Objective
+from dynamics.objectives.objective import Objective
 from dynamics.trajectory import Trajectory
 
 __all__ = ["Law"]

@@ -1,8 +1,8 @@
 """Models by name, and their initialisations."""
 
 from dynamics.models.initialisation import Initialisation
-from dynamics.models.sequence import Transformer
-from dynamics.models.transformer import Gram, OneLayerTransformer
+from dynamics.models.one_layer import Gram, OneLayerTransformer
+from dynamics.models.transformer import Transformer
 
 __all__ = ["MODELS", "Gram", "Initialisation", "OneLayerTransformer", "Transformer"]
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from dynamics.config import require
-from dynamics.models.transformer import Gram
+from dynamics.models.one_layer import Gram
 
 __all__ = ["Initialisation"]
 

@@ -1,7 +1,6 @@
-"""Shallow transformers (arXiv:2410.09605, equation (1))."""
+"""Transformers on sequences: embeddings, masked attention, a value path, an output at every position."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -9,155 +8,158 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dynamics.config import require
-from dynamics.models.attention import attend, look_up_scores, look_up_values
+from dynamics.models.attention import MASKS, NORMALISERS
 
-__all__ = ["Gram", "OneLayerTransformer", "read_tables"]
-
-
-class Gram(NamedTuple):
-    """The Gram matrices that F, and with it every gradient, depends on (H heads).
-
-    Attributes:
-        A: W_Kᵀ W_Q of every head, key × query.
-        G: the linear MLP function G(μ) = aᵀ W W_V μ of every head.
-        S: ‖Wᵀa‖².
-        C_V: W_Vᵀ W_V, between heads too.
-        C_K: W_Kᵀ W_K of every head.
-        C_Q: W_Qᵀ W_Q of every head.
-    """
-
-    A: Float[Array, "H d d"]
-    G: Float[Array, "H d"]
-    S: Float[Array, ""]
-    C_V: Float[Array, "H d H d"]
-    C_K: Float[Array, "H d d"]
-    C_Q: Float[Array, "H d d"]
+__all__ = ["Transformer"]
 
 
-def read_tables(
-    A: Sequence[Float[Array, "d d"]],
-    G: Sequence[Float[Array, " d"]],
-    tokens: Int[Array, "n L"],
-    width: int | Float[Array, ""],
-) -> tuple[Float[Array, " n"], dict[str, Any]]:
-    """F(X) = Σ_h Σ_l G^h(X) softmax(Xᵀ A^h x_l / √m): the MLP is linear, aᵀ W W_V X p = G(X) p.
+class Transformer(nn.Module):
+    """Logits U x̂, x_q ← x_q + Σ_h W_O^h W_V^h Σ_k p^h_{k,q} x̂_k, then x ← x + W_2 gelu(W_1 x̂) in every layer.
 
-    Args:
-        A: W_Kᵀ W_Q of every head, key × query.
-        G: aᵀ W W_V of every head.
-        tokens: of the samples.
-        width: m.
-
-    Returns:
-        F, and the intermediates of OneLayerTransformer.
-    """
-    output, heads = jnp.zeros(tokens.shape[0], G[0].dtype), []
-    for bilinear, linear in zip(A, G, strict=True):
-        scores = look_up_scores(bilinear, tokens) / jnp.sqrt(jnp.array(width, bilinear.dtype))
-        values = look_up_values(linear, tokens)
-        read, attention = attend(scores, values)
-        output = output + jnp.sum(read, axis=0)
-        heads.append({"scores": scores, "attention": attention, "values": values})
-    return output, jax.tree.map(lambda *leaves: jnp.stack(leaves), *heads)
-
-
-class OneLayerTransformer(nn.Module):
-    """F(X) = Σ_l Σ_j a_j w_jᵀ Σ_h W_V^h X softmax(Xᵀ W_K^hᵀ W_Q^h x_l / √m), equation (1) with H heads.
-
-    Words are orthonormal, x = e_token. Parameters: W_Q, W_K, W_V of shape [H m, d], head after head, and W of shape
-    [m1, m]; the signs a [m1] are drawn uniformly from ±1 and fixed (collection "constants"). The heads' outputs add
-    before W, so one head gives the paper's shapes.
-
-    A linen module, not nnx: `init` and `apply` are pure functions of a parameter tree, which is what a law of motion
-    (an ODE solver, a scan) integrates; nnx would be split and merged around every step.
+    At first x = E[word] + P[position]; p^h_{·,q} are the normalised scores x̂_kᵀ W^h x̂_q over the keys that the mask
+    shows to q, with the score matrices W^h = W_K^hᵀ W_Q^h / √(m/H), or W^h = W_QK^h / √m. x̂ is x, or x with mean 0
+    and variance 1 over its entries. Parameters of all layers are stacked: W_Q, W_K, W_V, W_O [layer, m, m] (heads side
+    by side) or W_QK [layer, H, m, m], W_1 [layer, m1, m], W_2 [layer, m, m1]; E [d, m], P [L, m], U [d, m].
 
     Attributes:
         vocabulary: d.
-        width: m, the dimension of queries, keys and values.
-        neurons: m1, the width of the linear MLP.
+        length: L.
+        width: m, of the residual stream; a multiple of heads.
         heads: H.
+        layers: how many.
+        neurons: m1 of the MLP; 0 for none.
+        scores: "factored" or "bilinear".
+        mask: "causal" or "full".
+        normaliser: "softmax", "relu" or "linear"; the last two divide by the number of keys.
+        positions: "learned", or "none" for no P.
+        norm: "none" or "layer"; before attention, MLP and U, without parameters.
+        residual: whether attention adds to x or replaces it.
         distribution: of the entries at `init`, which have mean 0 and variance 1 / fan_in; see Initialisation.
         dtype: of parameters and computations.
     """
 
     vocabulary: int
+    length: int
     width: int
-    neurons: int
     heads: int = 1
+    layers: int = 1
+    neurons: int = 0
+    scores: Literal["factored", "bilinear"] = "factored"
+    mask: Literal["causal", "full"] = "causal"
+    normaliser: Literal["softmax", "relu", "linear"] = "softmax"
+    positions: Literal["learned", "none"] = "learned"
+    norm: Literal["none", "layer"] = "none"
+    residual: bool = True
     distribution: Literal["normal", "uniform"] = "normal"
     dtype: Literal["float64", "float32"] = "float64"
 
-    layers: ClassVar[int] = 1
-    CONSERVED: ClassVar[tuple[str, ...]] = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
-
     def __post_init__(self):
-        for key in ("width", "neurons", "heads"):
+        for key in ("width", "heads", "layers"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
-        require(self.width < 2**53, "width", self.width, "must be below 2**53, the last integer that a float64 holds")
+        require(self.neurons >= 0, "neurons", self.neurons, "must not be negative")
+        require(self.width % self.heads == 0, "heads", self.heads, f"must divide the width, {self.width}")
         super().__post_init__()
 
     def setup(self):
-        """Declare W_Q, W_K, W_V, W and the signs a."""
-        draw = nn.initializers.variance_scaling(1.0, "fan_in", self.distribution, in_axis=-1, out_axis=-2)
-        dtype = jnp.dtype(self.dtype)
-        for name in ("W_Q", "W_K", "W_V"):
-            setattr(self, name, self.param(name, draw, (self.heads * self.width, self.vocabulary), dtype))
-        self.W = self.param("W", draw, (self.neurons, self.width), dtype)
+        """Declare the parameters."""
+        m = self.width
+        shapes: dict[str, tuple[int, ...]] = {"E": (self.vocabulary, m), "U": (self.vocabulary, m)}
+        if self.positions == "learned":
+            shapes["P"] = (self.length, m)
+        if self.neurons:
+            shapes |= {"W_1": (self.layers, self.neurons, m), "W_2": (self.layers, m, self.neurons)}
+        if self.scores == "factored":
+            shapes |= {"W_Q": (self.layers, m, m), "W_K": (self.layers, m, m)}
+        else:
+            shapes |= {"W_QK": (self.layers, self.heads, m, m)}
+        shapes |= {"W_V": (self.layers, m, m), "W_O": (self.layers, m, m)}
+        for name, shape in shapes.items():
+            batch = tuple(range(len(shape) - 2))
+            draw = nn.initializers.variance_scaling(1.0, "fan_in", self.distribution, -1, -2, batch)
+            setattr(self, name, self.param(name, draw, shape, jnp.dtype(self.dtype)))
 
-        def signs():
-            return jax.random.rademacher(self.make_rng("params"), (self.neurons,), dtype)
-
-        self.a = self.variable("constants", "a", signs)
-
-    def _per_head(self, matrix: Float[Array, "Hm d"]) -> Float[Array, "H m d"]:
-        return matrix.reshape(self.heads, self.width, self.vocabulary)
-
-    def __call__(self, tokens: Int[Array, "n L"]) -> tuple[Float[Array, " n"], dict[str, Any]]:
-        """F and what people look at.
-
-        Returns:
-            F [n], and {"scores": xᵀW_KᵀW_Q x / √m [H, key, query, n], "attention": p [H, key, query, n],
-            "values": G(x) [H, key, n]}.
-        """
-        # Not @, whose gradient with respect to a matrix is written transposed and then copied (15 % of a GD step).
-        u = jnp.einsum("j,jm->m", self.a.value, self.W)
-        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
-        A = [jnp.einsum("mk,mq->kq", key, query) for key, query in zip(W_K, W_Q, strict=True)]
-        return read_tables(A, [jnp.einsum("m,md->d", u, value) for value in W_V], tokens, self.width)
-
-    def conserved(self) -> tuple[Array, Array, Array]:
-        """The matrices that gradient flow keeps constant, in the order of CONSERVED; see dynamics.invariants.
+    def __call__(self, tokens: Int[Array, "n L"]) -> tuple[Float[Array, "n L d"], dict[str, Any]]:
+        """Logits and what people look at.
 
         Returns:
-            WᵀW − Σ_h W_V^h W_V^hᵀ [m, m]; W_Q^h W_Q^hᵀ − W_K^h W_K^hᵀ [H, m, m]; the part of W orthogonal to a.
+            Logits, and {"attention": p [layer, H, key, query, n], "states": x [layer + 1, n, L, m]}.
         """
-        W, a = self.W, self.a.value
-        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
-        return (
-            W.T @ W - jnp.einsum("hmd,hnd->mn", W_V, W_V),
-            jnp.einsum("hmd,hnd->hmn", W_Q, W_Q) - jnp.einsum("hmd,hnd->hmn", W_K, W_K),
-            W - jnp.outer(a, a @ W) / self.neurons,
-        )
+        x = self.E[tokens]
+        if self.positions == "learned":
+            x = x + self.P[None, : tokens.shape[1]]
+        mask, states, seen = MASKS[self.mask](tokens.shape[1]), [x], []
+        for layer in range(self.layers):
+            read, attention = self._attention(layer, self._normed(x), mask)
+            x = x + read if self.residual else read
+            if self.neurons:
+                hidden = jax.nn.gelu(jnp.einsum("nlm,jm->nlj", self._normed(x), self.W_1[layer]))
+                x = x + jnp.einsum("nlj,mj->nlm", hidden, self.W_2[layer])
+            states.append(x)
+            seen.append(attention)
+        logits = jnp.einsum("nlm,dm->nld", self._normed(x), self.U)
+        attention_by_sample = jnp.transpose(jnp.stack(seen), (0, 2, 4, 3, 1))
+        return logits, {"attention": attention_by_sample, "states": jnp.stack(states)}
 
-    def score_matrices(self) -> Float[Array, "1 H d d"]:
-        """W_Kᵀ W_Q / √m of every head, key × query."""
-        W_Q, W_K = map(self._per_head, (self.W_Q, self.W_K))
-        return jnp.einsum("hmk,hmq->hkq", W_K, W_Q)[None] / jnp.sqrt(jnp.array(self.width, W_K.dtype))
+    def _normed(self, x: Float[Array, "n L m"]) -> Float[Array, "n L m"]:
+        return jax.nn.standardize(x, axis=-1) if self.norm == "layer" else x
+
+    def _projected(self, x: Float[Array, "n L m"], matrices: Float[Array, "layer m m"], layer: int) -> Array:
+        """W x of every head, [n, L, H, m/H]."""
+        projected = jnp.einsum("nlm,em->nle", x, matrices[layer])
+        return projected.reshape(*x.shape[:2], self.heads, -1)
+
+    def _attention(self, layer: int, x: Float[Array, "n L m"], mask: Array) -> tuple[Array, Array]:
+        """What attention reads, [n, L, m], and p [n, H, query, key]."""
+        if self.scores == "factored":
+            keys, queries = (self._projected(x, matrices, layer) for matrices in (self.W_K, self.W_Q))
+            scores = jnp.einsum("nkhe,nqhe->nhqk", keys, queries)
+        else:
+            scores = jnp.einsum("nkm,hmp,nqp->nhqk", x, self.W_QK[layer], x)
+        attention = NORMALISERS[self.normaliser](scores / self._scale(), mask)
+        values = self._projected(x, self.W_V, layer)
+        read = jnp.einsum("nhqk,nkhe->nqhe", attention, values).reshape(x.shape)
+        return jnp.einsum("nle,me->nlm", read, self.W_O[layer]), attention
+
+    def _scale(self) -> Float[Array, ""]:
+        summed = self.width // self.heads if self.scores == "factored" else self.width
+        return jnp.sqrt(jnp.array(summed, jnp.dtype(self.dtype)))
+
+    def score_matrices(self) -> Float[Array, "layer H m m"]:
+        """The score matrices W, scores x̂_kᵀ W x̂_q, key × query."""
+        if self.scores == "bilinear":
+            return self.W_QK / self._scale()
+        shape = (self.layers, self.heads, self.width // self.heads, self.width)
+        return jnp.einsum("xhek,xheq->xhkq", self.W_K.reshape(shape), self.W_Q.reshape(shape)) / self._scale()
+
+    @property
+    def CONSERVED(self) -> tuple[str, ...]:
+        """The names of what `conserved` gives."""
+        names = ("W_V W_Vᵀ − W_Oᵀ W_O", "W_Q W_Qᵀ − W_K W_Kᵀ")
+        return names if self.scores == "factored" else names[:1]
+
+    def conserved(self) -> tuple[Array, ...]:
+        """The matrices [layer, H, m/H, m/H] that gradient flow keeps constant, in the order of CONSERVED.
+
+        Keys and queries enter through W_Kᵀ W_Q of every head alone, values and outputs through W_O W_V; a penalty on
+        the score matrices keeps them too.
+        """
+        shape = (self.layers, self.heads, self.width // self.heads, self.width)
+        W_V, W_O = self.W_V.reshape(shape), jnp.swapaxes(self.W_O, 1, 2).reshape(shape)
+        pairs = [(W_V, W_O)]
+        if self.scores == "factored":
+            pairs.append((self.W_Q.reshape(shape), self.W_K.reshape(shape)))
+
+        def square(matrix: Array) -> Array:
+            return jnp.einsum("xhem,xhfm->xhef", matrix, matrix)
+
+        return tuple(square(one) - square(other) for one, other in pairs)
 
     @property
     def modes(self) -> int:
         """Eigenvalues of a score matrix."""
-        return self.vocabulary
+        return self.width
 
-    def gram(self) -> Gram:
-        """The Gram matrices of the weights."""
-        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
-        u = self.a.value @ self.W
-        return Gram(
-            A=jnp.einsum("hmk,hmq->hkq", W_K, W_Q),
-            G=u @ W_V,
-            S=u @ u,
-            C_V=jnp.einsum("hmi,gmj->higj", W_V, W_V),
-            C_K=jnp.einsum("hmi,hmj->hij", W_K, W_K),
-            C_Q=jnp.einsum("hmi,hmj->hij", W_Q, W_Q),
-        )
+    @property
+    def depths(self) -> int:
+        """States of the tokens: before the first layer, and after every layer."""
+        return self.layers + 1

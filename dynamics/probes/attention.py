@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from dynamics import measures
+from dynamics.analysis import attention as measures
 from dynamics.probes.probe import WINDOWS, View, probe
 
 __all__: list[str] = []
@@ -21,7 +21,7 @@ def _score_matrices(params: PyTree, view: View) -> Array:
 
 @probe("layer", "head")
 def attention_entropy(params: PyTree, view: View) -> Array:
-    """−Σ_k p log p in nats, the mean over queries and samples; see dynamics.measures."""
+    """−Σ_k p log p in nats, the mean over queries and samples; see dynamics.analysis.attention."""
     del params
     return measures.entropy(_attention(view))
 
@@ -57,7 +57,7 @@ def qk_spectrum(params: PyTree, view: View) -> Array:
 
 @probe("layer", "head", "moment", needs="score_matrices", needs_weights=True)
 def qk_moments(params: PyTree, view: View) -> Array:
-    """Mean, variance, normality and size of the spectrum of the score matrices; see dynamics.measures.moments."""
+    """Mean, variance, normality and size of the spectrum of the score matrices."""
     return measures.moments(_score_matrices(params, view))
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from dynamics.invariants import reduced, relative_drift, spectra
+from dynamics.analysis.invariants import reduced, relative_drift, spectra
 from dynamics.probes.probe import MATRICES, View, probe
 
 __all__: list[str] = []
@@ -90,19 +90,19 @@ def weight_norm(params: PyTree, view: View) -> Array:
 
 @probe("invariant", needs="gram")
 def invariants(params: PyTree, view: View) -> Array:
-    """I1, ..., I4, constant along the flow; see dynamics.invariants.reduced."""
+    """I1, ..., I4, constant along the flow; see dynamics.analysis.invariants.reduced."""
     return reduced(view.gram(params), view.objective.model.neurons)
 
 
 @probe("value_mode", needs="gram")
 def value_spectrum(params: PyTree, view: View) -> Array:
-    """The eigenvalues of u uᵀ/m1 − W_V W_Vᵀ and zeros, constant along the flow; see dynamics.invariants.spectra."""
+    """The eigenvalues of u uᵀ/m1 − W_V W_Vᵀ and zeros, constant."""
     return spectra(view.gram(params), view.objective.model.neurons)[0]
 
 
 @probe("head", "score_mode", needs="gram")
 def score_spectrum(params: PyTree, view: View) -> Array:
-    """The eigenvalues of W_Q W_Qᵀ − W_K W_Kᵀ and zeros, constant along the flow; see dynamics.invariants.spectra."""
+    """The eigenvalues of W_Q W_Qᵀ − W_K W_Kᵀ and zeros, constant."""
     return spectra(view.gram(params), view.objective.model.neurons)[1]
 
 
@@ -112,5 +112,5 @@ def _conserved(params: PyTree, view: View) -> tuple[Array, ...]:
 
 @probe("conserved", needs="conserved", at_start=_conserved)
 def drift(params: PyTree, view: View) -> Array:
-    """Max |Q(t) − Q(0)| / max |Q(0)| of what the flow conserves; see dynamics.invariants."""
+    """Max |Q(t) − Q(0)| / max |Q(0)| of what the flow conserves; see dynamics.analysis.invariants."""
     return relative_drift(_conserved(params, view), view.known["drift"])

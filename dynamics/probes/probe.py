@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from dynamics.analysis.attention import MOMENTS
+from dynamics.analysis.invariants import REDUCED
 from dynamics.config import require
-from dynamics.invariants import REDUCED
-from dynamics.measures import MOMENTS
-from dynamics.objective import Objective
+from dynamics.objectives.objective import Objective
 from dynamics.tasks import Batch, Task
 
 __all__ = [

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
-from dynamics.curvature import top_eigenpair
+from dynamics.analysis.curvature import top_eigenpair
 from dynamics.probes.probe import View, probe
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
 """Adam and RMSProp, on a record of configs/cooccurrence/compare_adaptive.py. A case is a law, or a pair of laws."""
 
-from dynamics.claims import Claim, Data, Finding, within
-from dynamics.fits import order
+from dynamics.analysis.fits import order
+from dynamics.studies.claims import Claim, Data, Finding, within
 from experiments.cooccurrence.optimizer_claims import CLAIMS
 
 __all__ = ["TABLES"]

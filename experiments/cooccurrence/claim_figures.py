@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from dynamics.fits import exponent
-from dynamics.plotting import COLOURS, DIVERGING, figure, provenance, save, styled
-from dynamics.record import Record
+from dynamics.analysis.fits import exponent
+from dynamics.figures.style import COLOURS, DIVERGING, figure, provenance, save, styled
+from dynamics.runs.record import Record
 from experiments.cooccurrence.measures import t1
 
 __all__ = ["draw"]

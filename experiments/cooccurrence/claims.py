@@ -10,7 +10,7 @@ import pathlib
 import runpy
 from typing import Any
 
-from dynamics.claims import Case, Claim
+from dynamics.studies.claims import Case, Claim
 from experiments.cooccurrence import measures
 from experiments.cooccurrence.measures import SIZES, SIZES_WIDTH, SLACK
 

@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, ScalarFormatter
 
-from dynamics.fits import FEWEST, exponent, order
-from dynamics.plotting import COLOURS, figure, provenance, save, styled
-from dynamics.record import Record
+from dynamics.analysis.fits import FEWEST, exponent, order
+from dynamics.figures.style import COLOURS, figure, provenance, save, styled
+from dynamics.runs.record import Record
 
 __all__ = ["draw"]
 

@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 
 import dynamics
 from dynamics.laws import GramFlow, ModifiedFlow
-from dynamics.objective import Objective
+from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, SIGNALS
 
 __all__ = ["Contradiction", "FrozenAttention", "NoCommonToken", "ShuffledLabels", "UnbalancedLabels", "WrongSign"]

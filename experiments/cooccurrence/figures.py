@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dynamics.plotting import COLOURS, DIVERGING, figure, mark_phases, provenance, save, save_animation, styled
-from dynamics.record import Record
+from dynamics.figures.style import COLOURS, DIVERGING, figure, mark_phases, provenance, save, save_animation, styled
+from dynamics.runs.record import Record
 
 __all__ = ["compare", "draw"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dynamics.claims import Data, Finding, all_of, within
-from dynamics.fits import exponent
+from dynamics.analysis.fits import exponent
+from dynamics.studies.claims import Data, Finding, all_of, within
 from dynamics.trajectory import classification_time
 
 SIZES = (18, 36)  # n, beside the 60 of the other cases

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from dynamics.claims import Claim, Data, Finding
-from dynamics.fits import order, weighted_order
+from dynamics.analysis.fits import order, weighted_order
+from dynamics.studies.claims import Claim, Data, Finding
 from experiments.cooccurrence.order_claims import NARROW, exponent_one
 
 __all__ = ["TABLES"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from dynamics.claims import Claim, Data, Finding
+from dynamics.studies.claims import Claim, Data, Finding
 from experiments.cooccurrence.measures import others_balance, t1, targets_balance
 
 __all__ = ["CLAIMS", "TABLES"]

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dynamics.claims import Claim, Data, Finding, within
-from dynamics.fits import Fit, order, weighted_order
+from dynamics.analysis.fits import Fit, order, weighted_order
+from dynamics.studies.claims import Claim, Data, Finding, within
 
 __all__ = ["NARROW", "TABLES", "exponent_one"]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dynamics.plotting import COLOURS, figure, provenance, save, styled
-from dynamics.record import Record
+from dynamics.figures.style import COLOURS, figure, provenance, save, styled
+from dynamics.runs.record import Record
 
 __all__ = ["draw"]
 

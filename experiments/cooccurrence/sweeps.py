@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from dynamics import sweep_plots
-from dynamics.curvature import top_eigenpair
-from dynamics.experiment import Experiment
-from dynamics.fits import FEWEST, Fit, order
-from dynamics.plotting import COLOURS, bands, figure, heatmap, median, provenance, save, shades, styled
-from dynamics.results import SweepRecord
+from dynamics.analysis.curvature import top_eigenpair
+from dynamics.analysis.fits import FEWEST, Fit, order
+from dynamics.figures import sweep as sweep_plots
+from dynamics.figures.style import COLOURS, bands, figure, heatmap, median, provenance, save, shades, styled
+from dynamics.runs.experiment import Experiment
+from dynamics.sweeps.results import SweepRecord
 
 __all__ = ["draw"]
 

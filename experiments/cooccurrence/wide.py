@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 from matplotlib.ticker import NullFormatter
 
-from dynamics.plotting import COLOURS, figure, mark_phases, provenance, save, styled
-from dynamics.record import Record
+from dynamics.figures.style import COLOURS, figure, mark_phases, provenance, save, styled
+from dynamics.runs.record import Record
 from dynamics.trajectory import classification_time
 
 __all__ = ["draw"]

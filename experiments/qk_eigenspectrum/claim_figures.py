@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dynamics.plotting import COLOURS, SEQUENTIAL, figure, provenance, save, shades, styled
-from dynamics.record import Record
+from dynamics.figures.style import COLOURS, SEQUENTIAL, figure, provenance, save, shades, styled
+from dynamics.runs.record import Record
 from experiments.qk_eigenspectrum import measures, theory
 
 __all__ = ["draw"]

@@ -2,14 +2,14 @@
 
 The theory is derived in theory.py, from first principles; "derived" is the source of these claims, never a theorem of
 arXiv:2402.02098. The statements about the regulariser are those of its abstract; the form of the regulariser that
-the authors published was not at hand, the one used is dynamics.regularisers.SpectrumPenalty.
+the authors published was not at hand, the one used is dynamics.objectives.regularisers.SpectrumPenalty.
 """
 
 import pathlib
 import runpy
 from typing import Any
 
-from dynamics.claims import Case, Claim, Measured
+from dynamics.studies.claims import Case, Claim, Measured
 from experiments.qk_eigenspectrum import measures
 
 __all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dynamics.plotting import COLOURS, figure, provenance, save, styled
-from dynamics.record import Record
+from dynamics.figures.style import COLOURS, figure, provenance, save, styled
+from dynamics.runs.record import Record
 
 __all__ = ["compare", "draw"]
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from dynamics.claims import Data, Evidence, Finding
 from dynamics.models.attention import causal_mask, masked_softmax
+from dynamics.studies.claims import Data, Evidence, Finding
 from experiments.qk_eigenspectrum import theory
 from experiments.qk_eigenspectrum.theory import Cell
 

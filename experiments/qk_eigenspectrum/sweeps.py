@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from dynamics import sweep_plots
-from dynamics.plotting import COLOURS, figure, provenance, save, styled
-from dynamics.results import SweepRecord
+from dynamics.figures import sweep as sweep_plots
+from dynamics.figures.style import COLOURS, figure, provenance, save, styled
+from dynamics.sweeps.results import SweepRecord
 
 __all__ = ["draw"]
 

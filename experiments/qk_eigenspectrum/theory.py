@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import integrate, stats
 
-from dynamics import measures
+from dynamics.analysis import attention as measures
 
 __all__ = [
     "Cell",

@@ -22,8 +22,8 @@ import jax
 import numpy as np
 
 import dynamics
-from dynamics.ensemble import Ensemble
-from dynamics.programs import form, programs
+from dynamics.runs.ensemble import Ensemble
+from dynamics.runs.programs import form, programs
 from dynamics.trajectory import COMPLETED, REASONS
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "figure1.py"

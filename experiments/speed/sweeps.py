@@ -22,12 +22,13 @@ import jax
 import numpy as np
 
 import dynamics
-from dynamics import groups, jobs, launch, results, work
-from dynamics.ensemble import PATHS, STRATEGIES, Strategy
-from dynamics.ledger import Ledger, Worker
-from dynamics.programs import programs
-from dynamics.results import SweepRecord
-from dynamics.sweep import Sweep, seeds
+from dynamics.runs.ensemble import PATHS, STRATEGIES, Strategy
+from dynamics.runs.programs import programs
+from dynamics.sweeps import groups, jobs, launch, results
+from dynamics.sweeps import worker as work
+from dynamics.sweeps.ledger import Ledger, Worker
+from dynamics.sweeps.results import SweepRecord
+from dynamics.sweeps.sweep import Sweep, seeds
 from experiments.speed.benchmark import CONFIG, load, paper, seconds_of, show
 
 MEMBERS, LISTED = 1000, 10_000

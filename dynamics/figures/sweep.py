@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from dynamics.plotting import (
+from dynamics.figures.style import (
     COLOURS,
     bands,
     figure,
@@ -18,7 +18,7 @@ from dynamics.plotting import (
     shades,
     styled,
 )
-from dynamics.results import SweepRecord
+from dynamics.sweeps.results import SweepRecord
 
 __all__ = ["draw", "summaries", "went_wrong"]
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dynamics.config import under
-from dynamics.experiment import Experiment
 from dynamics.probes import View, evaluator
+from dynamics.runs.experiment import Experiment
 from dynamics.trajectory import COMPLETED, Trajectory
 
 __all__ = ["form", "programs", "solve", "traced"]

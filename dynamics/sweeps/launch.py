@@ -12,12 +12,12 @@ import jax
 import numpy as np
 
 from dynamics.config import ConfigError, require
-from dynamics.groups import Group, groups, integrated
-from dynamics.jobs import Jobs, Settings
-from dynamics.ledger import FINISHED, Entry, Ledger
-from dynamics.record import provenance, write_json
-from dynamics.sweep import Member, Sweep, read_sweep
-from dynamics.work import Report, follow, work
+from dynamics.runs.record import provenance, write_json
+from dynamics.sweeps.groups import Group, groups, integrated
+from dynamics.sweeps.jobs import Jobs, Settings
+from dynamics.sweeps.ledger import FINISHED, Entry, Ledger
+from dynamics.sweeps.sweep import Member, Sweep, read_sweep
+from dynamics.sweeps.worker import Report, follow, work
 
 __all__ = [
     "LAUNCHERS",

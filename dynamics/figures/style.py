@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 from PIL import Image
 
-from dynamics.record import Record
-from dynamics.results import SweepRecord
+from dynamics.runs.record import Record
+from dynamics.sweeps.results import SweepRecord
 
 __all__ = [
     "COLOURS",

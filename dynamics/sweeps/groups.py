@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from dynamics.config import ConfigError
-from dynamics.ensemble import PATHS, Program, Strategy
-from dynamics.experiment import Experiment
-from dynamics.programs import form
-from dynamics.results import Rows
-from dynamics.run import summary_of
-from dynamics.sweep import Sweep
+from dynamics.runs.ensemble import PATHS, Program, Strategy
+from dynamics.runs.experiment import Experiment
+from dynamics.runs.programs import form
+from dynamics.runs.run import summary_of
+from dynamics.sweeps.results import Rows
+from dynamics.sweeps.sweep import Sweep
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory, zero_crossing
 
 __all__ = ["Group", "ended", "groups", "integrated", "one_line"]

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from dynamics.analysis.fits import Fit
 from dynamics.config import config_hash, require
-from dynamics.ensemble import PATHS, Ensemble
-from dynamics.experiment import Experiment
-from dynamics.fits import Fit
 from dynamics.laws import IN_GRAM_VARIABLES
 from dynamics.probes import coordinates, dimensions
-from dynamics.record import Arrays, Record, Recorder, provenance
+from dynamics.runs.ensemble import PATHS, Ensemble
+from dynamics.runs.experiment import Experiment
+from dynamics.runs.record import Arrays, Record, Recorder, provenance
 
 __all__ = [
     "FAIL",

@@ -13,12 +13,12 @@ import jax
 import numpy as np
 
 from dynamics.config import config_hash
-from dynamics.experiment import Experiment
 from dynamics.laws import Flow, Law
 from dynamics.probes import coordinates, dimensions
-from dynamics.programs import programs, solve
-from dynamics.record import Arrays, Record, Recorder, provenance
-from dynamics.tracking import Tracker
+from dynamics.runs.experiment import Experiment
+from dynamics.runs.programs import programs, solve
+from dynamics.runs.record import Arrays, Record, Recorder, provenance
+from dynamics.runs.tracking import Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined
 
 __all__ = ["configure_compiler", "described", "execute", "summary_of", "training_set"]

@@ -13,10 +13,10 @@ from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import PyTree
 
 from dynamics.config import under
-from dynamics.experiment import Experiment, draw_start, named_keys
 from dynamics.laws import in_gram_variables
 from dynamics.probes import View, evaluator
-from dynamics.programs import form
+from dynamics.runs.experiment import Experiment, draw_start, named_keys
+from dynamics.runs.programs import form
 from dynamics.trajectory import COMPLETED, Trajectory
 
 __all__ = ["MEASURED", "PATHS", "STRATEGIES", "Cohort", "Ensemble", "Program", "Strategy"]

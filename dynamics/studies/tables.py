@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dynamics.fits import FEWEST, order
-from dynamics.record import Record
+from dynamics.analysis.fits import FEWEST, order
+from dynamics.runs.record import Record
 from dynamics.trajectory import COMPLETED
 
 __all__ = ["Table", "is_comparison", "tables"]

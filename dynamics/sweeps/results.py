@@ -19,11 +19,11 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from dynamics.experiment import Experiment
-from dynamics.ledger import Entry, Ledger
 from dynamics.probes import PROBES, coordinates, dimensions
-from dynamics.record import Arrays, consolidate, load_run, write_group, write_text
-from dynamics.sweep import Axes, Sweep, read_sweep
+from dynamics.runs.experiment import Experiment
+from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
+from dynamics.sweeps.ledger import Entry, Ledger
+from dynamics.sweeps.sweep import Axes, Sweep, read_sweep
 
 __all__ = ["Rows", "SweepRecord", "load", "read_rows", "write_rows"]
 

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from dynamics.config import build, config_hash, require
-from dynamics.ensemble import Ensemble
-from dynamics.experiment import Experiment, common_times
 from dynamics.laws import Law
 from dynamics.probes import coordinates, dimensions
-from dynamics.record import Arrays, Record, Recorder, provenance
-from dynamics.run import described
+from dynamics.runs.ensemble import Ensemble
+from dynamics.runs.experiment import Experiment, common_times
+from dynamics.runs.record import Arrays, Record, Recorder, provenance
+from dynamics.runs.run import described
 from dynamics.trajectory import COMPLETED, REASONS, Times, zero_crossing
 
 __all__ = ["Comparison", "Settings", "compare"]

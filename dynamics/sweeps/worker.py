@@ -12,11 +12,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from dynamics.ensemble import MEASURED, PATHS, STRATEGIES, Program, Strategy
-from dynamics.groups import Group, ended, integrated, one_line
-from dynamics.ledger import Ledger, Worker, is_full
-from dynamics.results import Rows, read_rows, write_rows
-from dynamics.sweep import Sweep
+from dynamics.runs.ensemble import MEASURED, PATHS, STRATEGIES, Program, Strategy
+from dynamics.sweeps.groups import Group, ended, integrated, one_line
+from dynamics.sweeps.ledger import Ledger, Worker, is_full
+from dynamics.sweeps.results import Rows, read_rows, write_rows
+from dynamics.sweeps.sweep import Sweep
 
 __all__ = ["Report", "follow", "strategy_of", "work"]
 

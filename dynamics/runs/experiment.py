@@ -13,9 +13,9 @@ from jaxtyping import PRNGKeyArray, PyTree
 from dynamics.config import base, build, check_keys, choose, require, under
 from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Flow, GramModel, Law, in_gram_variables, with_width
 from dynamics.models import MODELS, Initialisation
-from dynamics.objective import Objective
+from dynamics.objectives.objective import Objective
+from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
-from dynamics.regularisers import REGULARISERS, Regulariser
 from dynamics.tasks import TASKS
 from dynamics.trajectory import Times
 

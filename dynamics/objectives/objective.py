@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from dynamics.losses import LOSSES
-from dynamics.regularisers import Regulariser
+from dynamics.objectives.losses import LOSSES
+from dynamics.objectives.regularisers import Regulariser
 from dynamics.tasks import Batch
 
 __all__ = ["Objective"]

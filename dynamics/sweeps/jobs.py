@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynamics.config import ConfigError, module_of, require
-from dynamics.groups import groups
-from dynamics.ledger import FINISHED, Entry, Ledger
-from dynamics.run import configure_compiler
-from dynamics.sweep import Sweep, read_sweep
-from dynamics.work import Report, work
+from dynamics.runs.run import configure_compiler
+from dynamics.sweeps.groups import groups
+from dynamics.sweeps.ledger import FINISHED, Entry, Ledger
+from dynamics.sweeps.sweep import Sweep, read_sweep
+from dynamics.sweeps.worker import Report, work
 
 __all__ = ["Job", "Jobs", "Settings"]
 

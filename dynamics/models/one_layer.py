@@ -1,0 +1,163 @@
+"""Shallow transformers (arXiv:2410.09605, equation (1))."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dynamics.config import require
+from dynamics.models.attention import attend, look_up_scores, look_up_values
+
+__all__ = ["Gram", "OneLayerTransformer", "read_tables"]
+
+
+class Gram(NamedTuple):
+    """The Gram matrices that F, and with it every gradient, depends on (H heads).
+
+    Attributes:
+        A: W_Kᵀ W_Q of every head, key × query.
+        G: the linear MLP function G(μ) = aᵀ W W_V μ of every head.
+        S: ‖Wᵀa‖².
+        C_V: W_Vᵀ W_V, between heads too.
+        C_K: W_Kᵀ W_K of every head.
+        C_Q: W_Qᵀ W_Q of every head.
+    """
+
+    A: Float[Array, "H d d"]
+    G: Float[Array, "H d"]
+    S: Float[Array, ""]
+    C_V: Float[Array, "H d H d"]
+    C_K: Float[Array, "H d d"]
+    C_Q: Float[Array, "H d d"]
+
+
+def read_tables(
+    A: Sequence[Float[Array, "d d"]],
+    G: Sequence[Float[Array, " d"]],
+    tokens: Int[Array, "n L"],
+    width: int | Float[Array, ""],
+) -> tuple[Float[Array, " n"], dict[str, Any]]:
+    """F(X) = Σ_h Σ_l G^h(X) softmax(Xᵀ A^h x_l / √m): the MLP is linear, aᵀ W W_V X p = G(X) p.
+
+    Args:
+        A: W_Kᵀ W_Q of every head, key × query.
+        G: aᵀ W W_V of every head.
+        tokens: of the samples.
+        width: m.
+
+    Returns:
+        F, and the intermediates of OneLayerTransformer.
+    """
+    output, heads = jnp.zeros(tokens.shape[0], G[0].dtype), []
+    for bilinear, linear in zip(A, G, strict=True):
+        scores = look_up_scores(bilinear, tokens) / jnp.sqrt(jnp.array(width, bilinear.dtype))
+        values = look_up_values(linear, tokens)
+        read, attention = attend(scores, values)
+        output = output + jnp.sum(read, axis=0)
+        heads.append({"scores": scores, "attention": attention, "values": values})
+    return output, jax.tree.map(lambda *leaves: jnp.stack(leaves), *heads)
+
+
+class OneLayerTransformer(nn.Module):
+    """F(X) = Σ_l Σ_j a_j w_jᵀ Σ_h W_V^h X softmax(Xᵀ W_K^hᵀ W_Q^h x_l / √m), equation (1) with H heads.
+
+    Words are orthonormal, x = e_token. Parameters: W_Q, W_K, W_V of shape [H m, d], head after head, and W of shape
+    [m1, m]; the signs a [m1] are drawn uniformly from ±1 and fixed (collection "constants"). The heads' outputs add
+    before W, so one head gives the paper's shapes.
+
+    A linen module, not nnx: `init` and `apply` are pure functions of a parameter tree, which is what a law of motion
+    (an ODE solver, a scan) integrates; nnx would be split and merged around every step.
+
+    Attributes:
+        vocabulary: d.
+        width: m, the dimension of queries, keys and values.
+        neurons: m1, the width of the linear MLP.
+        heads: H.
+        distribution: of the entries at `init`, which have mean 0 and variance 1 / fan_in; see Initialisation.
+        dtype: of parameters and computations.
+    """
+
+    vocabulary: int
+    width: int
+    neurons: int
+    heads: int = 1
+    distribution: Literal["normal", "uniform"] = "normal"
+    dtype: Literal["float64", "float32"] = "float64"
+
+    layers: ClassVar[int] = 1
+    CONSERVED: ClassVar[tuple[str, ...]] = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
+
+    def __post_init__(self):
+        for key in ("width", "neurons", "heads"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        require(self.width < 2**53, "width", self.width, "must be below 2**53, the last integer that a float64 holds")
+        super().__post_init__()
+
+    def setup(self):
+        """Declare W_Q, W_K, W_V, W and the signs a."""
+        draw = nn.initializers.variance_scaling(1.0, "fan_in", self.distribution, in_axis=-1, out_axis=-2)
+        dtype = jnp.dtype(self.dtype)
+        for name in ("W_Q", "W_K", "W_V"):
+            setattr(self, name, self.param(name, draw, (self.heads * self.width, self.vocabulary), dtype))
+        self.W = self.param("W", draw, (self.neurons, self.width), dtype)
+
+        def signs():
+            return jax.random.rademacher(self.make_rng("params"), (self.neurons,), dtype)
+
+        self.a = self.variable("constants", "a", signs)
+
+    def _per_head(self, matrix: Float[Array, "Hm d"]) -> Float[Array, "H m d"]:
+        return matrix.reshape(self.heads, self.width, self.vocabulary)
+
+    def __call__(self, tokens: Int[Array, "n L"]) -> tuple[Float[Array, " n"], dict[str, Any]]:
+        """F and what people look at.
+
+        Returns:
+            F [n], and {"scores": xᵀW_KᵀW_Q x / √m [H, key, query, n], "attention": p [H, key, query, n],
+            "values": G(x) [H, key, n]}.
+        """
+        # Not @, whose gradient with respect to a matrix is written transposed and then copied (15 % of a GD step).
+        u = jnp.einsum("j,jm->m", self.a.value, self.W)
+        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
+        A = [jnp.einsum("mk,mq->kq", key, query) for key, query in zip(W_K, W_Q, strict=True)]
+        return read_tables(A, [jnp.einsum("m,md->d", u, value) for value in W_V], tokens, self.width)
+
+    def conserved(self) -> tuple[Array, Array, Array]:
+        """The matrices that gradient flow keeps constant, in the order of CONSERVED; see dynamics.analysis.invariants.
+
+        Returns:
+            WᵀW − Σ_h W_V^h W_V^hᵀ [m, m]; W_Q^h W_Q^hᵀ − W_K^h W_K^hᵀ [H, m, m]; the part of W orthogonal to a.
+        """
+        W, a = self.W, self.a.value
+        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
+        return (
+            W.T @ W - jnp.einsum("hmd,hnd->mn", W_V, W_V),
+            jnp.einsum("hmd,hnd->hmn", W_Q, W_Q) - jnp.einsum("hmd,hnd->hmn", W_K, W_K),
+            W - jnp.outer(a, a @ W) / self.neurons,
+        )
+
+    def score_matrices(self) -> Float[Array, "1 H d d"]:
+        """W_Kᵀ W_Q / √m of every head, key × query."""
+        W_Q, W_K = map(self._per_head, (self.W_Q, self.W_K))
+        return jnp.einsum("hmk,hmq->hkq", W_K, W_Q)[None] / jnp.sqrt(jnp.array(self.width, W_K.dtype))
+
+    @property
+    def modes(self) -> int:
+        """Eigenvalues of a score matrix."""
+        return self.vocabulary
+
+    def gram(self) -> Gram:
+        """The Gram matrices of the weights."""
+        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
+        u = self.a.value @ self.W
+        return Gram(
+            A=jnp.einsum("hmk,hmq->hkq", W_K, W_Q),
+            G=u @ W_V,
+            S=u @ u,
+            C_V=jnp.einsum("hmi,gmj->higj", W_V, W_V),
+            C_K=jnp.einsum("hmi,hmj->hij", W_K, W_K),
+            C_Q=jnp.einsum("hmi,hmj->hij", W_Q, W_Q),
+        )

@@ -1,0 +1,1 @@
+"""What is trained: losses, regularisers, and the objective that laws move."""

@@ -1,0 +1,1 @@
+"""One experiment: checked, integrated, recorded, mirrored."""

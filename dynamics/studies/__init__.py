@@ -1,0 +1,1 @@
+"""What is read from records: comparisons, claims, tables."""

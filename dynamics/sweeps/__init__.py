@@ -1,0 +1,1 @@
+"""Many experiments: members, who runs them, where, and what they gave."""
