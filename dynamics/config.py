@@ -63,6 +63,10 @@ def base() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "seed": 0,
+            # The number of this draw of the noise of random laws; if not given, there is only one.
+            "draw": placeholder(int),
+            # The time between updates of every law that makes steps; if not given, each law has its own.
+            "step": placeholder(float),
             "dtype": "float64",
             "task": {},
             "model": {},
@@ -75,7 +79,7 @@ def base() -> ml_collections.ConfigDict:
             # Added to the loss, by name; see dynamics.objectives.regularisers.
             "regulariser": {},
             "laws": {},
-            "times": {"spacing": "logarithmic", "start": 0.01, "stop": 300.0, "count": 200, "given": ()},
+            "times": {"spacing": "logarithmic", "start": 0.01, "stop": 300.0, "count": 200, "given": (), "multiple_of": placeholder(float)},
             "probes": (
                 "loss",
                 "loss_by_type",

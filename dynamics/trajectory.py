@@ -46,6 +46,7 @@ class Trajectory(NamedTuple):
         outcome: COMPLETED, NON_FINITE or OUT_OF_STEPS.
         end: the last time reached; after a failure the time at which it happened.
         memory: what the law needs beside the parameters to go on from there.
+        at_checkpoints: {name: [checkpoint, ...]}, large probes, which are recorded at checkpoints only.
     """
 
     t: Float[Values, " T"]
@@ -56,6 +57,7 @@ class Trajectory(NamedTuple):
     outcome: Int[Values, ""]
     end: Float[Values, ""]
     memory: PyTree = None
+    at_checkpoints: dict[str, Float[Values, "C ..."]] = {}  # noqa: RUF012  (never changed)
 
 
 def joined(parts: Sequence[Trajectory]) -> Trajectory:
@@ -70,6 +72,9 @@ def joined(parts: Sequence[Trajectory]) -> Trajectory:
         outcome=last.outcome,
         end=last.end,
         memory=last.memory,
+        at_checkpoints={
+            name: np.concatenate([part.at_checkpoints[name] for part in parts]) for name in last.at_checkpoints
+        },
     )
 
 
@@ -84,6 +89,7 @@ class Times:
         stop: the last time; linear and logarithmic.
         count: how many times after 0; linear and logarithmic.
         given: increasing times after 0; "given" only.
+        multiple_of: every time is a multiple of it; if not given, of the largest step among the laws.
     """
 
     spacing: Literal["linear", "logarithmic", "given"] = "logarithmic"
@@ -91,6 +97,7 @@ class Times:
     stop: float = 300.0
     count: int = 200
     given: tuple[float, ...] = ()
+    multiple_of: float | None = None
 
     def __post_init__(self):
         if self.spacing == "given":

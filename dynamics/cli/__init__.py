@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(name: str) -> Callable[..., int]:
     """A command; imported now, so that a mistake in a command line is answered at once."""
-    module = {"sweep": "sweeps", "status": "status"}.get(name, "commands")
+    module = {"sweep": "sweeps", "status": "status", "compare": "studies", "claims": "studies"}.get(name, "commands")
     return getattr(importlib.import_module(f"dynamics.cli.{module}"), name)
 
 
@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("runs", nargs="+", metavar="RUN")
     figures.set_defaults(command="figures")
     claims = commands.add_parser("claims", help="check what a paper states; writes the table, JSON and Markdown")
-    claims.add_argument("experiment", help="a folder of experiments/")
+    claims.add_argument("paper", nargs="?", help="a folder of experiments/")
+    claims.add_argument("--module", default="", help="the claims of a paper kept elsewhere: any module on the Python path")
+    claims.add_argument("--launcher", default="here", help="here, local (processes) or slurm (jobs)")
     claims.add_argument("--workdir", default="runs", type=pathlib.Path)
     claims.add_argument("--name", default=None)
     claims.set_defaults(command="claims")

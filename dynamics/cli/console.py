@@ -16,9 +16,10 @@ from dynamics.studies.claims import PASS, Verdict
 from dynamics.studies.tables import Table
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Count", "Members", "Report", "certificate", "number", "print_laws", "print_table", "print_verdicts"]
+__all__ = ["Paths", "Report", "certificate", "number", "print_laws", "print_table", "print_verdicts"]
 
 SAY_S = 5.0  # between lines where there is no terminal
+HEADINGS = {"classification_time": "classified"}
 KEPT = 10  # drift / rtol up to which a flow's certificate counts as kept
 
 
@@ -60,47 +61,30 @@ class Report(_Bars):
             print(f"{law:>8}  t = {float(part.end):<8.4g} loss {loss:.4g}", file=sys.stderr, flush=True)
 
 
-class Count(_Bars):
-    """Progress of many paths: a bar per law on a terminal, a line per law elsewhere."""
+class Paths(_Bars):
+    """Progress of many paths: how many have ended, how many of them failed or diverged, their rate, the time left."""
 
-    def __init__(self):
-        super().__init__("{task.description:>16}", "{task.completed:.0f} of {task.total:.0f} members")
-        self._bars: dict[str, Any] = {}
-
-    def __call__(self, law: str, done: int, members: int) -> None:
-        """Report that so many members of a law are done."""
-        if self._console.is_terminal:
-            if law not in self._bars:
-                self._bars[law] = self._progress.add_task(law, total=members)
-            self._progress.update(self._bars[law], completed=done)
-        elif done == members:
-            print(f"{law:>16}  {members} members", file=sys.stderr, flush=True)
-
-
-class Members(_Bars):
-    """Progress of a sweep: members ended, how many of them badly, their rate and the time left."""
-
-    def __init__(self, members: int):
-        super().__init__("members", "{task.fields[text]}")
-        self._members, self._ended, self._bad = members, 0, 0
+    def __init__(self, paths: int):
+        super().__init__("paths", "{task.fields[text]}")
+        self._paths, self._ended, self._failed = paths, 0, 0
         self._begin = self._said = time.monotonic()
-        self._compiled = 0  # members of the first report: it came after the programs were compiled
-        self._bar = self._progress.add_task("members", total=members, text="")
+        self._first = 0  # paths of the first report: it came after the first program was compiled
+        self._bar = self._progress.add_task("paths", total=paths, text="")
 
-    def __call__(self, lines: list[dict[str, Any]]) -> None:
-        """Report members that have ended."""
-        if lines and not self._compiled:
-            self._begin, self._compiled = time.monotonic(), len(lines)
+    def __call__(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Report paths that have ended."""
+        if lines and not self._first:
+            self._begin, self._first = time.monotonic(), len(lines)
         self._ended += len(lines)
-        self._bad += sum(line["state"] in ("failed", "diverged") for line in lines)
+        self._failed += sum(line["state"] in ("failed", "diverged") for line in lines)
         passed = time.monotonic() - self._begin
-        rate = (self._ended - self._compiled) / passed if passed > 0 else 0.0
-        text = f"{self._ended} of {self._members}, {self._bad} badly, {rate:.3g} a second"
+        rate = (self._ended - self._first) / passed if passed > 0 else 0.0
+        text = f"{self._ended} of {self._paths}, {self._failed} failed or diverged, {rate:.3g} a second"
         if self._console.is_terminal:
             self._progress.update(self._bar, completed=self._ended, text=text)
-        elif lines and (time.monotonic() - self._said > SAY_S or self._ended == self._members):
+        elif lines and (time.monotonic() - self._said > SAY_S or self._ended == self._paths):
             self._said = time.monotonic()
-            left = (self._members - self._ended) / rate if rate else float("nan")
+            left = (self._paths - self._ended) / rate if rate else float("nan")
             print(f"{text}, {left:.0f} s left", file=sys.stderr, flush=True)
 
 
@@ -115,9 +99,9 @@ def print_table(table: Table) -> None:
 def print_laws(record: Record) -> None:
     """A row for each law of a run."""
     laws = record.status["laws"]
-    known = ("steps", "end", "loss", "T1", "drift", "compile_s", "solve_s")
+    known = ("steps", "end", "loss", "classification_time", "drift", "compile_s", "solve_s")
     columns = [key for key in known if any(key in summary for summary in laws.values())]
-    table = rich.table.Table("law", *columns, "outcome", box=None)
+    table = rich.table.Table("law", *(HEADINGS.get(key, key) for key in columns), "outcome", box=None)
     for law, summary in laws.items():
         table.add_row(law, *(number(summary, key) for key in columns), summary["reason"])
     Console(width=140).print(table)

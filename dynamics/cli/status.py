@@ -2,14 +2,15 @@
 
 import argparse
 import collections
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from dynamics.sweeps.ledger import STATES, Entry, Ledger
-from dynamics.sweeps.sweep import Member, Sweep, read_sweep
+from dynamics.sweeps.ledger import STATES, Entry
+from dynamics.sweeps.members import entries_of
+from dynamics.sweeps.sweep import Member, read_sweeps
 
 __all__ = ["print_states", "sets", "status"]
 
@@ -18,8 +19,9 @@ SHOWN = 40  # members with a reason, printed
 
 def status(arguments: argparse.Namespace) -> int:
     """The states of a sweep's members, and why some of them failed."""
-    found = read_sweep(arguments.sweep)
-    print_states(found, Ledger(arguments.sweep).entries(member.id for member in found.members))
+    entries = entries_of(arguments.sweep)
+    for case, sweep in read_sweeps(arguments.sweep).items():
+        print_states(case or sweep.name, sweep.members, entries)
     return 0
 
 
@@ -28,11 +30,11 @@ def sets(member: Member) -> str:
     return " ".join(f"{key}={value}" for key, value in member.overrides.items())
 
 
-def print_states(found: Sweep, entries: Mapping[str, Entry]) -> None:
+def print_states(name: str, members: Sequence[Member], entries: Mapping[str, Entry]) -> None:
     """How many members are in which state, and why some of them failed."""
-    counts = collections.Counter(entry.state for entry in entries.values())
-    print(f"{found.name}: {len(found.members)} members, " + ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s]))
-    shown = [(member, entries[member.id]) for member in found.members if entries[member.id].reason]
+    counts = collections.Counter(entries[member.id].state for member in members)
+    print(f"{name}: {len(members)} members, " + ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s]))
+    shown = [(member, entries[member.id]) for member in members if entries[member.id].reason]
     table = rich.table.Table("member", "sets", "state", "attempts", "host", "reason", box=None)
     for member, entry in shown[:SHOWN]:
         cells = (member.id, sets(member), entry.state, str(entry.attempts), entry.line.get("host", ""), entry.reason)

@@ -98,7 +98,7 @@ class Initialisation(eqx.Module):
             C_K=pairs[:, :d, :d],
             C_Q=pairs[:, d:, d:],
         )
-        return gram._asdict(), {"a": jax.random.rademacher(sign_key, (model.neurons,), dtype)}
+        return gram._asdict(), {"a": jax.random.rademacher(sign_key, (model.neurons,), dtype), "width": m}
 
 
 def _wishart(key: PRNGKeyArray, m: Float[Array, ""], p: int) -> Float[Array, "p p"]:

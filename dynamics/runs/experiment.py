@@ -1,29 +1,42 @@
-"""A config with its meaning checked, and its start."""
+"""A config with its meaning checked, and the starts that it draws."""
 
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
-from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Flow, GramModel, Law, in_gram_variables, with_width
-from dynamics.models import MODELS, Initialisation
+from dynamics.laws import LAWS, Flow, Law
+from dynamics.models import MODELS, GramModel, Initialisation, Model
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
-from dynamics.tasks import TASKS
+from dynamics.tasks import TASKS, Task
 from dynamics.trajectory import Times
 
-__all__ = ["TIGHTER", "Experiment", "common_times", "draw_start", "named_keys"]
+__all__ = ["TIGHTER", "Experiment", "StartInputs", "common_times", "draw_start", "named_keys", "noise_key"]
 
-KEYS = ("data", "init", "sgd")
-TIGHTER, TIGHTEST = 100, 1e-11  # of a flow's tolerances, to certify it; the smallest that can be certified
-WIDEST = 10**6  # a row of weights more for every unit of width
+KEYS = ("data", "init", "noise")
+GROUPS = ("task", "model", "init", "regulariser", "laws", "times", "compare", "launch", "wandb")
+TIGHTER, TIGHTEST = 100, 1e-11  # certifying divides a flow's tolerances by TIGHTER; TIGHTEST is the smallest rtol allowed
+WIDEST = 10**6  # weights have a row for every unit of width
+OWN_KEY = -1  # the draw of a path that has the noise key itself
+
+
+class StartInputs(NamedTuple):
+    """What a start is drawn from; traced, so that other values do not recompile."""
+
+    seed: int
+    draw: int
+    initialisation: Initialisation
+    regulariser: Regulariser | None
+    width: float
 
 
 @dataclass(frozen=True)
@@ -33,17 +46,18 @@ class Experiment:
     Attributes:
         task, model, initialisation: what is trained, on what, from where.
         regulariser: what is added to the loss, or None.
-        laws: by the names that they have in the record.
+        laws: by their names in the record.
         times: saved times t, shared by all laws; the first is 0.
-        probes: names.
+        probes: their names.
         words: matrix probes keep this many words.
         checkpoints: parameters are stored at t = 0 and at this many later saved times.
         certify: whether flows are solved again at tighter tolerances.
-        seed: the keys of data, initialisation and minibatches are derived from it.
+        seed: the keys of data, initialisation and noise are derived from it.
+        draw: the number of this draw of the noise; None if there is only one.
     """
 
-    task: Any
-    model: Any
+    task: Task
+    model: Model
     initialisation: Initialisation
     regulariser: Regulariser | None
     laws: dict[str, Law]
@@ -53,20 +67,19 @@ class Experiment:
     checkpoints: int
     certify: bool
     seed: int
+    draw: int | None
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Experiment":
-        """Check a config and give it its meaning; nothing is computed and nothing written.
+        """Check a config and give it its meaning; nothing is computed and nothing is written.
 
         Raises:
             ConfigError: naming the key, the value found and what is allowed.
         """
-        parts = ("task", "model", "init", "regulariser", "laws", "times", "compare", "launch", "wandb")
         check_keys(config, _top_level(), "")
-        settings = build(_Settings, {k: v for k, v in config.items() if k not in parts}, "")
-        for part in parts:
-            require(isinstance(config.get(part), Mapping), part, config.get(part), "must be a group of keys")
-        require(settings.seed >= 0, "seed", settings.seed, "must not be negative")
+        settings = build(_Settings, {key: value for key, value in config.items() if key not in GROUPS}, "")
+        for group in GROUPS:
+            require(isinstance(config.get(group), Mapping), group, config.get(group), "must be a group of keys")
         build(_Mirror, config["wandb"], "wandb.")
         task = choose(TASKS, config["task"], "task.")
         initialisation = build(Initialisation, config["init"], "init.")
@@ -74,78 +87,89 @@ class Experiment:
         shape = {"vocabulary": task.vocabulary, "length": task.length}
         shape |= {"distribution": initialisation.distribution, "dtype": settings.dtype}
         model = choose(MODELS, config["model"], "model.", **shape)
-        require(len(config["laws"]) > 0, "laws", {}, f"needs at least one of {', '.join(LAWS)}")
-        require("data" not in config["laws"], "laws.data", "data", "is the name of the training set in the record")
-        laws = {name: choose(LAWS, values, f"laws.{name}.") for name, values in config["laws"].items()}
+        laws, steps = _laws(config["laws"], settings.step)
         times = build(Times, config["times"], "times.")
-        found = cls(
+        experiment = cls(
             task=task,
             model=model,
             initialisation=initialisation,
             regulariser=regulariser,
             laws=laws,
-            times=common_times(times, [(f"laws.{k}.learning_rate", law.step) for k, law in laws.items() if law.step]),
+            times=common_times(times, steps),
             probes=settings.probes,
             words=settings.words,
             checkpoints=settings.checkpoints,
             certify=settings.certify,
             seed=settings.seed,
+            draw=settings.draw,
         )
-        found._check_sizes(len(times.grid()) - 1)
-        if found.certify:
-            found._check_certifiable()
-        found._check_start(config["regulariser"].get("name"))
-        found._check_probes()
-        return found
+        experiment._check_sizes()
+        if experiment.certify:
+            experiment._check_certifiable()
+        experiment._check_start()
+        experiment._check_probes(config["regulariser"].get("name"))
+        return experiment
 
-    def _check_sizes(self, count: int) -> None:
+    def _check_sizes(self) -> None:
         allowed = f"must be 1 to {self.task.vocabulary}, the vocabulary"
-        require(1 <= self.words <= self.task.vocabulary, "words", self.words, allowed)
-        allowed = f"must be 1 to {count}, the saved times"
+        require(1 <= self.words <= (self.task.vocabulary or 0), "words", self.words, allowed)
+        count = len(self.times) - 1
+        allowed = f"must be 1 to {count}, the number of saved times"
         require(1 <= self.checkpoints <= count, "checkpoints", self.checkpoints, allowed)
 
     def _check_certifiable(self) -> None:
         flows = {name: law for name, law in self.laws.items() if isinstance(law, Flow)}
         require(bool(flows), "certify", True, "needs a flow among the laws")
-        allowed = f"must be at least {TIGHTEST} with certify: a {TIGHTER} times tighter solve has to be possible"
+        allowed = f"must be at least {TIGHTEST} with certify, which solves again {TIGHTER} times tighter"
         for name, law in flows.items():
             require(law.rtol >= TIGHTEST, f"laws.{name}.rtol", law.rtol, allowed)
 
-    def _check_start(self, chosen: str | None) -> None:
-        """Whether model and laws can start there, with the regulariser of the name `chosen`."""
-        drawn = self.initialisation.draw
-        known = self.regulariser is None or hasattr(self.model, "score_matrices")
-        require(known, "regulariser.name", chosen, "must be left out: this model has no score matrices")
-        for name, law in self.laws.items():
-            moves_weights = not isinstance(law, IN_GRAM_VARIABLES)
-            allowed = f"must be left out: laws.{name} moves Gram matrices"
-            require(self.regulariser is None or moves_weights, "regulariser.name", chosen, allowed)
-            allowed = f"must be 'weights': laws.{name} moves weights"
-            require(drawn == "weights" or not moves_weights, "init.draw", drawn, allowed)
+    def _check_start(self) -> None:
+        """Whether the start can be drawn, and every law can move it."""
+        drawn, capabilities = self.initialisation.draw, self.model.capabilities
         allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
         require(drawn == "gram" or self.model.width <= WIDEST, "model.width", self.model.width, allowed)
-        known = drawn == "weights" or hasattr(self.model, "gram")
-        require(known, "init.draw", drawn, "must be 'weights' for a model without Gram matrices")
+        allowed = "must be 'weights' for a model without Gram matrices"
+        require(drawn == "weights" or "gram" in capabilities, "init.draw", drawn, allowed)
+        for name, law in self.laws.items():
+            for need in law.needs:
+                allowed = f"must be 'weights': laws.{name} moves weights"
+                require(drawn == "weights" or need in self.start_model.capabilities, "init.draw", drawn, allowed)
+                allowed = f"needs a model with the capability {need!r}; this model has {_listed(capabilities)}"
+                require(need in self.start_model.capabilities, f"laws.{name}.name", type(law).__name__, allowed)
 
-    def _check_probes(self) -> None:
-        for name in self.probes:
-            require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
-            allowed = f"needs {PROBES[name].needs!r}, which neither this task nor this model has"
-            require(PROBES[name].fits(self.task, self.model), "probes", name, allowed)
-            for law, moved in self.laws.items():
-                has_weights = not isinstance(moved, IN_GRAM_VARIABLES)
-                allowed = f"needs weights, which laws.{law} does not have: its variables are Gram matrices"
-                require(has_weights or not PROBES[name].needs_weights, "probes", name, allowed)
+    def _check_probes(self, regulariser: str | None) -> None:
+        """Whether every law can have the regulariser, and some law every probe."""
+        capabilities = {name: self.capabilities_of(name) for name in self.laws}
+        for name in self.laws if self.regulariser is not None else ():
+            missing = set(self.regulariser.needs) - capabilities[name] if self.regulariser is not None else set()
+            allowed = f"must be left out: it needs {_listed(missing)}, which laws.{name} does not have"
+            require(not missing, "regulariser.name", regulariser, allowed)
+        for probe in self.probes:
+            require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
+            missing = min((set(PROBES[probe].needs) - known for known in capabilities.values()), key=len)
+            allowed = f"needs {_listed(missing)}, which this task, this model and the variables of its laws do not have"
+            require(not missing, "probes", probe, allowed)
+
+    def capabilities_of(self, law: str) -> frozenset[str]:
+        """What a law's task and model can do, the model as a function of the variables of the law."""
+        return self.abstract_start(law)[1].model.capabilities | self.task.capabilities
+
+    def probes_of(self, law: str) -> tuple[str, ...]:
+        """The probes that are recorded of a law: those that it can have; no large ones of every draw of a random law."""
+        capabilities, many = self.capabilities_of(law), self.draw is not None and self.laws[law].random
+        probes = (PROBES[name] for name in self.probes)
+        return tuple(probe.name for probe in probes if capabilities.issuperset(probe.needs) and not (probe.large and many))
 
     @functools.cached_property
-    def keys(self) -> dict[str, PRNGKeyArray]:
-        """The named keys of this seed."""
-        return named_keys(self.seed)
+    def noise_key(self) -> PRNGKeyArray:
+        """The key of the noise of random laws."""
+        return noise_key(self.start_inputs.seed, self.start_inputs.draw)
 
     @functools.cached_property
     def drawn(self) -> tuple[PyTree, Objective, Survey]:
         """The parameters at t = 0, the objective, and what else probes look at."""
-        return draw_start(*self.start_inputs, task=self.task, model=self.started, fresh=self.fresh)
+        return draw_start(self.start_inputs, task=self.task, model=self.start_model, fresh=self.fresh)
 
     @property
     def start(self) -> tuple[PyTree, Objective]:
@@ -154,30 +178,28 @@ class Experiment:
 
     def start_of(self, law: str) -> tuple[PyTree, Objective, Survey]:
         """What is drawn, in the variables of a law."""
-        return _reduced(self.drawn) if self.reduces(law) else self.drawn
+        params, objective, survey = self.drawn
+        return *self.laws[law].variables(params, objective), survey
 
-    def abstract_start_of(self, law: str) -> tuple[PyTree, Objective, Survey]:
+    def abstract_start(self, law: str) -> tuple[PyTree, Objective, Survey]:
         """The shapes of `start_of`."""
-        leaves, structure = jax.tree.flatten(self.start_inputs)
-        return _shapes(structure, tuple(map(type, leaves)), self.task, self.started, self.reduces(law), self.fresh)
+        leaves, structure = jax.tree.flatten((self.laws[law], self.start_inputs))
+        return _shapes(structure, tuple(map(type, leaves)), self.task, self.start_model, self.fresh)
 
     @property
     def fresh(self) -> bool:
         """Whether a probe looks at fresh samples."""
-        return any(PROBES[name].needs_fresh for name in self.probes)
-
-    def reduces(self, law: str) -> bool:
-        """Whether the law's variables are the Gram matrices of the weights of `start`."""
-        return self.initialisation.draw == "weights" and isinstance(self.laws[law], IN_GRAM_VARIABLES)
+        return any(PROBES[name].fresh for name in self.probes)
 
     @property
-    def start_inputs(self) -> tuple[int, Initialisation, Regulariser | None, float]:
-        """What `start` is drawn from; traced."""
-        return self.seed, self.initialisation, self.regulariser, float(self.model.width)
+    def start_inputs(self) -> StartInputs:
+        """What the start is drawn from."""
+        draw = OWN_KEY if self.draw is None else self.draw
+        return StartInputs(self.seed, draw, self.initialisation, self.regulariser, float(self.model.width))
 
     @property
-    def started(self) -> Any:
-        """The model that `start` is drawn for."""
+    def start_model(self) -> Model:
+        """The model whose start is drawn: in Gram matrices if the config draws those."""
         return GramModel.of(self.model) if self.initialisation.draw == "gram" else self.model
 
     def tighter(self, law: str) -> "Experiment":
@@ -191,8 +213,13 @@ class Experiment:
         bounds = np.rint(np.linspace(0, len(self.times) - 1, self.checkpoints + 1)).astype(int)
         return [slice(i, j + 1) for i, j in itertools.pairwise(bounds.tolist())]
 
+    @property
+    def checkpoint_times(self) -> np.ndarray:
+        """The times of the checkpoints, 0 first."""
+        return self.times[[0, *(part.stop - 1 for part in self.segments)]]
+
     def segment(self, number: int) -> np.ndarray:
-        """The times of a segment, all of one shape and so for one program: shorter ones repeat their last time."""
+        """The times of a segment. Shorter segments repeat their last time, so that one program serves all of them."""
         sizes = [part.stop - part.start for part in self.segments]
         t = self.times[self.segments[number]]
         return np.pad(t, (0, max(sizes) - len(t)), mode="edge").astype(self.model.dtype)
@@ -206,12 +233,19 @@ def _top_level() -> frozenset[str]:
 @dataclass(frozen=True)
 class _Settings:
     seed: int
+    draw: int | None
+    step: float | None
     dtype: Literal["float64", "float32"]
     words: int
     checkpoints: int
     certify: bool
     figures: str
     probes: tuple[str, ...]
+
+    def __post_init__(self):
+        require(self.seed >= 0, "seed", self.seed, "must not be negative")
+        require(self.draw is None or self.draw >= 0, "draw", self.draw, "must not be negative")
+        require(self.step is None or self.step > 0, "step", self.step, "must be positive")
 
 
 @dataclass(frozen=True)
@@ -222,8 +256,25 @@ class _Mirror:
     each_member: bool | None
 
 
+def _listed(names: Any) -> str:
+    return ", ".join(repr(name) for name in sorted(names))
+
+
+def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law], list[tuple[str, float]]]:
+    """The laws, and the steps of those that make steps with the key of the config that sets each."""
+    require(len(configs) > 0, "laws", {}, f"needs at least one of {', '.join(LAWS)}")
+    require("data" not in configs, "laws.data", "data", "is the name of the training set in the record")
+    laws, steps = {}, []
+    for name, values in configs.items():
+        own = choose(LAWS, values, f"laws.{name}.")
+        laws[name] = law = own if step is None else own.at_step(step)
+        if law.step is not None:
+            steps.append((f"laws.{name}.learning_rate" if law is own else "step", law.step))
+    return laws, steps
+
+
 def common_times(times: Times, steps: Sequence[tuple[str, float]]) -> np.ndarray:
-    """The grid of multiples of the largest step, when there is one.
+    """The saved times: multiples of times.multiple_of, or if that is not given, of the largest step if there is one.
 
     Args:
         times: as they were asked for.
@@ -232,49 +283,47 @@ def common_times(times: Times, steps: Sequence[tuple[str, float]]) -> np.ndarray
     Raises:
         ConfigError: for a step that does not divide the largest, and a grid that the multiples cannot hold.
     """
-    if not steps:
-        return times.grid()
-    largest = max(step for _, step in steps)
+    largest = times.multiple_of or max((step for _, step in steps), default=None)
     with under("times."):
         grid = times.grid(largest)
     for key, step in steps:
+        assert largest is not None  # there is a step
         ratio = largest / step
-        allowed = f"must divide the largest step, {largest:g}, so that the laws are seen at the same times"
-        require(abs(ratio - round(ratio)) < 1e-9 * ratio, key, step, allowed)
+        allowed = f"must divide the largest step, {largest:g}, so that all laws are recorded at the same times"
+        require(ratio > 0.5 and abs(ratio - round(ratio)) < 1e-9 * ratio, key, step, allowed)
     return grid
 
 
 @jax.jit
 def named_keys(seed: Any) -> dict[str, PRNGKeyArray]:
-    """The keys of data, initialisation and minibatches."""
+    """The keys of data, initialisation and noise."""
     return {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(KEYS)}
 
 
+@jax.jit
+def noise_key(seed: Any, draw: Any) -> PRNGKeyArray:
+    """The key of a draw of the noise: fold_in(key, draw) of the key "noise", and that key itself for OWN_KEY."""
+    key = named_keys(seed)["noise"]
+    data: Array = jnp.where(draw == OWN_KEY, jax.random.key_data(key), jax.random.key_data(jax.random.fold_in(key, draw)))
+    return jax.random.wrap_key_data(data)
+
+
 @functools.partial(jax.jit, static_argnames=("task", "model", "fresh"))
-def draw_start(
-    seed: Any, initialisation: Any, regulariser: Any, width: Any, *, task: Any, model: Any, fresh: bool
-) -> tuple[PyTree, Objective, Survey]:
+def draw_start(inputs: StartInputs, *, task: Task, model: Model, fresh: bool) -> tuple[PyTree, Objective, Survey]:
     """The parameters at t = 0, the objective, and what else probes look at."""
-    keys = named_keys(seed)
+    keys = named_keys(inputs.seed)
     batch = task.training_set(keys["data"])
-    survey = Survey.of(task, batch, fresh)
-    if initialisation.draw == "gram":
-        params, constants = initialisation.gram(model, width, keys["init"])
-        return params, with_width(model, constants, batch, width), survey
-    params, constants = initialisation(model, keys["init"])
-    return params, Objective(model, constants, batch, task.loss, regulariser), survey
-
-
-def _reduced(drawn: tuple[PyTree, Objective, Survey]) -> tuple[PyTree, Objective, Survey]:
-    params, objective, survey = drawn
-    return *in_gram_variables(params, objective), survey
+    if inputs.initialisation.draw == "gram":
+        params, constants = inputs.initialisation.gram(model, inputs.width, keys["init"])
+    else:
+        params, constants = inputs.initialisation(model, keys["init"])
+    objective = Objective(model, constants, batch, task.loss, inputs.regulariser)
+    return params, objective, Survey.of(task, batch, fresh)
 
 
 @functools.lru_cache(maxsize=256)
-def _shapes(
-    structure: Any, kinds: tuple[type, ...], task: Any, model: Any, reduced: bool, fresh: bool
-) -> tuple[PyTree, Objective, Survey]:
-    """Tracing takes milliseconds, and the members of a sweep are many."""
-    inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
-    drawn = draw_start.eval_shape(*inputs, task=task, model=model, fresh=fresh)
-    return jax.eval_shape(_reduced, drawn) if reduced else drawn
+def _shapes(structure: Any, kinds: tuple[type, ...], task: Task, model: Model, fresh: bool) -> Any:
+    """Cached, since tracing takes milliseconds and a sweep has many members of one shape."""
+    law, inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
+    params, objective, survey = draw_start.eval_shape(inputs, task=task, model=model, fresh=fresh)
+    return *jax.eval_shape(law.variables, params, objective), survey

@@ -1,45 +1,31 @@
 """A config, executed and recorded in a run folder."""
 
 import contextlib
-import os
 import pathlib
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
+from dynamics.analysis.events import classification_time
 from dynamics.config import config_hash
 from dynamics.laws import Flow, Law
 from dynamics.probes import coordinates, dimensions
+from dynamics.runs.engine import Path, Program, integrate
 from dynamics.runs.experiment import Experiment
-from dynamics.runs.programs import programs, solve
 from dynamics.runs.record import Arrays, Record, Recorder, provenance
 from dynamics.runs.tracking import Tracker
-from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined
+from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
 
-__all__ = ["configure_compiler", "described", "execute", "summary_of", "training_set"]
+__all__ = ["Report", "described", "execute", "recorded", "summary_of", "training_set"]
 
 IMAGES_PER_LAW = 8
-# Dimensions of what a model holds fixed and of what a task draws before its samples.
-OTHERS = {"a": ("neuron",), "width": (), "transitions": ("word", "next_word")}
 
-
-def configure_compiler() -> None:
-    """The next process finds the programs of this one; to be called before jax meets its first device.
-
-    LLVM optimises at level 2 unless XLA_FLAGS says otherwise: sooner done than at level 3, and nothing here runs
-    slower (experiments/speed/README.md).
-    """
-    flags, level = os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level"
-    if level not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {level}=2".strip()
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "dynamics"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+Report = Callable[[str, Trajectory, float], None]  # (law, a part of its trajectory, the fraction of its time that is done)
 
 
 class _Clock:
@@ -57,11 +43,22 @@ class _Clock:
             self.seconds[what] += time.perf_counter() - begin
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What the laws of a run have in common."""
+
+    experiment: Experiment
+    recorder: Recorder
+    tracker: Tracker
+    clock: _Clock
+    report: Report
+
+
 def execute(
     config: Mapping[str, Any],
     workdir: pathlib.Path,
     name: str,
-    report: Callable[[str, Trajectory, float], None] = lambda *_: None,
+    report: Report = lambda *_: None,
     draw: Callable[[Record], list[pathlib.Path]] = lambda _: [],
 ) -> Record:
     """Integrate the laws of a config one after another and record them in workdir/name.
@@ -72,7 +69,7 @@ def execute(
         config: plain values; see dynamics.config.base.
         workdir: where run folders are.
         name: of the new run folder.
-        report: called with (law, part of its trajectory, fraction of its time) after every part.
+        report: called after every part of a trajectory.
         draw: makes the figures of the finished record; their pictures are mirrored to wandb.
 
     Returns:
@@ -82,17 +79,19 @@ def execute(
         ConfigError: for a mistake in the config or a name that exists; nothing is written.
     """
     begin, clock = time.perf_counter(), _Clock()
-    found = Experiment.from_config(config)
-    compiled = programs(found)
-    recorder = Recorder(workdir, name, config, {**provenance(found.model.dtype), "config": config_hash(config)})
-    data = training_set(found)
+    experiment = Experiment.from_config(config)
+    # The program that draws the start compiles beside those of the laws.
+    threading.Thread(target=lambda: experiment.drawn, daemon=True).start()
+    programs = {law: Program(Path(experiment, law), size=1) for law in experiment.laws}
+    recorder = Recorder(workdir, name, config, {**provenance(experiment.model.dtype), "config": config_hash(config)})
     with clock("record"):
-        recorder.group("data", data, {"sample": range(found.task.samples)}, {})
+        recorder.group("data", *training_set(experiment), {})
     with clock("tracking"):
         tracker = Tracker(config["wandb"], recorder.path, config)
+    run = _Run(experiment, recorder, tracker, clock, report)
     laws: dict[str, dict[str, Any]] = {}
-    for law in found.laws:
-        laws[law] = _follow(found, law, compiled[law], recorder, tracker, clock, report)
+    for law, program in programs.items():
+        laws[law] = _follow(run, law, program)
         if laws[law]["state"] == "interrupted":
             break
     with clock("record"):
@@ -106,67 +105,69 @@ def execute(
         with clock("figures"):
             tracker.figures([path for path in draw(record) if path.suffix in (".png", ".gif")])
     with clock("tracking"):
-        tracker.finish(_flat(laws), state != "done")
+        numbers = {f"{law}/{key}": value for law, summary in laws.items() for key, value in summary.items()}
+        tracker.finish(numbers, state != "done")
     clock.seconds["total"] = time.perf_counter() - begin
     recorder.status(state=state, reason=reason, laws=laws, seconds=clock.seconds)
     return record
 
 
-def _flat(laws: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {f"{law}/{key}": value for law, summary in laws.items() for key, value in summary.items()}
-
-
-def _follow(
-    found: Experiment,
-    law: str,
-    compiled: Future,
-    recorder: Recorder,
-    tracker: Tracker,
-    clock: _Clock,
-    report: Callable[[str, Trajectory, float], None],
-) -> dict[str, Any]:
-    """Integrate one law, mirror it while it runs, record it; its summary."""
-    start, objective, _ = found.start_of(law)
-    labels = coordinates(found.task, found.words, objective.model)
-    images = set(np.geomspace(1, len(found.times), IMAGES_PER_LAW).astype(int) - 1)
+def _follow(run: _Run, law: str, program: Program) -> dict[str, Any]:
+    """Integrate one law, mirror it while it runs, and record it; its summary."""
+    experiment, recorder, clock = run.experiment, run.recorder, run.clock
+    path = Path(experiment, law)
     parts: list[Trajectory] = []
-    compile_s, solve_s, interrupted, rows = 0.0, 0.0, False, 0
+    compile_s, solve_s, interrupted = 0.0, 0.0, False
     try:
-        program, compile_s = compiled.result()
+        compile_s = program.wait()
         with clock("record"):
-            recorder.checkpoint(law, 0.0, start)
-        for part, seconds in solve(found, law, program):
+            recorder.checkpoint(law, 0.0, experiment.start_of(law)[0])
+        for segment in integrate(program, [path]):
+            part = segment.of_path(0, experiment)
+            solve_s += segment.seconds
             parts.append(part)
-            solve_s += seconds
-            report(law, part, float(part.end / found.times[-1]))
+            run.report(law, part, float(part.end / experiment.times[-1]))
             if part.outcome == COMPLETED:
                 with clock("record"):
                     recorder.checkpoint(law, float(part.t[-1]), part.params)
             with clock("tracking"):
-                drawn = [i for i in range(len(part.t)) if rows + i in images]
-                tracker.trajectory(law, part.t, _arrays(found, part), labels, drawn)
-            rows += len(part.t)
+                _mirror(run, law, part, sum(len(before.t) for before in parts[:-1]))
     except KeyboardInterrupt:
         interrupted = True
     if not parts:
         return {"state": "interrupted", "reason": "interrupted before the first checkpoint"}
     trajectory = joined(parts)
-    summary = {**summary_of(found.laws[law], trajectory, interrupted), "compile_s": compile_s, "solve_s": solve_s}
-    if found.certify and isinstance(found.laws[law], Flow) and summary["state"] == "done":
-        with clock("certify"):
-            reference = joined([part for part, _ in solve(found.tighter(law), law, program)])
-        errors = _errors(trajectory, reference)
-        summary["error"] = {probe: float(np.max(error)) for probe, error in errors.items()}
-        arrays: Arrays = {probe: (("t",), error) for probe, error in errors.items()}
-        with clock("record"):
-            recorder.group(f"{law}_error", arrays, {"t": trajectory.t}, described(found.tighter(law).laws[law]))
+    summary = {**summary_of(experiment.laws[law], trajectory, interrupted), "compile_s": compile_s, "solve_s": solve_s}
+    if experiment.certify and isinstance(experiment.laws[law], Flow) and summary["state"] == "done":
+        summary["error"] = _certify(run, path, program, trajectory)
     with clock("record"):
-        attributes = {**summary, **described(found.laws[law])}
-        recorder.group(law, _arrays(found, trajectory), {"t": trajectory.t, **labels}, attributes)
+        arrays, labels = recorded(path, trajectory)
+        recorder.group(law, arrays, labels, {**summary, **described(experiment.laws[law])})
     return summary
 
 
-def _errors(found: Trajectory, reference: Trajectory) -> dict[str, np.ndarray]:
+def _mirror(run: _Run, law: str, part: Trajectory, row: int) -> None:
+    """Mirror a part of a trajectory whose first row is `row` of the whole."""
+    images = set(np.geomspace(1, len(run.experiment.times), IMAGES_PER_LAW).astype(int) - 1)
+    arrays, labels = recorded(Path(run.experiment, law), part)
+    over_t = {name: array for name, array in arrays.items() if array[0][0] == "t"}
+    run.tracker.trajectory(law, part.t, over_t, labels, [i for i in range(len(part.t)) if row + i in images])
+
+
+def _certify(run: _Run, path: Path, program: Program, trajectory: Trajectory) -> dict[str, float]:
+    """Solve a flow again at tighter tolerances and record the error of every probe; the largest error of each."""
+    tighter = Path(run.experiment.tighter(path.law), path.law)
+    with run.clock("certify"):
+        reference = joined([part.of_path(0, tighter.experiment) for part in integrate(program, [tighter])])
+    errors = _errors(trajectory, reference)
+    arrays: Arrays = {probe: (("t",), error) for probe, error in errors.items()}
+    with run.clock("record"):
+        attributes = described(tighter.experiment.laws[path.law])
+        run.recorder.group(f"{path.law}_error", arrays, {"t": trajectory.t}, attributes)
+    return {probe: float(np.max(error)) for probe, error in errors.items()}
+
+
+def _errors(trajectory: Trajectory, reference: Trajectory) -> dict[str, np.ndarray]:
     """Max |p − p_ref| / max |p_ref| over the entries of every probe p, by time; large where a probe crosses zero."""
 
     def error(values: Any, exact: Any) -> np.ndarray:
@@ -176,7 +177,9 @@ def _errors(found: Trajectory, reference: Trajectory) -> dict[str, np.ndarray]:
     rows = len(reference.t)
     # The drift of the reference is nearly zero: nothing to compare with.
     return {
-        name: error(found.probes[name][:rows], exact) for name, exact in reference.probes.items() if name != "drift"
+        name: error(trajectory.probes[name][:rows], exact)
+        for name, exact in reference.probes.items()
+        if name != "drift"
     }
 
 
@@ -185,22 +188,33 @@ def described(law: Law) -> dict[str, Any]:
     return {"law": type(law).__name__, **vars(law)}
 
 
-def _arrays(found: Experiment, trajectory: Trajectory) -> Arrays:
-    return {name: (("t", *dimensions(name, found.model)), values) for name, values in trajectory.probes.items()}
+def recorded(path: Path, trajectory: Trajectory) -> tuple[Arrays, dict[str, Any]]:
+    """The probes of a path as named arrays, over t or over checkpoints, and the labels of their dimensions."""
+    experiment = path.experiment
+    model = experiment.abstract_start(path.law)[1].model
+    arrays: Arrays = {
+        name: (("t", *dimensions(name, model)), values) for name, values in trajectory.probes.items()
+    } | {
+        name: (("checkpoint", *dimensions(name, model)), values) for name, values in trajectory.at_checkpoints.items()
+    }
+    reached = max((len(values) for values in trajectory.at_checkpoints.values()), default=0)
+    labels = {**coordinates(experiment.task, model, experiment.words), "t": trajectory.t}
+    return arrays, {**labels, "checkpoint": experiment.checkpoint_times[:reached]}
 
 
-def training_set(found: Experiment) -> Arrays:
-    """The group "data" of a record: the samples, and what was drawn or is held fixed beside them."""
-    _, objective = found.start
-    batch = objective.batch
-    types = np.array(found.task.types)[np.asarray(batch.type)]
-    others = {**objective.constants, **(batch.source or {})}
-    return {
+def training_set(experiment: Experiment) -> tuple[Arrays, dict[str, Any]]:
+    """The group "data" of a record: the samples, and what was drawn or is held fixed beside them; labels."""
+    task, (_, objective) = experiment.task, experiment.start
+    batch, model = objective.batch, objective.model
+    dims = {**task.dims, **model.dims}
+    beside = {**objective.constants, **(batch.source or {})}
+    arrays: Arrays = {
         "tokens": (("sample", "position"), batch.tokens),
         "label": (("sample", "position")[: batch.label.ndim], batch.label),
-        "type": (("sample",), types),
-        **{name: (OTHERS[name], values) for name, values in others.items()},
+        "type": (("sample",), np.array(task.types)[np.asarray(batch.type)]),
+        **{name: (dims[name], values) for name, values in beside.items()},
     }
+    return arrays, {"sample": range(task.samples)}
 
 
 def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> dict[str, Any]:
@@ -219,7 +233,7 @@ def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> d
         if "loss" in probes:
             summary["loss"] = float(probes["loss"][-1])
         if "margin" in probes:
-            summary["T1"] = classification_time(trajectory.t, probes["margin"])
+            summary["classification_time"] = classification_time(trajectory.t, probes["margin"])
         if "drift" in probes:
             summary["drift"] = float(np.max(probes["drift"]))
     return summary

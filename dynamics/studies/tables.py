@@ -1,4 +1,4 @@
-"""What a record of a comparison says, in two tables."""
+"""A comparison in two tables."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dynamics.analysis.fits import FEWEST, order
-from dynamics.runs.record import Record
-from dynamics.trajectory import COMPLETED
+from dynamics.studies.comparison import distances, pairs_of
+from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["Table", "is_comparison", "tables"]
+__all__ = ["Table", "tables"]
 
 SHOWN = ("parameters", "output", "loss")  # probes whose distances are shown, where they are recorded
 
@@ -27,75 +27,77 @@ class Table(NamedTuple):
         return f"## {self.title}\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def is_comparison(record: Record) -> bool:
-    """Whether a record is that of a comparison."""
-    return bool(_pairs(record))
-
-
-def tables(record: Record) -> list[Table]:
-    """What a record of a comparison says: distances and their orders; T1, its shift and the departure by law."""
-    settings = record.config.compare
+def tables(record: SweepRecord) -> list[Table]:
+    """Distances and their orders; when samples are classified, the shift of that time, and the departure, by law."""
+    pairs = {pair: distances(record, *pair) for pair in pairs_of(record)}
     orders: list[tuple[str, ...]] = []
-    for law, reference in _pairs(record):
-        found = record[f"{law} to {reference}"].load().isel(t=-1)
-        for probe in (name for name in SHOWN if name in found):
-            distance = np.atleast_2d(found[probe].values)
-            if "step" not in found.dims:
+    for (law, reference), pair in pairs.items():
+        last = pair.isel({dim: -1 for dim in ("t", "checkpoint") if dim in pair.dims})
+        for probe in (name for name in SHOWN if name in last):
+            distance = np.atleast_2d(last[probe].values)
+            if "step" not in last.dims:
                 distance = distance.reshape(-1, 1)
-            steps = found.step.values.tolist() if "step" in found.dims else []
-            error = found[f"{probe}_error"].values if f"{probe}_error" in found else 0.0
+            steps = last.step.values.tolist() if "step" in last.dims else []
+            error = last[f"{probe}_error"].values if f"{probe}_error" in last else 0.0
             orders.append((law, reference, probe, _ends(distance.mean(axis=0)), _stated(steps, distance, error)))
-    last = float(record[record.laws[0]].t[-1])
+    end = float(record[record.laws[0]].t[-1])
     by_step = Table(
-        f"Distances at t = {last:g} (mean over seeds; largest step to smallest) and their order in the step, 95 %",
+        f"Distances at t = {end:g} (mean over seeds; largest step to smallest) and their order in the step, 95 %",
         ("law", "from", "probe", "distance", "order"),
         orders,
     )
+    tolerance = record.config.compare.tolerance
+    first = {law: reference for law, reference in reversed(pairs)}  # the first reference of every law
     rows: list[tuple[str, ...]] = []
-    compared = dict(reversed(_pairs(record)))  # the first one of every law
     for law in record.laws:
-        found = record[law].load()
-        shift, beyond = None, None
-        if law in compared:
-            shift = _mean_t1(found) - _mean_t1(record[compared[law]].load())
-            away: Any = record[f"{law} to {compared[law]}"].load().get("output")
-            beyond = None if away is None else away.t.where(away > settings.tolerance).min("t")
-        for step in found.step.values if "step" in found.dims else (None,):
-            at: dict[str, Any] = {} if step is None else {"step": step}
-            rows.append(
-                (
-                    law,
-                    "-" if step is None else f"{step:g}",
-                    _t1(found.T1.sel(at)),
-                    compared.get(law, "-"),
-                    "-" if shift is None else _number(shift.sel(at).mean()),
-                    "-" if beyond is None else _number(beyond.sel(at).median()),
-                    str(int((found.outcome != COMPLETED).sel(at).sum())),
-                )
-            )
-    phases = Table(
-        "T1 and its shift (mean over seeds and draws); the first saved t at which the outputs on the training set are "
-        f"more than {settings.tolerance:g} away (median over seeds); paths that failed",
-        ("law", "step", "T1", "from", "shift", "leaves at t", "failed"),
+        reference = first.get(law)
+        rows += _rows(record, law, reference, pairs[law, reference] if reference else None, tolerance)
+    events = Table(
+        "Classified: the time from which on every sample of the training set is classified (mean over seeds and "
+        "draws), and its shift; leaves: the first saved t at which the outputs on the training set are more than "
+        f"{tolerance:g} away (median over seeds); paths that failed or diverged",
+        ("law", "step", "classified", "from", "shift", "leaves at t", "failed"),
         rows,
     )
-    return [by_step, phases]
+    return [by_step, events]
 
 
-def _pairs(record: Record) -> list[tuple[str, str]]:
-    groups, laws = record.groups(), record.laws
-    return [(law, reference) for law in laws for reference in laws if f"{law} to {reference}" in groups]
+def _rows(record: SweepRecord, law: str, reference: str | None, pair: Any, tolerance: float) -> list[tuple[str, ...]]:
+    """The rows of a law, one for every step."""
+    data = record[law].load()
+    classified, shift, beyond = data.get("classification_time"), None, None
+    if reference is not None:
+        exact = record[reference].load().get("classification_time")
+        if classified is not None and exact is not None:
+            shift = _mean(classified) - _mean(exact)
+        away = pair.get("output")
+        beyond = None if away is None else away.t.where(away > tolerance).min("t")
+    rows: list[tuple[str, ...]] = []
+    for step in data.step.values if "step" in data.dims else (None,):
+        at: dict[str, Any] = {} if step is None else {"step": step}
+        rows.append(
+            (
+                law,
+                "-" if step is None else f"{step:g}",
+                "-" if classified is None else _classified(classified.sel(at)),
+                reference or "-",
+                "-" if shift is None else _number(shift.sel(at).mean()),
+                "-" if beyond is None else _number(beyond.sel(at).median()),
+                str(int((data.status != "done").sel(at).sum())),
+            )
+        )
+    return rows
 
 
-def _t1(found: Any) -> str:
-    """The mean over all paths that have a T1, and how many do not."""
-    without = int(np.isnan(found).sum())
-    return _number(found.mean()) + (f" (none in {without} of {found.size})" if 0 < without < found.size else "")
+def _classified(times: Any) -> str:
+    """The mean over all paths that classify every sample, and how many do not."""
+    never = int(np.isnan(times).sum())
+    return _number(times.mean()) + (f" (never in {never} of {times.size})" if 0 < never < times.size else "")
 
 
-def _mean_t1(found: Any) -> Any:
-    """T1, the mean over the draws of a random law."""
-    return found.T1.mean("draw") if "draw" in found.T1.dims else found.T1
+def _mean(times: Any) -> Any:
+    """The mean over the draws of a random law."""
+    return times.mean("draw") if "draw" in times.dims else times
 
 
 def _ends(values: np.ndarray) -> str:

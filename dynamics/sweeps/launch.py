@@ -1,125 +1,93 @@
-"""Sweeps on this machine or a cluster: the folder, what is to run in it, and where."""
+"""From sweeps to a folder in which they run: what has to run, where it is recorded, and what it would take."""
 
-import importlib.util
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from dynamics.config import ConfigError, require
+from dynamics.config import ConfigError, config_hash, require
 from dynamics.runs.record import provenance, write_json
-from dynamics.sweeps.groups import Group, groups, integrated
-from dynamics.sweeps.jobs import Jobs, Settings
 from dynamics.sweeps.ledger import FINISHED, Entry, Ledger
-from dynamics.sweeps.sweep import Member, Sweep, read_sweep
-from dynamics.sweeps.worker import Report, follow, work
+from dynamics.sweeps.paths import Plan, plan
+from dynamics.sweeps.rows import rows_of
+from dynamics.sweeps.sweep import Sweep, read_sweeps
+from dynamics.sweeps.worker import integrated
 
-__all__ = [
-    "LAUNCHERS",
-    "Plan",
-    "attempts",
-    "check_launcher",
-    "estimate",
-    "follows",
-    "grouped",
-    "join",
-    "launch",
-    "prepare",
-]
+__all__ = ["Cost", "Source", "attempts", "estimate", "plan_of", "prepare"]
 
-LAUNCHERS = ("here", "local", "slurm")
-PILOTS = 3  # groups of which a member is run for an estimate
+PILOTS = 3  # groups of which a path is integrated for an estimate
 
 
-def check_launcher(name: str) -> None:
-    """Refuse a launcher that there is not, or that is not installed."""
-    require(name in LAUNCHERS, "--launcher", name, f"must be one of {', '.join(LAUNCHERS)}")
-    if name != "here":
-        installed = importlib.util.find_spec("submitit") is not None
-        require(installed, "--launcher", name, "needs submitit: install the extra, dynamics[slurm]")
-    if name == "slurm":
-        found = shutil.which("sbatch") and shutil.which("squeue")
-        require(bool(found), "--launcher", name, "needs the commands sbatch and squeue of SLURM")
+class Source(NamedTuple):
+    """What a sweep folder is made from.
 
-
-def join(coordinator: str, processes: int, process: int) -> None:
-    """Make this process one of several that integrate together.
-
-    Args:
-        coordinator: HOST:PORT, the same for all; the first process listens there.
-        processes: how many there are.
-        process: which one this is, from 0 on.
+    Attributes:
+        kind: the command that makes it: "sweep", "compare" or "claims".
+        file: the config file or the module; executed again by jobs, for what it registers.
+        sweeps: by their cases; the only one of a folder without cases is called "".
     """
-    require(process < processes, "--process", process, f"must be below --processes = {processes}")
-    jax.distributed.initialize(coordinator, processes, process)
+
+    kind: str
+    file: pathlib.Path
+    sweeps: Mapping[str, Sweep]
 
 
-def follows(found: Sequence[Group]) -> bool:
-    """Whether another process claims and writes; then this one has integrated with it, to the end."""
-    if jax.process_index() == 0:
-        return False
-    follow(found)
-    return True
+def plan_of(sweeps: Mapping[str, Sweep]) -> Plan:
+    """The plan of sweeps.
+
+    Raises:
+        ConfigError: if none of the members can run.
+    """
+    planned = plan(sweeps)
+    if not planned.groups:
+        members = {member.id: member for sweep in sweeps.values() for member in sweep.members}
+        member, reason = next(iter(planned.refused.items()))
+        raise ConfigError(f"no member can run; the first, {members[member].overrides}: {reason}")
+    return planned
 
 
-def grouped(sweep: Sweep) -> tuple[list[Group], dict[int, str]]:
-    """See groups; a sweep without any member that can run is refused."""
-    found, refused = groups(sweep)
-    if not found:
-        number, reason = next(iter(refused.items()))
-        raise ConfigError(f"no member can run; the first, {sweep.members[number].overrides}: {reason}")
-    return found, refused
-
-
-class Plan(NamedTuple):
+class Cost(NamedTuple):
     """What a sweep would take.
 
     Attributes:
         programs: to be compiled.
-        seconds: on this machine, by compiling the programs of at most PILOTS groups and running one member of each.
+        paths: to be integrated.
+        seconds: on this machine, from compiling the programs of at most PILOTS groups and integrating a path of each.
         megabytes: on disk.
-        refused: members that cannot run, and why.
     """
 
     programs: int
+    paths: int
     seconds: float
     megabytes: float
-    refused: list[tuple[Member, str]]
 
 
-def estimate(sweep: Sweep, found: tuple[Sequence[Group], Mapping[int, str]]) -> Plan:
-    """Measure what members take; nothing is written."""
-    all_of_them, refused = found
-    laws = [len(next(iter(group.members.values())).laws) for group in all_of_them]
-    compile_s, member_s, size = [], [], []
-    for group in all_of_them[:: -(-len(all_of_them) // PILOTS)]:
+def estimate(planned: Plan) -> Cost:
+    """Measure what paths take; nothing is written."""
+    groups = planned.groups
+    compile_s, path_s, size = [], [], []
+    for group in groups[:: -(-len(groups) // PILOTS)]:
+        paths = list(group.paths.values())[:1]
         begin = time.perf_counter()
-        programs = group.programs(size=1)
-        for program in programs.values():
-            program.wait()
-        integrated(programs, [next(iter(group.members.values()))])
+        program = group.program(size=1)
+        integrated(program, paths)
         compiled = time.perf_counter()
-        rows = integrated(programs, [next(iter(group.members.values()))])
+        trajectories = integrated(program, paths)
         compile_s.append(compiled - begin)
-        member_s.append(time.perf_counter() - compiled)
-        size.append(sum(values.nbytes for values in rows.values()))
-    members = sum(len(group.members) for group in all_of_them)
-    seconds = np.mean(compile_s) * len(all_of_them) + np.mean(member_s) * members / jax.device_count()
+        path_s.append(time.perf_counter() - compiled)
+        size.append(sum(values.nbytes for values in rows_of(paths, trajectories).values()))
+    count = sum(len(group.paths) for group in groups)
+    seconds = float(np.mean(compile_s)) * len(groups) + float(np.mean(path_s)) * count / jax.device_count()
     # Rows are stored as they finish, and once more on the swept axes.
-    return Plan(
-        sum(laws),
-        float(seconds),
-        2 * float(np.mean(size)) * members / 1e6,
-        [(sweep.members[n], why) for n, why in refused.items()],
-    )
+    return Cost(len(groups), count, seconds, 2 * float(np.mean(size)) * count / 1e6)
 
 
-def prepare(folder: pathlib.Path, sweep: Sweep, config_file: pathlib.Path) -> None:
+def prepare(folder: pathlib.Path, source: Source, planned: Plan) -> None:
     """Make the folder of a sweep, or bring it up to date.
 
     Raises:
@@ -127,14 +95,15 @@ def prepare(folder: pathlib.Path, sweep: Sweep, config_file: pathlib.Path) -> No
     """
     if folder.exists():
         require((folder / "sweep.json").is_file(), "name", folder.name, f"exists in {folder.parent} and is no sweep")
-        name = read_sweep(folder).name
-        require(name == sweep.name, "name", folder.name, f"holds the sweep {name!r}, not {sweep.name!r}")
-        _describe(folder, sweep, config_file)
+        names = {case: sweep.name for case, sweep in read_sweeps(folder).items()}
+        same = all(names.get(case, sweep.name) == sweep.name for case, sweep in source.sweeps.items())
+        require(same, "name", folder.name, f"holds another sweep, {', '.join(map(repr, names.values()))}")
+        _describe(folder, source, planned)
         return
     beside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
         beside.mkdir(parents=True)
-        _describe(beside, sweep, config_file)
+        _describe(beside, source, planned)
         beside.rename(folder)
     except OSError:
         if not (folder / "sweep.json").is_file():  # it may have been made by a launch beside this one
@@ -143,68 +112,30 @@ def prepare(folder: pathlib.Path, sweep: Sweep, config_file: pathlib.Path) -> No
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _describe(folder: pathlib.Path, sweep: Sweep, config_file: pathlib.Path) -> None:
+def _describe(folder: pathlib.Path, source: Source, planned: Plan) -> None:
     Ledger(folder).create()
     for part in ("parts", "checkpoints"):
         (folder / part).mkdir(exist_ok=True)
-    path = folder / "sweep.json"
-    if not path.exists() or read_sweep(folder) != sweep:
-        write_json(path, sweep.as_dict())
-    write_json(folder / "provenance.json", {**provenance(sweep.config["dtype"]), "config": sweep.hash})
-    shutil.copyfile(config_file, folder / "config.py")
+    sweeps = source.sweeps
+    if not (folder / "sweep.json").exists() or read_sweeps(folder) != sweeps:
+        content = {"kind": source.kind, "sweeps": {case: sweep.as_dict() for case, sweep in sweeps.items()}}
+        write_json(folder / "sweep.json", {**content, "paths": planned.members, "refused": planned.refused})
+    dtypes = " ".join(dict.fromkeys(sweep.config["dtype"] for sweep in sweeps.values()))
+    members = {case: [member.id for member in sweep.members] for case, sweep in sweeps.items()}
+    write_json(folder / "provenance.json", {**provenance(dtypes), "config": config_hash({"members": members})})
+    shutil.copyfile(source.file, folder / "config.py")
 
 
-def attempts(sweep: Sweep, entries: Mapping[str, Entry], retry_failed: bool) -> dict[int, int]:
-    """{number of a member: which attempt at it is next} of those that a launch is to run.
+def attempts(entries: Mapping[str, Entry], retry_failed: bool) -> dict[str, int]:
+    """{id: which attempt at it is next} of the paths and refused members that a launch is to run.
 
     Those that wait, were interrupted or failed; with retry_failed also those that diverged. Those that run elsewhere
     are there with the attempt that goes on, to be waited for.
     """
-    found = {}
-    for number, member in enumerate(sweep.members):
-        entry = entries[member.id]
+    wanted = {}
+    for path, entry in entries.items():
         if entry.state == "running":
-            found[number] = entry.attempts
+            wanted[path] = entry.attempts
         elif entry.state not in FINISHED or (retry_failed and entry.state == "diverged"):
-            found[number] = entry.attempts + 1
-    return found
-
-
-def launch(
-    folder: pathlib.Path,
-    sweep: Sweep,
-    found: tuple[Sequence[Group], Mapping[int, str]],
-    launcher: str,
-    settings: Settings,
-    wanted: Mapping[int, int],
-    report: Report,
-    max_failures: int | None,
-) -> None:
-    """Run members until all have ended, or too many failed.
-
-    Args:
-        folder: prepared.
-        sweep: its members.
-        found: their groups.
-        launcher: one of LAUNCHERS.
-        settings: of the launch.
-        wanted: see attempts.
-        report: see work.
-        max_failures: stop after so many members that failed or diverged.
-
-    Raises:
-        ConfigError: when jobs end and leave members.
-    """
-    if launcher == "here":
-        work(folder, sweep, *found, wanted, report, True, max_failures, settings.checkpoint_s)
-        return
-    while wanted:
-        jobs = Jobs(folder, launcher, settings, wanted, max_failures)
-        entries = jobs.follow(sweep, report)
-        states = {number: entries[sweep.members[number].id] for number in wanted}
-        left = {n: e.attempts + 1 for n, e in states.items() if e.state in ("waiting", "interrupted")}
-        if jobs.stopped:
-            return
-        allowed = f"its jobs end and leave {len(left)} members; see {folder / 'jobs'}"
-        require(len(left) < len(wanted), "--launcher", launcher, allowed)
-        wanted = left
+            wanted[path] = entry.attempts + 1
+    return wanted

@@ -1,7 +1,7 @@
-"""What a sweep found, as labelled arrays.
+"""The results of sweeps, as labelled arrays.
 
-    SWEEP/sweep.json    the base config and the members      SWEEP/results.zarr   a group per law over the swept axes
-    SWEEP/parts/*.npz   rows of members, as they finished    SWEEP/members.csv    a line per member
+    SWEEP/sweep.json    base configs, members, paths         SWEEP/results.zarr   a group per law over the swept axes
+    SWEEP/parts/*.npz   rows of paths, as they finished      SWEEP/members.csv    a line per member
 
 The store and the table are made of the parts when a launch ends; until then a reader is given the parts themselves.
 """
@@ -13,8 +13,8 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
@@ -23,56 +23,56 @@ from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
 from dynamics.sweeps.ledger import Entry, Ledger
-from dynamics.sweeps.sweep import Axes, Sweep, read_sweep
+from dynamics.sweeps.members import Members, read_members
+from dynamics.sweeps.rows import read_rows
+from dynamics.sweeps.sweep import Axes, Member, Sweep, read_kind, read_sweeps
 
-__all__ = ["Rows", "SweepRecord", "load", "read_rows", "write_rows"]
+__all__ = ["SweepRecord", "load"]
 
-Rows = dict[str, np.ndarray]  # {name: [member, ...]}
 STORE, TABLE = "results.zarr", "members.csv"
-ENDS = ("T1", "end", "steps", "loss", "drift")  # numbers of a law that a journal has
-
-
-def write_rows(path: pathlib.Path, rows: Rows) -> None:
-    """Write rows, whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            np.savez(file, **rows)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def read_rows(path: pathlib.Path, names: Sequence[str] | None = None) -> Rows:
-    """All rows of a file, or those of some names."""
-    with np.load(path) as file:
-        return {name: file[name] for name in (file.files if names is None else names)}
+ENDS = ("classification_time", "end", "steps", "loss", "drift")  # numbers of a path that the journal has
+WITHOUT_PROBE = ("classification_time", "end", "steps")  # those that no probe has
 
 
 class SweepRecord:
     """A sweep folder, read.
 
-    `record["flow"]` is an xarray Dataset of the law's probes over the swept axes and t. Beside the probes it has
-    `status` and `id` of every member, `end`, the last time reached, `steps` and, with a margin, `T1`; members that
-    there are not yet are nan. Where members were seen at different times t (steps that do not divide one another), t is
-    what was asked for and `time` what they were seen at, at most half a step away.
+    `record["flow"]` is an xarray Dataset of the law's probes over the swept axes and t. An axis on which a law does not
+    depend is left out. Beside the probes it has `status` and `id` of every path, `end`, the last time reached, `steps`
+    and, where there is a margin, `classification_time`; paths that have not ended are nan. Where paths were seen at
+    different times t (steps that do not divide one another), t is what was asked for and `time` what they were seen at,
+    at most half a step away. Large probes have the dimension `checkpoint` instead of t.
     """
 
-    def __init__(self, path: pathlib.Path):
-        self.path = path
+    def __init__(self, path: pathlib.Path, case: str = ""):
+        """Open a folder, and of a folder with several cases one of them."""
+        self.path, self.case = path, case
+
+    @functools.cached_property
+    def cases(self) -> dict[str, Sweep]:
+        """The sweeps of the folder; the only one of a folder without cases is called ""."""
+        return read_sweeps(self.path)
+
+    @property
+    def kind(self) -> str:
+        """The command that made it: "sweep", "compare" or "claims"."""
+        return read_kind(self.path)
 
     @functools.cached_property
     def sweep(self) -> Sweep:
-        """Its members."""
-        return read_sweep(self.path)
+        """The members of this case."""
+        return self.cases[self.case]
+
+    @functools.cached_property
+    def members(self) -> Members:
+        """Which paths the members need."""
+        return read_members(self.path)
 
     @property
     def entries(self) -> dict[str, Entry]:
-        """What the ledger says of every member, by its id."""
-        return Ledger(self.path).entries(member.id for member in self.sweep.members)
+        """What the ledger says of every member of this case, by its id."""
+        entries = self.members.entries(Ledger(self.path).entries(self.members.ids))
+        return {member.id: entries[member.id] for member in self.sweep.members}
 
     @functools.cached_property
     def config(self) -> ml_collections.ConfigDict:
@@ -89,14 +89,15 @@ class SweepRecord:
         """Of the base config, and so of every member: a sweep sets values, no groups."""
         return list(self.sweep.config["laws"])
 
-    def groups(self) -> set[str]:
-        """The names of what is recorded."""
-        return set(self.laws)
-
     @functools.cached_property
     def dims(self) -> dict[str, str]:
         """{swept key: its short name}, the names of the swept axes."""
         return _short(list(self.sweep.axes.labels))
+
+    def attach(self, name: str, content: str) -> pathlib.Path:
+        """Add a text to the folder."""
+        write_text(self.path / name, content)
+        return self.path / name
 
     def __getitem__(self, law: str) -> Any:
         """The xarray Dataset of a law.
@@ -109,13 +110,16 @@ class SweepRecord:
         if law not in self.laws:
             raise KeyError(f"{law!r} is not a law of {self.path}; there is: {', '.join(self.laws)}")
         if self._is_current():
-            data = xarray.open_zarr(self.path / STORE, group=law)
+            data = xarray.open_zarr(self.path / STORE, group=self._group(law))
         else:
             arrays, labels, attributes = _Assembly(self).group(law)
             used = {dim for dims, _ in arrays.values() for dim in dims}
             data = xarray.Dataset(arrays, {dim: label for dim, label in labels.items() if dim in used}, attributes)
         # What is no measurement is a coordinate: data.where(data.status == "done") leaves it alone.
         return data.set_coords([name for name in ("status", "id", *self.dims.values()) if name in data])
+
+    def _group(self, law: str) -> str:
+        return f"{self.case}/{law}" if self.case else law
 
     def _signature(self) -> str:
         """Another one when there is more to read."""
@@ -126,15 +130,20 @@ class SweepRecord:
         return root.is_file() and json.loads(root.read_text())["attributes"].get("signature") == self._signature()
 
     def consolidate(self) -> None:
-        """Write the store and the table, when there is more than they have."""
+        """Write the store and the table of all cases, when there is more than they have."""
         if self._is_current():
             return
-        signature, assembly = self._signature(), _Assembly(self)
+        signature = self._signature()
         beside, old = (self.path / f".{STORE}.{what}-{os.getpid()}" for what in ("partial", "old"))
         try:
             write_group(beside, {}, {}, {"signature": signature})
-            for law in self.laws:
-                write_group(beside / law, *assembly.group(law))
+            for case in self.cases:
+                record = SweepRecord(self.path, case)
+                assembly = _Assembly(record)
+                if case:
+                    write_group(beside / case, {}, {}, {})
+                for law in record.laws:
+                    write_group(beside / record._group(law), *assembly.group(law))
             consolidate(beside)
             if (self.path / STORE).exists():
                 (self.path / STORE).rename(old)
@@ -142,154 +151,195 @@ class SweepRecord:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
-        write_text(self.path / TABLE, assembly.table())
+        write_text(self.path / TABLE, _csv([row for case in self.cases for row in SweepRecord(self.path, case).table()]))
 
-    def mirrored(self, line: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Of a line of the journal: the member's config, {law: (t, arrays, coordinates)}, and its summary."""
-        (member,) = [member for member in self.sweep.members if member.id == line["id"]]
-        config = self.sweep.config_of(member)
-        summary = {f"{law}/{key}": value for law, numbers in line["laws"].items() for key, value in numbers.items()}
-        summary |= {"state": line["state"], "reason": line["reason"], "seconds": line["seconds"]}
-        found, rows = Experiment.from_config(config), read_rows(self.path / "parts" / line["part"])
+    def mirrored(self, member: Member) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Of a member that has ended: its config, {law: (t, arrays, coordinates)}, and its summary."""
+        config, entry = self.sweep.config_of(member), self.entries[member.id]
+        summary = {f"{law}/{key}": x for law, numbers in entry.line.get("laws", {}).items() for key, x in numbers.items()}
+        summary |= {"state": entry.state, "reason": entry.reason, "seconds": entry.line.get("seconds")}
         laws = {}
-        for law in found.laws:
-            model = found.abstract_start_of(law)[1].model
-            arrays = {p: (("t", *dimensions(p, model)), rows[f"{law}/{p}"][line["row"]]) for p in found.probes}
-            laws[law] = (rows[f"{law}/t"][line["row"]], arrays, coordinates(found.task, found.words, model))
+        if entry.line.get("laws"):
+            experiment = Experiment.from_config(config)
+            lines = Ledger(self.path).entries(self.members.ids_of(member.id))
+            for law in experiment.laws:
+                line = lines[self.members.id_of(member.id, law)].line
+                if "part" in line:
+                    laws[law] = _seen(self.path, line, experiment, law)
         return config, laws, summary
 
     def table(self) -> list[dict[str, Any]]:
         """A row for every member: id, what the sweep sets, state, reason, seconds, host, and numbers of its laws."""
-        return list(csv.DictReader(io.StringIO(_Assembly(self).table())))
-
-
-class _Assembly:
-    """The members of a sweep, put where they belong."""
-
-    def __init__(self, record: SweepRecord):
-        self._record, self._sweep = record, record.sweep
-        self._axes: Axes = record.sweep.axes
-        self._entries = record.entries
-        self._shape = tuple(self._axes.dims.values())
-
-    def _lines(self) -> Iterator[tuple[tuple[int, ...], Mapping[str, Any]]]:
-        """The place and the line of every member that has rows."""
-        for member, place in zip(self._sweep.members, self._axes.places, strict=True):
-            line = self._entries[member.id].line
-            if "part" in line:
-                yield place, line
-
-    @functools.cached_property
-    def _examples(self) -> dict[str, Experiment]:
-        """{part: one of its members, which are all of one form}."""
-        members = {line["part"]: m for m in self._sweep.members if "part" in (line := self._entries[m.id].line)}
-        return {part: Experiment.from_config(self._sweep.config_of(member)) for part, member in members.items()}
-
-    def group(self, law: str) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
-        """Arrays, labels of their dimensions, and attributes of a law."""
-        names = self._record.dims
-        dims = tuple(names[key] for key in self._axes.dims) if "member" not in self._axes.dims else ("member",)
-        arrays: Arrays = {}
-        labels: dict[str, Any] = {}
-        for key, (leader, along) in self._axes.labels.items():
-            dim = None if leader is None else names.get(leader, leader)
-            if dim == names[key]:
-                labels[names[key]] = along
-            elif names[key] not in labels:
-                arrays[names[key]] = ((), along[0]) if dim is None else ((dim,), along)
-        if "member" in self._axes.dims:
-            labels["member"] = list(range(len(self._sweep.members)))
-        arrays |= self._of_ledger(dims)
-        parts: dict[str, list[tuple[tuple[int, ...], int]]] = {}
-        for place, line in self._lines():
-            parts.setdefault(line["part"], []).append((place, line["row"]))
-            for key in ENDS[:3]:
-                if key in line["laws"][law]:
-                    arrays.setdefault(key, (dims, np.full(self._shape, np.nan)))[1][place] = line["laws"][law][key]
-        if not parts:
-            return arrays, labels, {}
-        models = {part: found.abstract_start_of(law)[1].model for part, found in self._examples.items()}
-        # A dimension that some members do not have, the heads of a model with one, has the size 1 in them.
-        of_probe: dict[str, dict[str, tuple[str, ...]]] = {"t": dict.fromkeys(models, ("t",))}
-        for part, found in self._examples.items():
-            for probe in found.probes:
-                of_probe.setdefault(probe, {})[part] = ("t", *dimensions(probe, models[part]))
-        for probe, kept in of_probe.items():
-            all_dims = ("t", *(PROBES[probe].dims if probe != "t" else ()))
-            every = [dim for dim in all_dims if any(dim in of_part for of_part in kept.values())]
-            missing = {part: [i for i, dim in enumerate(every) if dim not in of_part] for part, of_part in kept.items()}
-            arrays[probe] = ((*dims, *every), self._placed(f"{law}/{probe}", parts, missing))
-        labels |= self._times(arrays)
-        sizes = {
-            dim: size for found, values in arrays.values() for dim, size in zip(found, np.shape(values), strict=True)
-        }
-        for part, found in self._examples.items():
-            known = coordinates(found.task, found.words, models[part])
-            labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
-        return arrays, labels, {"law": type(next(iter(self._examples.values())).laws[law]).__name__}
-
-    def _of_ledger(self, dims: tuple[str, ...]) -> Arrays:
-        """Status and id; a place that has no member is "none"."""
-        status, ids = np.full(self._shape, "none", "U12"), np.full(self._shape, "", "U12")
-        seconds = np.full(self._shape, np.nan)
-        for member, place in zip(self._sweep.members, self._axes.places, strict=True):
-            entry = self._entries[member.id]
-            status[place], ids[place] = entry.state, member.id
-            seconds[place] = entry.line.get("seconds", np.nan)
-        return {"status": (dims, status), "id": (dims, ids), "seconds": (dims, seconds)}
-
-    def _placed(
-        self,
-        name: str,
-        parts: Mapping[str, Sequence[tuple[tuple[int, ...], int]]],
-        missing: Mapping[str, Sequence[int]],
-    ) -> np.ndarray:
-        """The rows of all members, with the missing axes after the row's; where shapes differ, smaller end with nan."""
-        found = []
-        for part, rows in parts.items():
-            if part in missing:
-                values = read_rows(self._record.path / "parts" / part, [name])[name]
-                found.append((np.expand_dims(values, [axis + 1 for axis in missing[part]]), rows))
-        trailing = tuple(np.max([values.shape[1:] for values, _ in found], axis=0).tolist())
-        placed: Any = np.full((*self._shape, *trailing), np.nan)
-        for values, rows in found:
-            inside = tuple(slice(size) for size in values.shape[1:])
-            for place, row in rows:
-                placed[(*place, *inside)] = values[row]
-        return placed
-
-    def _times(self, arrays: Arrays) -> dict[str, Any]:
-        """The labels of t; `time` where members differ."""
-        _, times = arrays.pop("t")
-        flat = times.reshape(-1, times.shape[-1])
-        seen = flat[~np.isnan(flat).all(axis=1)]
-        if (seen == seen[0]).all():
-            return {"t": seen[0]}
-        arrays["time"] = (next(dims for dims, values in arrays.values() if np.shape(values) == times.shape), times)
-        return {"t": np.nanmedian(seen, axis=0)}
-
-    def table(self) -> str:
-        """The table as CSV."""
-        names = self._record.dims
-        rows = []
-        for member in self._sweep.members:
-            entry = self._entries[member.id]
-            row = {"id": member.id, **{names[key]: value for key, value in member.overrides.items()}}
+        entries, rows = self.entries, []
+        for member in self.sweep.members:
+            entry = entries[member.id]
+            row = {"case": self.case} if self.case else {}
+            row |= {"id": member.id, **{self.dims[key]: value for key, value in member.overrides.items()}}
             row |= {"state": entry.state, "reason": entry.reason}
             row |= {"seconds": entry.line.get("seconds", ""), "host": entry.line.get("host", "")}
             for law, numbers in entry.line.get("laws", {}).items():
                 row |= {f"{law}.{key}": numbers[key] for key in ENDS if key in numbers}
             rows.append(row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        return rows
+
+
+def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment, law: str) -> tuple[Any, Arrays, Any]:
+    """(t, arrays over t, labels of their dimensions) of a path that has ended."""
+    rows = read_rows(folder / "parts" / line["part"])
+    model = experiment.abstract_start(law)[1].model
+    arrays: Arrays = {
+        name.removeprefix("probes/"): (("t", *dimensions(name.removeprefix("probes/"), model)), values[line["row"]])
+        for name, values in rows.items()
+        if name.startswith("probes/")
+    }
+    return rows["t"][line["row"]], arrays, coordinates(experiment.task, model, experiment.words)
+
+
+class _Place(NamedTuple):
+    """Where the row of a path belongs on the axes of its law."""
+
+    index: tuple[int, ...]
+    row: int
+
+
+class _Assembly:
+    """The paths of a sweep, put where they belong."""
+
+    def __init__(self, record: SweepRecord):
+        self._record, self._sweep = record, record.sweep
+        self._axes: Axes = record.sweep.axes
+        ids = [record.members.id_of(member.id, law) for member in self._sweep.members for law in record.laws]
+        self._entries = Ledger(record.path).entries(dict.fromkeys(ids))
+
+    @functools.cached_property
+    def _examples(self) -> dict[tuple[str, str], Experiment]:
+        """{(part, law): one of its members}; the paths of a part are all of one form."""
+        members: dict[tuple[str, str], Member] = {}
+        for law in self._record.laws:
+            for member in self._sweep.members:
+                line = self._entries[self._record.members.id_of(member.id, law)].line
+                if "part" in line:
+                    members[line["part"], law] = member
+        experiments = {m.id: Experiment.from_config(self._sweep.config_of(m)) for m in members.values()}
+        return {key: experiments[member.id] for key, member in members.items()}
+
+    def _ids(self, law: str) -> tuple[dict[str, int], np.ndarray]:
+        """The axes on which a law depends, with their lengths, and the ids of its paths there; "" where there is none."""
+        ids = np.full(tuple(self._axes.dims.values()), "", object)
+        for member, place in zip(self._sweep.members, self._axes.places, strict=True):
+            ids[place] = self._record.members.id_of(member.id, law)
+        dims = dict(self._axes.dims)
+        for axis, dim in reversed(list(enumerate(self._axes.dims))):
+            # The first path along the axis; where there is none at its first place, another one's.
+            first = np.take_along_axis(ids, np.expand_dims(np.argmax(ids != "", axis=axis), axis), axis)
+            if dim != "member" and ids.ndim > 1 and ((ids == first) | (ids == "")).all():
+                ids = first.squeeze(axis)
+                del dims[dim]
+        return dims, ids
+
+    def group(self, law: str) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
+        """Arrays, labels of their dimensions, and attributes of a law."""
+        names = self._record.dims
+        kept, ids = self._ids(law)
+        dims = tuple(names.get(key, key) for key in kept)
+        arrays: Arrays = {}
+        labels: dict[str, Any] = {}
+        for key, (leader, along) in self._axes.labels.items():
+            dim = None if leader is None else names.get(leader, leader)
+            if dim is not None and dim not in dims:
+                continue
+            if dim == names[key]:
+                labels[names[key]] = along
+            elif names[key] not in labels:
+                arrays[names[key]] = ((), along[0]) if dim is None else ((dim,), along)
+        if "member" in kept:
+            labels["member"] = list(range(len(self._sweep.members)))
+        arrays |= self._of_ledger(dims, ids)
+        parts: dict[str, list[_Place]] = {}
+        for index in np.ndindex(*ids.shape):
+            line = self._entries[ids[index]].line if ids[index] else {}
+            if "part" in line:
+                parts.setdefault(line["part"], []).append(_Place(index, line["row"]))
+            for key in WITHOUT_PROBE:
+                if key in line.get("numbers", {}):
+                    arrays.setdefault(key, (dims, np.full(ids.shape, np.nan)))[1][index] = line["numbers"][key]
+        if not parts:
+            return arrays, labels, {}
+        examples = {part: self._examples[part, law] for part in parts}
+        arrays |= self._of_probes(law, dims, ids.shape, parts)
+        labels |= self._times(arrays)
+        sizes = {dim: n for used, values in arrays.values() for dim, n in zip(used, np.shape(values), strict=True)}
+        for experiment in examples.values():
+            known = coordinates(experiment.task, experiment.abstract_start(law)[1].model, experiment.words)
+            known["checkpoint"] = experiment.checkpoint_times.tolist()
+            labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
+        example = next(iter(examples.values()))
+        return arrays, labels, {"law": type(example.laws[law]).__name__}
+
+    def _of_ledger(self, dims: tuple[str, ...], ids: np.ndarray) -> Arrays:
+        """Status, id and seconds; a place that has no member is "none"."""
+        status, seconds = np.full(ids.shape, "none", "U12"), np.full(ids.shape, np.nan)
+        for index in np.ndindex(*ids.shape):
+            if ids[index]:
+                entry = self._entries[ids[index]]
+                status[index], seconds[index] = entry.state, entry.line.get("seconds", np.nan)
+        return {"status": (dims, status), "id": (dims, ids.astype("U12")), "seconds": (dims, seconds)}
+
+    def _of_probes(
+        self, law: str, dims: tuple[str, ...], shape: tuple[int, ...], parts: Mapping[str, Sequence[_Place]]
+    ) -> Arrays:
+        """Probes over the swept axes, and t.
+
+        A dimension that some members do not have, the heads of a model with one, has the size 1 in them; where sizes
+        differ, the smaller ones end with nan.
+        """
+        models = {part: self._examples[part, law].abstract_start(law)[1].model for part in parts}
+        contents = {part: read_rows(self._record.path / "parts" / part) for part in parts}
+        arrays: Arrays = {}
+        for name in dict.fromkeys(name for content in contents.values() for name in content):
+            kind, _, probe = name.rpartition("/")
+            first = "checkpoint" if kind == "checkpoints" else "t"
+            of_part = {
+                part: (first, *(dimensions(probe, model) if kind else ()))
+                for part, model in models.items()
+                if name in contents[part]
+            }
+            every = [dim for dim in (first, *(PROBES[probe].dims if kind else ())) if any(dim in d for d in of_part.values())]
+            rows = {}
+            for part, own in of_part.items():
+                missing = [axis + 1 for axis, dim in enumerate(every) if dim not in own]
+                rows[part] = np.expand_dims(contents[part][name], missing)
+            sizes = tuple(np.max([values.shape[1:] for values in rows.values()], axis=0).tolist())
+            placed: Any = np.full((*shape, *sizes), np.nan)
+            for part, values in rows.items():
+                inside = tuple(slice(size) for size in values.shape[1:])
+                for place in parts[part]:
+                    placed[(*place.index, *inside)] = values[place.row]
+            arrays[probe] = ((*dims, *every), placed)
+        return arrays
+
+    def _times(self, arrays: Arrays) -> dict[str, Any]:
+        """The labels of t; `time` where members differ."""
+        dims, times = arrays.pop("t")
+        flat = times.reshape(-1, times.shape[-1])
+        seen = flat[~np.isnan(flat).all(axis=1)]
+        if (seen == seen[0]).all():
+            return {"t": seen[0]}
+        arrays["time"] = (dims, times)
+        return {"t": np.nanmedian(seen, axis=0)}
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
     """{dotted key: its last part where that is free}, a dimension's or a variable's name otherwise."""
-    taken = {"t", "time", "status", "id", "seconds", "member", *ENDS, *PROBES}
+    taken = {"t", "time", "status", "id", "seconds", "member", "checkpoint", *ENDS, *PROBES}
     taken |= {dim for probe in PROBES.values() for dim in probe.dims}
     last = [key.rpartition(".")[2] for key in keys]
     return {

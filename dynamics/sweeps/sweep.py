@@ -6,6 +6,7 @@
     chain(one, another)                                  one after another
 
 each give such a list, and grid takes such lists as factors. A member's id is the hash of its resolved config.
+A folder holds one sweep, or for claims one for each case.
 """
 
 import copy
@@ -30,8 +31,10 @@ __all__ = [
     "choice",
     "grid",
     "log_uniform",
+    "own_seeds",
     "random",
-    "read_sweep",
+    "read_kind",
+    "read_sweeps",
     "seeds",
     "uniform",
     "zipped",
@@ -86,6 +89,11 @@ def chain(*parts: Sequence[Override]) -> list[Override]:
 def seeds(count: int, first: int = 0) -> list[Override]:
     """`count` seeds of data, start and minibatches, from `first` on."""
     return [{"seed": seed} for seed in range(first, first + count)]
+
+
+def own_seeds(members: Sequence[Override], first: int = 0) -> list[Override]:
+    """The same members, each with a seed of its own, from `first` on: their starts are independent of one another."""
+    return [{**override, "seed": first + number} for number, override in enumerate(members)]
 
 
 Draw = Callable[[np.random.Generator], Any]
@@ -189,11 +197,6 @@ class Sweep:
         """Plain values."""
         return {"name": self.name, "config": self.config, "members": [vars(member) for member in self.members]}
 
-    @property
-    def hash(self) -> str:
-        """Of the members."""
-        return config_hash({"members": [member.id for member in self.members]})
-
     def config_of(self, member: Member) -> dict[str, Any]:
         """The resolved config of a member."""
         config = {key: _copied(value) for key, value in self.config.items()}
@@ -209,12 +212,17 @@ class Sweep:
     def axes(self) -> Axes:
         """The grid that the members lie on.
 
-        Keys whose values determine one another share a dimension, named by the first. Where less than half of the grid
-        would be filled there is one dimension, member.
+        Keys whose values determine one another share a dimension, named by the first. Members with seeds of their own
+        (see own_seeds) lie along `seed` by number. Where less than half of the grid would be filled there is one
+        dimension, member.
         """
         flat = dict(_flat(self.config))
         keys = list(dict.fromkeys(key for member in self.members for key in member.overrides))
         values = {key: [_label(m.changes.get(key, flat[key])) for m in self.members] for key in keys}
+        if "seed" in values and len(keys) > 1 and len(set(values["seed"])) == len(self.members):
+            cells: dict[Any, int] = {}
+            for number, cell in enumerate(zip(*(values[key] for key in keys if key != "seed"), strict=True)):
+                values["seed"][number] = cells[cell] = cells.get(cell, -1) + 1
         leaders: dict[str, list[Any]] = {}
         labels: dict[str, tuple[str | None, list[Any]]] = {}
         for key, column in values.items():
@@ -236,16 +244,25 @@ class Sweep:
         return Axes(dims, labels, list(zip(*columns, strict=True)))
 
 
-def read_sweep(folder: pathlib.Path) -> Sweep:
-    """The sweep of a folder.
+def read_sweeps(folder: pathlib.Path) -> dict[str, Sweep]:
+    """The sweeps of a folder by their cases; the only one of a folder without cases is called "".
 
     Raises:
-        ConfigError: when there is none.
+        ConfigError: if this is no sweep folder.
     """
+    return {case: Sweep.from_dict(content) for case, content in _read(folder)["sweeps"].items()}
+
+
+def read_kind(folder: pathlib.Path) -> str:
+    """Which command made a sweep folder: "sweep", "compare" or "claims"."""
+    return _read(folder)["kind"]
+
+
+def _read(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "sweep.json"
     if not path.is_file():
         raise ConfigError("sweep", str(folder), "must be a sweep folder (one with a sweep.json)")
-    return Sweep.from_dict(json.loads(path.read_text()))
+    return json.loads(path.read_text())
 
 
 def _ordered(column: Sequence[Any]) -> list[Any]:

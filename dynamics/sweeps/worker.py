@@ -1,173 +1,224 @@
-"""Running members of a sweep: claimed in batches, integrated together, committed as they finish."""
+"""Integrating the paths of a sweep: claimed in batches, integrated together, committed as they finish."""
 
 import contextlib
-import functools
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
-from dynamics.runs.ensemble import MEASURED, PATHS, STRATEGIES, Program, Strategy
-from dynamics.sweeps.groups import Group, ended, integrated, one_line
+from dynamics.runs import processes
+from dynamics.runs.engine import MEASURED, MOST_PATHS, STRATEGIES, Path, Program, State, Strategy, integrate
+from dynamics.runs.run import summary_of
 from dynamics.sweeps.ledger import Ledger, Worker, is_full
-from dynamics.sweeps.results import Rows, read_rows, write_rows
-from dynamics.sweeps.sweep import Sweep
+from dynamics.sweeps.paths import Group, Plan, one_line
+from dynamics.sweeps.rows import Rows, read_checkpoint, rows_of, write_checkpoint, write_rows
+from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory, joined
 
-__all__ = ["Report", "follow", "strategy_of", "work"]
+__all__ = ["Limits", "Report", "follow", "integrated", "strategy_of", "work"]
 
 BATCH_S = 5.0  # a call is to take about that long: what it finished is on disk then
-PAUSE_S = 1.0  # between looks at members that run elsewhere
-START = (0, 0)  # the first law and its first segment
-STOP = -1  # to the processes that follow
+PAUSE_S = 1.0  # between looks at paths that run elsewhere
+AHEAD = 2  # groups whose programs compile while one integrates; all of them at once would be in its way
+NO_GROUP = -1  # to the processes that follow: there is nothing left to do
 
-Report = Callable[[list[dict[str, Any]]], None]
+Report = Callable[[list[dict[str, Any]]], None]  # called with the lines of the journal of paths that have ended
+Attempts = Mapping[str, int]  # {id: which attempt at it this is}; a first attempt is 1
 
 
-def work(
-    folder: pathlib.Path,
-    sweep: Sweep,
-    found: Sequence[Group],
-    refused: Mapping[int, str],
-    attempts: Mapping[int, int],
-    report: Report = lambda _: None,
-    stay: bool = True,
-    max_failures: int | None = None,
-    checkpoint_s: float = 60.0,
-) -> None:
-    """Make attempts at members until there is nothing left to do here.
+@dataclass(frozen=True)
+class Limits:
+    """When a worker stops or saves.
 
-    Members that somebody else runs are left alone; those of a process that died are taken over. With jax.distributed
+    Attributes:
+        max_failures: stop after so many paths that failed or diverged; None for no limit.
+        checkpoint_s: seconds after which a batch that goes on is saved.
+        stays: until no other process runs any of the paths, to take over what it may leave.
+    """
+
+    max_failures: int | None = None
+    checkpoint_s: float = 60.0
+    stays: bool = True
+
+
+def work(folder: pathlib.Path, plan: Plan, attempts: Attempts, limits: Limits, report: Report = lambda _: None) -> None:
+    """Make attempts at paths until there is nothing left to do here.
+
+    Paths that another process runs are left alone; those of a process that died are taken over. With jax.distributed
     the first process calls this and the others `follow`: all integrate, the first one claims and writes.
 
     Args:
         folder: of the sweep.
-        sweep: its members.
-        found: the groups of all of them, so that what is left of a group does not compile another program.
-        refused: those that can be in none, and why.
-        attempts: {number of a member: which attempt at it this is}; a first attempt is 1.
-        report: called with the lines of the journal of members that have ended.
-        stay: until no other process runs any of them, to take over what it may leave.
-        max_failures: stop after so many members that failed or diverged.
-        checkpoint_s: seconds after which a batch that goes on is saved.
+        plan: all of its paths, so that what is left of a group does not compile another program.
+        attempts: at what, by ids of paths and of members that are refused.
+        limits: when to stop.
+        report: see Report.
 
     Raises:
         KeyboardInterrupt: after what was going on is marked as interrupted.
         OSError: when a disk is full.
     """
     ledger = Ledger(folder)
-    strategy = strategy_of(folder, found)
-    for group in found:
-        group.strategy = strategy
+    plan = plan.with_strategy(strategy_of(folder, plan.groups))
     with Worker(ledger) as worker, _leading():
-        crew = _Crew(folder, sweep, worker, report, max_failures, checkpoint_s)
+        crew = _Crew(folder, worker, limits, report)
         while True:
-            for number, reason in refused.items():
-                if number in attempts and not crew.stopped and worker.claim(sweep.members[number].id, attempts[number]):
-                    crew.commit([number], attempts, [{"state": "failed", "reason": reason}])
-            for index, group in enumerate(found):
-                crew.run(index, group, attempts)
+            for member, reason in plan.refused.items():
+                if member in attempts and not crew.stopped and worker.claim(member, attempts[member]):
+                    crew.commit([member], attempts, [{"state": "failed", "reason": reason}])
+            crew.run(plan.groups, attempts)
             if crew.stopped:
                 return
-            ids = {sweep.members[number].id: number for number in attempts}
-            entries = ledger.entries(ids)
-            lost = {ids[i]: entry.attempts + 1 for i, entry in entries.items() if entry.state == "interrupted"}
-            running = {ids[i]: entry.attempts for i, entry in entries.items() if entry.state == "running"}
-            if not lost and not (stay and running):
+            entries = ledger.entries(attempts)
+            lost = {i: entry.attempts + 1 for i, entry in entries.items() if entry.state == "interrupted"}
+            running = {i: entry.attempts for i, entry in entries.items() if entry.state == "running"}
+            if not lost and not (limits.stays and running):
                 return
             attempts = {**running, **lost}
             if not lost:
                 time.sleep(PAUSE_S)
 
 
-def strategy_of(folder: pathlib.Path, found: Sequence[Group]) -> Strategy:
-    """What is faster here, each device its members one after another or all at once; a sweep keeps it, as its bits.
+def strategy_of(folder: pathlib.Path, groups: Sequence[Group]) -> Strategy:
+    """How each device integrates its paths, one after another or all at once. A sweep keeps it, and so its bits.
 
-    Where no measurement of this backend is known it is made now, with a call of the largest group.
+    Where no measurement of this backend is known it is measured now, with a call of the largest group.
     """
     path = folder / "strategy"
-    if not path.exists() and found:
-        chosen = MEASURED.get(jax.default_backend()) or _faster(max(found, key=lambda group: group.size))
+    if not path.exists() and groups:
+        chosen = MEASURED.get(jax.default_backend()) or _faster(max(groups, key=lambda group: group.size))
         with contextlib.suppress(FileExistsError), path.open("x") as file:
             file.write(chosen)
     return "batched" if path.exists() and path.read_text() == "batched" else "sequential"
 
 
 def _faster(group: Group) -> Strategy:
-    members = list(group.members.values())[: group.size]
+    paths = list(group.paths.values())[: group.size]
     seconds: dict[Strategy, float] = {}
     for strategy in STRATEGIES:
-        programs = replace(group, strategy=strategy).programs()
-        integrated(programs, members)
+        program = Program(paths[0], group.size, strategy)
+        integrated(program, paths)
         begin = time.perf_counter()
-        integrated(programs, members)
+        integrated(program, paths)
         seconds[strategy] = time.perf_counter() - begin
     return min(STRATEGIES, key=lambda strategy: seconds[strategy])
+
+
+def integrated(
+    program: Program,
+    paths: Sequence[Path],
+    stored: Sequence[pathlib.Path] = (),
+    checkpoint_s: float = np.inf,
+    keep: Callable[[Sequence[Trajectory], State], None] = lambda *_: None,
+) -> list[Trajectory]:
+    """The trajectories of paths of one form.
+
+    Args:
+        program: of their form.
+        paths: to be integrated together.
+        stored: the files from which they go on; if there are none, they begin at their starts.
+        checkpoint_s: seconds between calls of `keep`.
+        keep: called with the trajectories so far and the state in which they go on.
+    """
+    parts: list[list[Trajectory]] = [[] for _ in paths]
+    state = None
+    if stored:
+        _, at_start = program.begin(paths)
+        restored = [read_checkpoint(file, at_start) for file in stored]
+        parts = [[trajectory] for trajectory, _ in restored]
+        states = [state for _, state in restored]
+        leaves = [jax.tree.map(lambda *rows: np.stack(rows), *values) for values in zip(*(s[1:] for s in states), strict=True)]
+        state = State(states[0].segment, *leaves)
+    kept = time.perf_counter()
+    for segment in integrate(program, paths, state):
+        for i, (path, so_far) in enumerate(zip(paths, parts, strict=True)):
+            if not so_far or so_far[-1].outcome == COMPLETED:
+                so_far.append(segment.of_path(i, path.experiment))
+        if time.perf_counter() - kept > checkpoint_s:
+            keep([joined(so_far) for so_far in parts], segment.state)
+            kept = time.perf_counter()
+    return [joined(so_far) for so_far in parts]
+
+
+def _ended(path: Path, trajectory: Trajectory) -> dict[str, Any]:
+    """State, reason and numbers of a path, as the journal has them."""
+    numbers = summary_of(path.experiment.laws[path.law], trajectory)
+    state, reason = numbers.pop("state"), numbers.pop("reason")
+    if trajectory.outcome == NON_FINITE:
+        state = "diverged"
+    return {"state": state, "reason": "" if state == "done" else reason, "numbers": numbers}
 
 
 class _Crew:
     """One process, or the first one of jax.distributed."""
 
-    def __init__(
-        self,
-        folder: pathlib.Path,
-        sweep: Sweep,
-        worker: Worker,
-        report: Report,
-        max_failures: int | None,
-        checkpoint_s: float,
-    ):
-        self._folder, self._sweep, self._worker, self._report = folder, sweep, worker, report
-        self._left, self._checkpoint_s = max_failures, checkpoint_s if jax.process_count() == 1 else np.inf
+    def __init__(self, folder: pathlib.Path, worker: Worker, limits: Limits, report: Report):
+        self._folder, self._worker, self._report = folder, worker, report
+        self._failures_left = limits.max_failures
+        self._checkpoint_s = np.inf if processes.several() else limits.checkpoint_s
         self._parts = 0
-        self._programs: dict[int, dict[str, Program]] = {}
+        self._programs: dict[tuple[int, int], Program] = {}
 
     @property
     def stopped(self) -> bool:
         """Whether there were too many failures."""
-        return self._left is not None and self._left <= 0
+        return self._failures_left is not None and self._failures_left <= 0
 
-    def run(self, index: int, group: Group, attempts: Mapping[int, int]) -> None:
-        """Make these attempts at the members of a group."""
-        at: dict[tuple[int, int], list[int]] = {}
-        for number in attempts:
-            if number in group.members:
-                at.setdefault(self._position(number), []).append(number)
+    def run(self, groups: Sequence[Group], attempts: Attempts) -> None:
+        """Make these attempts, group after group."""
+        waiting = [index for index, group in enumerate(groups) if group.paths.keys() & attempts.keys()]
+        for place, index in enumerate(waiting):
+            self._run_group(index, groups, attempts, waiting[place + 1 : place + 1 + AHEAD])
+            self._programs = {key: program for key, program in self._programs.items() if key[0] != index}
+
+    def _run_group(self, index: int, groups: Sequence[Group], attempts: Attempts, ahead: Sequence[int]) -> None:
+        group = groups[index]
+        by_segment: dict[int, list[str]] = {}
+        for path in attempts:
+            if path in group.paths:
+                by_segment.setdefault(self._segment(path), []).append(path)
+        if not processes.several():
+            for later in (index, *ahead):
+                self._begin_compiling(later, groups[later])
         fewest = size = min(jax.device_count(), group.size)
-        for numbers in at.values():
-            waiting = iter(numbers)
+        for ids in by_segment.values():
+            waiting = iter(ids)
             while not self.stopped and (batch := self._claimed(waiting, attempts, size)):
-                each = self._attempt(index, group, batch, attempts, group.size)
-                size = int(np.clip(BATCH_S / each, fewest, group.size))
-        self._programs.clear()
+                seconds = self._attempt(index, group, batch, attempts, group.size)
+                size = int(np.clip(BATCH_S / seconds, fewest, group.size))
 
-    def _claimed(self, waiting: Any, attempts: Mapping[int, int], size: int) -> list[int]:
-        batch: list[int] = []
-        for number in waiting:
-            if self._worker.claim(self._sweep.members[number].id, attempts[number]):
-                batch.append(number)
+    def _claimed(self, waiting: Iterator[str], attempts: Attempts, size: int) -> list[str]:
+        batch: list[str] = []
+        for path in waiting:
+            if self._worker.claim(path, attempts[path]):
+                batch.append(path)
             if len(batch) == size:
                 break
         return batch
 
-    def _attempt(self, index: int, group: Group, batch: Sequence[int], attempts: Mapping[int, int], size: int) -> float:
-        """Integrate a batch by programs of a size and commit it; one by one where together they raise.
+    def _attempt(self, index: int, group: Group, batch: Sequence[str], attempts: Attempts, size: int) -> float:
+        """Integrate a batch by a program of a size and commit it; one by one if together they raise.
 
         Returns:
-            The seconds that a member took.
+            The seconds that a path took.
         """
-        members = [group.members[number] for number in batch]
-        stored = [read_rows(self._checkpoint(number)) for number in batch if self._position(number) != START]
+        paths = [group.paths[i] for i in batch]
+        stored = [self._checkpoint(i) for i in batch if self._segment(i)]
+
+        def keep(trajectories: Sequence[Trajectory], state: State) -> None:
+            for i, (path, trajectory) in enumerate(zip(batch, trajectories, strict=True)):
+                params, memory, outcome = jax.tree.map(lambda leaf, i=i: leaf[i], state[1:])
+                write_checkpoint(self._checkpoint(path), trajectory, State(state.segment, params, memory, outcome))
+
         begin = time.perf_counter()
         try:
-            _lead(index, batch, size, group.strategy)
-            programs = self._compiled(group, size)
+            _lead(index, list(group.paths), batch, size, group.strategy)
+            program = self._compiled(index, group, size)
             begin = time.perf_counter()
-            rows = integrated(programs, members, stored, self._checkpoint_s, functools.partial(self._keep, batch))
+            trajectories = integrated(program, paths, stored, self._checkpoint_s, keep)
         except KeyboardInterrupt:
             with contextlib.suppress(OSError):
                 self.commit(batch, attempts, [{"state": "interrupted", "reason": "stopped"}] * len(batch))
@@ -175,34 +226,33 @@ class _Crew:
         except Exception as error:
             if isinstance(error, OSError) and is_full(error):
                 raise
-            if len(batch) == 1 or size not in self._programs:  # no member of this form can be run
+            if len(batch) == 1 or (index, size) not in self._programs:  # no path of this form can be integrated
                 self.commit(batch, attempts, [{"state": "failed", "reason": one_line(error)}] * len(batch))
                 return time.perf_counter() - begin
-            return max(self._attempt(index, group, [number], attempts, 1) for number in batch)
+            return max(self._attempt(index, group, [path], attempts, 1) for path in batch)
         seconds = (time.perf_counter() - begin) / len(batch)
-        ends = [{**ended(found, rows, i), "seconds": seconds} for i, found in enumerate(members)]
-        self.commit(batch, attempts, ends, rows)
+        ends = [{**_ended(*pair), "seconds": seconds} for pair in zip(paths, trajectories, strict=True)]
+        self.commit(batch, attempts, ends, rows_of(paths, trajectories))
         return seconds
 
-    def _compiled(self, group: Group, size: int) -> dict[str, Program]:
-        """The programs of the group that is being run."""
-        if size not in self._programs:
-            programs = group.programs(size)
-            for program in programs.values():
-                program.wait()
-            self._programs[size] = programs
-        return self._programs[size]
+    def _begin_compiling(self, index: int, group: Group) -> None:
+        """Compile in the background; what a law refuses is said when its turn comes."""
+        if (index, group.size) not in self._programs:
+            with contextlib.suppress(Exception):
+                self._programs[index, group.size] = group.program()
+
+    def _compiled(self, index: int, group: Group, size: int) -> Program:
+        """The program of a group, compiled."""
+        program = self._programs.pop((index, size), None) or group.program(size)
+        program.wait()
+        self._programs[index, size] = program
+        return program
 
     def commit(
-        self,
-        batch: Sequence[int],
-        attempts: Mapping[int, int],
-        ends: Sequence[Mapping[str, Any]],
-        rows: Rows | None = None,
+        self, batch: Sequence[str], attempts: Attempts, ends: Sequence[Mapping[str, Any]], rows: Rows | None = None
     ) -> None:
-        """Write what a batch ended with, but for members that somebody else took over meanwhile."""
-        ids = [self._sweep.members[number].id for number in batch]
-        lines = [{"id": i, "attempt": attempts[n], **end} for i, n, end in zip(ids, batch, ends, strict=True)]
+        """Write how a batch ended, but for paths that another process has taken over meanwhile."""
+        lines = [{"id": i, "attempt": attempts[i], **end} for i, end in zip(batch, ends, strict=True)]
         if rows is not None:
             part = f"{self._worker.name}-{self._parts}.npz"
             self._parts += 1
@@ -211,26 +261,22 @@ class _Crew:
         lines = [line for line in lines if self._worker.owns(line["id"], line["attempt"])]
         self._worker.commit(lines)
         if rows is not None:
-            for number in batch:
-                self._checkpoint(number).unlink(missing_ok=True)
-        if self._left is not None:
-            self._left -= sum(line["state"] in ("failed", "diverged") for line in lines)
+            for path in batch:
+                self._checkpoint(path).unlink(missing_ok=True)
+        if self._failures_left is not None:
+            self._failures_left -= sum(line["state"] in ("failed", "diverged") for line in lines)
         self._report(lines)
 
-    def _checkpoint(self, number: int) -> pathlib.Path:
-        return self._folder / "checkpoints" / f"{self._sweep.members[number].id}.npz"
+    def _checkpoint(self, path: str) -> pathlib.Path:
+        return self._folder / "checkpoints" / f"{path}.npz"
 
-    def _position(self, number: int) -> tuple[int, int]:
-        """How far a member has come: the number of its law and of the next segment."""
-        path = self._checkpoint(number)
-        if self._checkpoint_s == np.inf or not path.exists():
-            return START
-        law, segment = read_rows(path, ["at"])["at"][0]
-        return int(law), int(segment)
-
-    def _keep(self, batch: Sequence[int], rows: Rows) -> None:
-        for i, number in enumerate(batch):
-            write_rows(self._checkpoint(number), {name: values[i : i + 1] for name, values in rows.items()})
+    def _segment(self, path: str) -> int:
+        """The next segment of a path."""
+        file = self._checkpoint(path)
+        if self._checkpoint_s == np.inf or not file.exists():
+            return 0
+        with np.load(file) as content:
+            return int(content["segment"])
 
 
 @contextlib.contextmanager
@@ -239,30 +285,29 @@ def _leading() -> Iterator[None]:
     try:
         yield
     finally:
-        _lead(STOP, (), 0, None)
+        if processes.several():
+            processes.broadcast([NO_GROUP], MOST_PATHS + 4)
 
 
-def _lead(index: int, batch: Sequence[int], size: int, strategy: Strategy | None) -> None:
-    """Tell the other processes what is integrated next: members of a group, by programs of a size and a strategy.
+def _lead(index: int, ids: Sequence[str], batch: Sequence[str], size: int, strategy: Strategy | None) -> None:
+    """Tell the other processes what is integrated next: paths of a group, by a program of a size and a strategy.
 
-    Before they are compiled: all do that at the same time, and nobody waits for longer than the others' patience.
+    They are told before it is compiled: all compile at the same time, and none waits longer than the others' patience.
     """
-    if jax.process_count() > 1:
-        message = np.full(PATHS + 4, STOP)
-        message[: len(batch) + 4] = index, size, len(batch), int(strategy == "batched"), *batch
-        multihost_utils.broadcast_one_to_all(message)
+    if processes.several():
+        numbers = [ids.index(path) for path in batch]
+        processes.broadcast([index, size, len(batch), int(strategy == "batched"), *numbers], MOST_PATHS + 4)
 
 
-def follow(found: Sequence[Group]) -> None:
-    """Integrate with the first process of jax.distributed what it says; `found` are the same groups as there."""
-    programs: dict[tuple[int, int], dict[str, Program]] = {}
+def follow(plan: Plan) -> None:
+    """Integrate with the first process of jax.distributed what it says; the plan is the same as there."""
+    programs: dict[tuple[int, int], Program] = {}
     while True:
-        message = multihost_utils.broadcast_one_to_all(np.zeros(PATHS + 4, int)).tolist()
-        index, size, count, batched = message[:4]
-        if index == STOP:
+        index, size, count, batched, *numbers = processes.broadcast([], MOST_PATHS + 4)
+        if index == NO_GROUP:
             return
-        found[index].strategy = "batched" if batched else "sequential"
-        if (index, size) not in programs:
-            programs[index, size] = found[index].programs(size)
-        with contextlib.suppress(Exception):  # the first process meets it too, and says so
-            integrated(programs[index, size], [found[index].members[number] for number in message[4 : count + 4]])
+        paths = list(plan.groups[index].paths.values())
+        with contextlib.suppress(Exception):  # the first process meets it too, and records it
+            if (index, size) not in programs:
+                programs[index, size] = Program(paths[0], size, "batched" if batched else "sequential")
+            integrated(programs[index, size], [paths[number] for number in numbers[:count]])

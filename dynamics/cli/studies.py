@@ -1,0 +1,107 @@
+"""The commands `dynamics compare` and `dynamics claims`: sweeps that are read."""
+
+import argparse
+import importlib
+import importlib.util
+import pathlib
+import sys
+import time
+import types
+from collections.abc import Sequence
+from typing import Any
+
+from dynamics.cli.arguments import check_module, check_name, config_file, flag_values, numbered, parsed, stem
+from dynamics.cli.commands import EXIT, draw, module_named
+from dynamics.cli.console import print_table, print_verdicts
+from dynamics.cli.sweeps import Options, define, launched, options_of
+from dynamics.config import require
+from dynamics.environment import configure_compiler
+from dynamics.runs.record import write_json
+from dynamics.studies.claims import PASS, Data, Verdict, judge, markdown
+from dynamics.studies.comparison import Compared, sweep_of
+from dynamics.studies.evidence import ClaimsRecord, measure, sweeps_of
+from dynamics.studies.tables import Table, tables
+from dynamics.sweeps.launch import Source, plan_of, prepare
+from dynamics.sweeps.worker import AHEAD
+
+__all__ = ["claims", "compare"]
+
+
+def compare(argv: list[str], argv0: str) -> int:
+    """The laws of a config against one another."""
+    del argv0
+    begin = time.monotonic()
+    if {"--help", "-h", "-help"} & set(argv):
+        print(f"dynamics compare --config=FILE[:variant] [--config.a.b=value ...]\n{flag_values(argv, define).get_help()}")
+        return 0
+    values, config = parsed(argv, define)
+    check_module("figures", config.figures)
+    check_module("compare.claims", config.compare.claims)
+    check_name(values["name"].value)
+    options, workdir = options_of(values), pathlib.Path(str(values["workdir"].value))
+    sweep = sweep_of(stem(argv), config)
+    configure_compiler()
+    planned = plan_of({"": sweep})
+    folder = workdir / (values["name"].value or numbered(workdir, stem(argv)))
+    record, interrupted = launched(folder, Source("compare", config_file(argv)[0], {"": sweep}), planned, options)
+    if interrupted:
+        print(f"interrupted after {time.monotonic() - begin:.0f} s: {folder}; the same command with --name={folder.name} goes on")
+        return EXIT["interrupted"]
+    return _judged(record, Compared(record), module_named(config.compare.claims), tables(record), begin)
+
+
+def claims(arguments: argparse.Namespace) -> int:
+    """Check what a paper states."""
+    begin = time.monotonic()
+    name = arguments.module or f"experiments.{arguments.paper}.claims"
+    try:
+        known = importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of its package
+        known = False
+    allowed = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
+    require(known, "--module" if arguments.module else "paper", arguments.module or arguments.paper, allowed)
+    check_name(arguments.name)
+    options = Options(arguments.launcher)
+    module = importlib.import_module(name)
+    configure_compiler()
+    workdir = arguments.workdir
+    folder = workdir / (arguments.name or numbered(workdir, f"{arguments.paper or name.rpartition('.')[2]}-claims"))
+    sweeps = sweeps_of(module)
+    planned = plan_of(sweeps)
+    for group in planned.groups[:AHEAD]:
+        group.program()  # compiles beside what is measured first
+    source = Source("claims", pathlib.Path(str(module.__file__)), sweeps)
+    prepare(folder, source, planned)
+    measure(module, folder, lambda case: print(f"{case}: measured", file=sys.stderr, flush=True))
+    _, interrupted = launched(folder, source, planned, options)
+    if interrupted:
+        print(f"interrupted after {time.monotonic() - begin:.0f} s: {folder}; the same command with --name={folder.name} goes on")
+        return EXIT["interrupted"]
+    record = ClaimsRecord(folder)
+    return _judged(record, {case: record[case].load() for case in record.cases}, module, (), begin)
+
+
+def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Sequence[Table], begin: float) -> int:
+    """Judge a module's claims on the data of a record, draw its figures, write and print everything; the exit code."""
+    judged = {key: (title, judge(pairs, data)) for key, (title, pairs) in module.TABLES.items()} if module else {}
+    texts = [table.markdown() for table in pages] + [markdown(*table) for table in judged.values()]
+    name = "compare" if pages else "claims"
+    paths = [record.attach(f"{name}.md", "\n".join(texts))]
+    if module:
+        content = {key: [verdict.as_dict() for verdict in verdicts] for key, (_, verdicts) in judged.items()}
+        paths.append(record.path / "claims.json")
+        write_json(paths[-1], {"figures": vars(module).get("FIGURES", ""), "tables": content})
+    paths += draw(record)
+    for table in pages:
+        print_table(table)
+    for title, verdicts in judged.values():
+        print_verdicts(title, verdicts)
+    print("\n".join(map(str, paths)))
+    required: Sequence[Verdict] = next((verdicts for _, verdicts in judged.values()), [])
+    unmet = [verdict for verdict in required if verdict.verdict != PASS and not verdict.known]
+    known = sum(verdict.verdict != PASS for verdict in required) - len(unmet)
+    if judged:
+        passed = len(required) - len(unmet) - known
+        print(f"{passed} pass, {known} known not to hold, {len(unmet)} that should pass do not")
+    print(f"done in {time.monotonic() - begin:.0f} s: {record.path}")
+    return int(bool(unmet))

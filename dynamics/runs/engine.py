@@ -1,0 +1,348 @@
+"""The integrator: paths from their starts, from checkpoint to checkpoint, one alone or many that share a program.
+
+A path is one law from one start with one draw of its noise. Everything that trains goes through `integrate`: a run has
+one path for each of its laws; sweeps, comparisons and claims have many, spread over the devices.
+"""
+
+import functools
+import time
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+from jaxtyping import PyTree
+
+from dynamics.config import under
+from dynamics.probes import PROBES, View, evaluator
+from dynamics.runs.experiment import Experiment, StartInputs, draw_start, noise_key
+from dynamics.runs.processes import on_host
+from dynamics.trajectory import COMPLETED, Trajectory
+
+__all__ = ["MEASURED", "MOST_PATHS", "STRATEGIES", "Path", "Program", "Segment", "State", "Strategy", "integrate"]
+
+MOST_PATHS = 32  # integrated by one call of a program
+
+# How each device integrates its share of the paths: one after another, or all at once (vmap).
+Strategy = Literal["sequential", "batched"]
+STRATEGIES: tuple[Strategy, ...] = ("sequential", "batched")
+# The faster one, by backend, where it has been measured: experiments/speed/README.md.
+MEASURED: dict[str, Strategy] = {"cpu": "sequential"}
+
+
+class Path(NamedTuple):
+    """The unit of work: one law of an experiment, from its start, with its draw of the noise."""
+
+    experiment: Experiment
+    law: str
+
+    @property
+    def form(self) -> Hashable:
+        """What the programs depend on: paths of one form share them."""
+        experiment = self.experiment
+        leaves, structure = jax.tree.flatten((experiment.laws[self.law], *experiment.abstract_start(self.law)))
+        shapes = tuple(np.shape(leaf) for leaf in leaves)
+        # The start has a program of its own, which depends on the task and on the model before `Law.variables`.
+        program_of_start = experiment.start_model, experiment.task, experiment.fresh
+        segments = len(experiment.segments), len(experiment.segment(0)), len(experiment.times)
+        return structure, shapes, program_of_start, experiment.probes_of(self.law), experiment.words, segments
+
+
+class State(NamedTuple):
+    """Where paths are between two segments; every leaf has the paths as its first axis.
+
+    Attributes:
+        segment: the number of the next segment.
+        params, memory: of the laws.
+        outcome: of the segments so far; only paths that completed them go on.
+    """
+
+    segment: int
+    params: PyTree
+    memory: PyTree
+    outcome: np.ndarray
+
+
+class Segment(NamedTuple):
+    """Paths from one checkpoint to the next.
+
+    Attributes:
+        number: of the segment.
+        trajectory: numpy arrays with the paths as their first axis; the rows of paths that failed before mean nothing.
+        start: the parameters at t = 0 in the variables of the law, with the paths as their first axis.
+        seconds: that the integration took.
+    """
+
+    number: int
+    trajectory: Trajectory
+    start: PyTree
+    seconds: float
+
+    @property
+    def state(self) -> State:
+        """Where the next segment begins."""
+        reached = self.trajectory
+        return State(self.number + 1, reached.params, reached.memory, np.asarray(reached.outcome))
+
+    def of_path(self, i: int, experiment: Experiment) -> Trajectory:
+        """The trajectory of one path: valid rows only, and none that the segment before had already."""
+        times = experiment.times[experiment.segments[self.number]]
+        one: Trajectory = jax.tree.map(lambda leaf: leaf[i], self.trajectory)
+        first = int(self.number > 0)
+        # The padding and what came after a failure are left out as well.
+        rows = np.flatnonzero(one.valid[: len(times)])[first:]
+        probes = {name: values[rows] for name, values in one.probes.items()}
+        ends = slice(first, 2 if one.outcome == COMPLETED else 1)
+        at_checkpoints = {name: values[ends] for name, values in one.at_checkpoints.items()}
+        return one._replace(t=times[rows], probes=probes, valid=one.valid[rows], at_checkpoints=at_checkpoints)
+
+
+class _Places(NamedTuple):
+    """The inputs of a program; every leaf has one row for each place, and places lie side by side on the devices."""
+
+    law: PyTree
+    objective: PyTree
+    survey: PyTree
+    start: PyTree
+    key: Any  # as plain numbers
+    times: Any
+    params: PyTree
+    memory: PyTree
+
+
+class Program:
+    """The compiled programs of paths of one form: the one that draws starts, and the one that integrates."""
+
+    def __init__(self, first: Path, size: int, strategy: Strategy | None = None):
+        """Trace, and compile in the background.
+
+        Args:
+            first: any of the paths.
+            size: the largest number of paths of a call. One path alone has a plain program, on one device.
+            strategy: of each device; if not given, the faster one on this backend.
+
+        Raises:
+            ConfigError: for what the law refuses, naming its key.
+        """
+        self.size, self._alone = size, size == 1
+        self._devices = 1 if self._alone else jax.device_count()
+        self._slots = -(-size // self._devices)
+        self._dtype = first.experiment.model.dtype
+        strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
+        experiment = first.experiment
+        with under(f"laws.{first.law}."):
+            if self._alone:
+                drawn: Any = jax.eval_shape(_start_alone, *experiment.abstract_start(first.law))
+            else:
+                inputs = experiment.laws[first.law], self._wanted(1), self._start_inputs([first])
+                self._starts, drawn = _compiled_starts(
+                    *_hashable(inputs), experiment.task, experiment.start_model, experiment.fresh
+                )
+            places = jax.eval_shape(functools.partial(self._places, [first]), drawn)
+            self._paths = _compiled_paths(
+                *_hashable((places, self._wanted(1))),
+                experiment.probes_of(first.law),
+                experiment.words,
+                None if self._alone else strategy,
+            )
+
+    def wait(self) -> float:
+        """Until everything is compiled; the seconds that compiling the program which integrates took."""
+        if not self._alone:
+            self._starts.result()
+        return self._paths.result()[1]
+
+    @property
+    def _order(self) -> np.ndarray:
+        """The place of every path: paths are dealt out to the devices one by one."""
+        path = np.arange(self._slots * self._devices)
+        return path % self._devices * self._slots + path // self._devices
+
+    def _wanted(self, paths: int) -> np.ndarray:
+        """Whether there is a path, for every place."""
+        wanted = np.zeros(self._slots * self._devices, bool)
+        wanted[self._order[:paths]] = True
+        return wanted
+
+    def _start_inputs(self, paths: Sequence[Path]) -> StartInputs:
+        return self._dealt([path.experiment.start_inputs for path in paths])
+
+    def _dealt(self, trees: Sequence[PyTree], dtype: Any = None) -> PyTree:
+        """Trees stacked in the order of the places; places without a path repeat the last one."""
+        of_place = np.minimum(np.argsort(self._order), len(trees) - 1)
+        return jax.tree.map(lambda *leaves: np.asarray(leaves, dtype)[of_place], *trees)
+
+    def _places(self, paths: Sequence[Path], drawn: Any) -> _Places:
+        objective, survey, start, key = drawn
+        law = self._dealt([path.experiment.laws[path.law] for path in paths], self._dtype)
+        memory = jax.eval_shape(_memories, law, start)
+        memory = _memories(law, start) if jax.tree.leaves(memory) else memory  # most laws remember nothing
+        if key is None:
+            key = jax.random.key_data(paths[0].experiment.noise_key)[None]
+        return _Places(law, objective, survey, start, key, self._times(paths, 0), start, memory)
+
+    def _times(self, paths: Sequence[Path], segment: int) -> np.ndarray:
+        return self._dealt([path.experiment.segment(segment) for path in paths], self._dtype)
+
+    def begin(self, paths: Sequence[Path]) -> tuple[_Places, State]:
+        """The inputs of the first segment, and the paths at their starts."""
+        if self._alone:
+            (path,) = paths
+            drawn = _start_alone(*path.experiment.start_of(path.law))
+        else:
+            law, wanted = paths[0].experiment.laws[paths[0].law], self._wanted(len(paths))
+            drawn = on_host(self._starts.result()(law, wanted, self._start_inputs(paths)))
+        # On the host, so that no program is needed that moves them to where they are integrated.
+        places: _Places = jax.tree.map(np.asarray, self._places(paths, drawn))
+        rows = self._order[: len(paths)]
+        at_start = jax.tree.map(lambda leaf: leaf[rows], (places.params, places.memory))
+        return places, State(0, *at_start, np.full(len(paths), COMPLETED, np.int32))
+
+    def segment(self, paths: Sequence[Path], places: _Places, state: State) -> Segment:
+        """Integrate one segment."""
+        begin = time.perf_counter()
+        rows = self._order[: len(paths)]
+        goes_on = self._wanted(len(paths))
+        goes_on[rows] = state.outcome == COMPLETED
+        params, memory = jax.tree.map(
+            functools.partial(_with_rows, rows), (places.params, places.memory), (state.params, state.memory)
+        )
+        places = places._replace(times=self._times(paths, state.segment), params=params, memory=memory)
+        program, _ = self._paths.result()
+        reached: Trajectory = jax.tree.map(lambda leaf: leaf[rows], on_host(program(places, goes_on)))
+        outcome = np.where(state.outcome == COMPLETED, reached.outcome, state.outcome).astype(np.int32)
+        start = jax.tree.map(lambda leaf: leaf[rows], places.start)
+        return Segment(state.segment, reached._replace(outcome=outcome), start, time.perf_counter() - begin)
+
+
+def integrate(program: Program, paths: Sequence[Path], state: State | None = None) -> Iterator[Segment]:
+    """Integrate paths of one form from checkpoint to checkpoint.
+
+    Args:
+        program: of their form, for at least that many paths.
+        paths: they may differ in learning rates, tolerances, scales, seeds, draws and times, but not in shapes.
+        state: where to go on; if not given, at the starts.
+
+    Yields:
+        Consecutive segments, up to the last one or until no path is left that goes on.
+    """
+    places, at_start = program.begin(paths)
+    state = at_start if state is None else state
+    for _ in range(state.segment, len(paths[0].experiment.segments)):
+        if not (state.outcome == COMPLETED).any():
+            return
+        segment = program.segment(paths, places, state)
+        yield segment
+        state = segment.state
+
+
+def _with_rows(rows: np.ndarray, leaf: np.ndarray, values: np.ndarray) -> np.ndarray:
+    changed = leaf.copy()
+    changed[rows] = values
+    return changed
+
+
+def _start_alone(params: PyTree, objective: Any, survey: Any) -> Any:
+    """The start of a path that is alone, as the program of starts gives it; its key is added later."""
+    return *jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (objective, survey, params)), None
+
+
+def _hashable(tree: PyTree) -> tuple[Any, Any]:
+    """Structure and shapes."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+
+
+def _abstract(structure: Any, shapes: Any) -> PyTree:
+    return jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_starts(structure: Any, shapes: Any, task: Any, model: Any, fresh: bool) -> tuple[Future[Any], Any]:
+    """The program that draws starts, compiling in the background, and the shapes of what it gives; shared by laws."""
+    traced = _starts.trace(*_abstract(structure, shapes), task=task, model=model, fresh=fresh)
+    shapes_of_starts = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), traced.out_info)
+    return _in_background(lambda: traced.lower().compile()), shapes_of_starts
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_paths(
+    structure: Any, shapes: Any, probes: tuple[str, ...], words: int, strategy: Strategy | None
+) -> Future[tuple[Any, float]]:
+    """The program that integrates and the seconds that compiling took, in the background; shared by equal forms."""
+    traced = _integrated.trace(*_abstract(structure, shapes), probes=probes, words=words, strategy=strategy)
+
+    def compiled() -> tuple[Any, float]:
+        begin = time.perf_counter()
+        return traced.lower().compile(), time.perf_counter() - begin
+
+    return _in_background(compiled)
+
+
+def _in_background(function: Any) -> Future[Any]:
+    pool = ThreadPoolExecutor(1)
+    result = pool.submit(function)
+    pool.shutdown(wait=False)
+    return result
+
+
+@functools.partial(jax.jit, static_argnames=("task", "model", "fresh"))
+def _starts(law, wanted, inputs, *, task, model, fresh):
+    """(objectives, surveys, parameters, keys) at all places."""
+
+    def start(inputs):
+        params, objective, survey = draw_start(inputs, task=task, model=model, fresh=fresh)
+        params, objective = law.variables(params, objective)
+        return objective, survey, params, jax.random.key_data(noise_key(inputs.seed, inputs.draw))
+
+    return _spread(functools.partial(_one_after_another, start), wanted, inputs)
+
+
+@functools.partial(jax.jit, static_argnames=("probes", "words", "strategy"))
+def _integrated(places, wanted, *, probes, words, strategy):
+    """The trajectories of all places; `strategy` is None for a path that is alone."""
+    large = tuple(name for name in probes if PROBES[name].large)
+    small = tuple(name for name in probes if not PROBES[name].large)
+
+    def path(place):
+        view = View(place.objective, place.survey, place.start, words)
+        key = jax.random.wrap_key_data(place.key)
+        trajectory = place.law(place.objective, place.params, place.times, evaluator(small, view), key, place.memory)
+        if not large:
+            return trajectory
+        ends = [evaluator(large, view)(params) for params in (place.params, trajectory.params)]
+        return trajectory._replace(at_checkpoints=jax.tree.map(lambda *values: jnp.stack(values), *ends))
+
+    if strategy is None:
+        alone = path(jax.tree.map(lambda leaf: leaf[0], places))
+        return jax.tree.map(lambda leaf: leaf[None], alone)
+
+    def on_one_device(wanted, places):
+        return jax.vmap(path)(places) if strategy == "batched" else _one_after_another(path, wanted, places)
+
+    return _spread(on_one_device, wanted, places)
+
+
+def _spread(function, *places):
+    """The function on each device, of its share of the places."""
+    mesh = jax.make_mesh((jax.device_count(),), ("place",), axis_types=(AxisType.Auto,))
+    along = PartitionSpec("place")
+    return jax.shard_map(function, mesh=mesh, in_specs=along, out_specs=along, check_vma=False)(*places)
+
+
+def _one_after_another(function, wanted, places):
+    """Map over places. Unused places are skipped, so that the number of paths does not recompile and costs nothing."""
+    function = jax.jit(function)  # traced once, for what it returns and for what it does
+
+    def nothing(place):
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, place))
+
+    return jax.lax.map(lambda at: jax.lax.cond(at[0], function, nothing, at[1]), (wanted, places))
+
+
+@jax.jit
+def _memories(laws, params):
+    return jax.vmap(lambda law, params: law.memory(params))(laws, params)

@@ -1,0 +1,150 @@
+"""The evidence for claims: sweeps, one for each case, that share a folder, and what functions compute by sampling.
+
+    CLAIMS/sweep.json, ...        a sweep folder; its cases are configs with overrides
+    CLAIMS/measured.zarr/CASE     what a function computed
+"""
+
+import functools
+import json
+import os
+import pathlib
+import shutil
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ml_collections
+
+from dynamics.config import require
+from dynamics.runs.record import Arrays, write_group, write_text
+from dynamics.sweeps.results import SweepRecord
+from dynamics.sweeps.results import load as load_sweep
+from dynamics.sweeps.sweep import Sweep
+
+__all__ = ["Case", "ClaimsRecord", "Evidence", "Measured", "load", "measure", "sweeps_of"]
+
+STORE = "measured.zarr"
+
+Evidence = tuple[Arrays, dict[str, Any], dict[str, Any]]  # arrays, labels of their dimensions, attributes
+
+
+@dataclass(frozen=True)
+class Case:
+    """A set-up in which laws are integrated.
+
+    Attributes:
+        config: makes the base config, which has one law.
+        members: overrides, as grid, seeds and own_seeds of dynamics.sweeps.sweep make them; the swept axes of the
+            case's Dataset.
+    """
+
+    config: Callable[[], ml_collections.ConfigDict]
+    members: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Evidence that a function computes.
+
+    Attributes:
+        settings: what it is called with; plain values.
+        measure: makes the evidence.
+    """
+
+    settings: Mapping[str, Any]
+    measure: Callable[..., Evidence]
+
+
+def sweeps_of(module: types.ModuleType) -> dict[str, Sweep]:
+    """The sweep of every case of a module of claims.
+
+    Raises:
+        ConfigError: for a mistake in a config or its overrides.
+    """
+    sweeps = {}
+    for name, case in module.CASES.items():
+        if isinstance(case, Case):
+            config = case.config()
+            require(len(config.laws) == 1, "laws", list(config.laws), f"must be one law in the case {name!r}")
+            sweeps[name] = Sweep.of(name, config, [dict(override) for override in case.members])
+    return sweeps
+
+
+def measure(module: types.ModuleType, folder: pathlib.Path, report: Callable[[str], None]) -> None:
+    """Compute the evidence of a module's Measured cases, but for that which is there already."""
+    (folder / STORE).mkdir(exist_ok=True)
+    for name, case in module.CASES.items():
+        if isinstance(case, Measured):
+            settings = json.dumps(case.settings, sort_keys=True)
+            path = folder / STORE / name
+            if path.exists() and _attributes(path).get("settings") == settings:
+                continue
+            arrays, labels, attributes = case.measure(**case.settings)
+            beside = folder / f".{name}.partial-{os.getpid()}"
+            write_group(beside, arrays, labels, {**attributes, "settings": settings})
+            shutil.rmtree(path, ignore_errors=True)
+            beside.rename(path)
+            report(name)
+
+
+def _attributes(path: pathlib.Path) -> dict[str, Any]:
+    return json.loads((path / "zarr.json").read_text())["attributes"]
+
+
+class ClaimsRecord:
+    """A folder of claims, read: `record["CASE"]` is the xarray Dataset of a case."""
+
+    laws: Sequence[str] = ()  # those of the cases are their own
+
+    def __init__(self, path: pathlib.Path):
+        """Open a folder."""
+        self.path = path
+
+    @functools.cached_property
+    def _sweeps(self) -> SweepRecord:
+        return SweepRecord(self.path)
+
+    @property
+    def cases(self) -> list[str]:
+        """The names of all cases."""
+        measured = self.path / STORE
+        return [*self._sweeps.cases, *(sorted(p.name for p in measured.iterdir()) if measured.exists() else ())]
+
+    def case(self, name: str) -> SweepRecord:
+        """The sweep of a case."""
+        return SweepRecord(self.path, name)
+
+    @property
+    def config(self) -> ml_collections.ConfigDict:
+        """What draws the figures of these claims, under the key that runs have for it."""
+        return ml_collections.ConfigDict({"figures": json.loads((self.path / "claims.json").read_text())["figures"]})
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, commit, device, dtype and command of the last launch."""
+        return self._sweeps.provenance
+
+    def attach(self, name: str, content: str) -> pathlib.Path:
+        """Add a text to the folder."""
+        write_text(self.path / name, content)
+        return self.path / name
+
+    def __getitem__(self, case: str) -> Any:
+        """The Dataset of a case."""
+        import xarray
+
+        if case in self._sweeps.cases:
+            record = self.case(case)
+            return record[record.laws[0]]
+        return xarray.open_zarr(self.path / STORE / case, consolidated=False)
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """Open the folder of a run (Record), of a sweep or a comparison (SweepRecord), or of claims (ClaimsRecord).
+
+    Raises:
+        ConfigError: when it is none of them.
+    """
+    record = load_sweep(path)
+    return ClaimsRecord(record.path) if isinstance(record, SweepRecord) and record.kind == "claims" else record

@@ -1,0 +1,325 @@
+"""Where the paths of a sweep are integrated: in this process, in processes on this machine, or as jobs of a cluster.
+
+A launcher of your own is a class with the methods of Launcher, or of JobLauncher when it starts processes elsewhere that
+share the folder; LAUNCHERS["name"] = YourClass makes it one for --launcher=name.
+"""
+
+import abc
+import contextlib
+import importlib.util
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dynamics.config import ConfigError, module_of, require
+from dynamics.environment import configure_compiler
+from dynamics.sweeps.ledger import FINISHED, Ledger
+from dynamics.sweeps.paths import Plan, plan
+from dynamics.sweeps.sweep import read_sweeps
+from dynamics.sweeps.worker import Attempts, Limits, Report, work
+
+__all__ = ["LAUNCHERS", "Here", "Job", "JobLauncher", "Launch", "Launcher", "Local", "Resources", "Slurm"]
+
+POLL_S = 1.0  # between looks at jobs
+# States of SLURM in which a job is over.
+OVER = frozenset(
+    "COMPLETED FAILED CANCELLED TIMEOUT NODE_FAIL OUT_OF_MEMORY BOOT_FAIL DEADLINE PREEMPTED REVOKED".split()
+)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The group `launch` of a config.
+
+    Attributes:
+        jobs: over which paths are dealt out, by launchers that start jobs.
+        cpus, gpus, memory_gb: of a job.
+        minutes: that a job may take.
+        partition: of a cluster; empty for its default.
+        checkpoint_s: seconds after which a batch of paths that goes on is saved, to be resumed there.
+    """
+
+    jobs: int
+    cpus: int
+    gpus: int
+    memory_gb: float
+    minutes: int
+    partition: str
+    checkpoint_s: float
+
+    def __post_init__(self):
+        for key in ("jobs", "cpus", "minutes"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        for key in ("gpus", "checkpoint_s"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "must not be negative")
+        require(self.memory_gb > 0, "memory_gb", self.memory_gb, "must be positive")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher is to do.
+
+    Attributes:
+        folder: of the sweep, prepared.
+        plan: its paths.
+        attempts: at which of them; see dynamics.sweeps.worker.work.
+        resources: of its jobs.
+        limits: when to stop.
+    """
+
+    folder: pathlib.Path
+    plan: Plan
+    attempts: Attempts
+    resources: Resources
+    limits: Limits
+
+
+class Launcher(abc.ABC):
+    """A place where paths are integrated; abstract."""
+
+    @abc.abstractmethod
+    def check(self) -> None:
+        """Raise ConfigError if it cannot be used here."""
+
+    @abc.abstractmethod
+    def run(self, launch: Launch, report: Report) -> None:
+        """Integrate all paths, until they have ended or too many failed.
+
+        Raises:
+            ConfigError: if its jobs end and leave paths.
+        """
+
+
+class Here(Launcher):
+    """In this process."""
+
+    def check(self) -> None:
+        """Always possible."""
+
+    def run(self, launch: Launch, report: Report) -> None:
+        """One worker."""
+        work(launch.folder, launch.plan, launch.attempts, launch.limits, report)
+
+
+class JobLauncher(Launcher):
+    """In processes of their own, which share the folder of the sweep with this one; abstract."""
+
+    @abc.abstractmethod
+    def start(self, launch: Launch, jobs: Sequence["Job"]) -> Any:
+        """Start jobs, each a function to call; what `alive` and `cancel` need to know of them."""
+
+    @abc.abstractmethod
+    def alive(self, handle: Any) -> bool:
+        """Whether a job waits or runs."""
+
+    @abc.abstractmethod
+    def cancel(self, handle: Any) -> None:
+        """End all jobs."""
+
+    @abc.abstractmethod
+    def interrupt(self, handle: Any) -> None:
+        """What Ctrl-C in this process means to the jobs."""
+
+    def run(self, launch: Launch, report: Report) -> None:
+        """Deal out the paths to jobs, and deal out again what jobs that ended have left."""
+        attempts = launch.attempts
+        while attempts:
+            handle = self.start(launch, _dealt_out(launch, attempts))
+            try:
+                stopped = self._follow(launch, attempts, handle, report)
+            except KeyboardInterrupt:
+                self.interrupt(handle)
+                raise
+            if stopped:
+                self.cancel(handle)
+                return
+            entries = Ledger(launch.folder).entries(attempts)
+            left = {i: e.attempts + 1 for i, e in entries.items() if e.state in ("waiting", "interrupted")}
+            allowed = f"its jobs end and leave {len(left)} paths; see {launch.folder / 'jobs'}"
+            require(len(left) < len(attempts), "--launcher", type(self).__name__.lower(), allowed)
+            attempts = left
+
+    def _follow(self, launch: Launch, attempts: Attempts, handle: Any, report: Report) -> bool:
+        """Report what ends until the jobs have ended; whether too many paths failed."""
+        ledger, reported = Ledger(launch.folder), set[str]()
+        while True:
+            alive = self.alive(handle)
+            entries = ledger.entries(attempts)
+            outcomes = {i: e for i, e in entries.items() if e.state in (*FINISHED, "failed") and i not in reported}
+            ended = [i for i, entry in outcomes.items() if entry.line["attempt"] >= attempts[i]]
+            reported |= set(ended)
+            report([dict(entries[i].line) for i in ended])
+            failures = sum(entries[i].state in ("failed", "diverged") for i in reported)
+            most = launch.limits.max_failures
+            if most is not None and failures >= most:
+                return True
+            # A worker that died on another machine seems to run for a while: its paths must not be forgotten.
+            if not alive and not any(entry.state == "running" for entry in entries.values()):
+                return False
+            time.sleep(POLL_S)
+
+
+def _dealt_out(launch: Launch, attempts: Attempts) -> list["Job"]:
+    """A job for every share of the paths, its own share first and then the others'."""
+    ids = list(attempts)
+    shares = [ids[i :: launch.resources.jobs] for i in range(min(launch.resources.jobs, len(ids)))]
+    orders = [[*share, *(i for i in ids if i not in set(share))] for share in shares]
+    limits = Limits(launch.limits.max_failures, launch.resources.checkpoint_s, stays=False)
+    return [Job(launch.folder.absolute(), {i: attempts[i] for i in order}, limits) for order in orders]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one job does: it integrates its own share, then paths that no other job has claimed.
+
+    Attributes:
+        folder: of the sweep.
+        attempts: at which paths, its own share first.
+        limits: when to stop.
+    """
+
+    folder: pathlib.Path
+    attempts: Mapping[str, int]
+    limits: Limits
+
+    def __call__(self) -> None:
+        """Run; a signal to end leaves what goes on marked as interrupted."""
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGUSR2, _interrupting(signal.getsignal(signal.SIGUSR2)))
+        configure_compiler()
+        module_of(self.folder / "config.py")  # for its tasks, models, laws and probes
+        work(self.folder, plan(read_sweeps(self.folder)), self.attempts, self.limits)
+
+    def checkpoint(self) -> Any:
+        """Called by submitit before a preemption or a time limit ends the job: the same again, from what is on disk."""
+        import submitit
+
+        return submitit.helpers.DelayedSubmission(self)
+
+
+def _interrupting(requeue: Any) -> Any:
+    """The handler of submitit for a preemption or a time limit, followed by an interruption.
+
+    By itself it exits, or raises after several time limits: paths would seem to run until their worker is taken for
+    dead, or to have failed.
+    """
+
+    def handle(signum: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes with the requeueing, amid what is written now
+        try:
+            requeue(signum, frame)
+        except BaseException as error:
+            raise KeyboardInterrupt from error
+
+    return handle
+
+
+class Local(JobLauncher):
+    """In processes on this machine, through submitit; Ctrl-C ends them."""
+
+    def check(self) -> None:
+        """Whether submitit is installed."""
+        _check_submitit("local")
+
+    def start(self, launch: Launch, jobs: Sequence[Job]) -> list[Any]:
+        """A process for every job."""
+        return _submitted("local", launch, jobs)
+
+    def alive(self, handle: list[Any]) -> bool:
+        """Whether a process runs."""
+        return not all(job.done() for job in handle)
+
+    def cancel(self, handle: list[Any]) -> None:
+        """Ask all to end, and wait for them."""
+        for job in handle:
+            job.cancel()
+        while self.alive(handle):
+            time.sleep(POLL_S)
+
+    def interrupt(self, handle: list[Any]) -> None:
+        """The processes end, too."""
+        self.cancel(handle)
+
+
+class Slurm(JobLauncher):
+    """As a job array of a SLURM cluster, through submitit; Ctrl-C leaves the jobs running."""
+
+    def check(self) -> None:
+        """Whether submitit is installed, and SLURM."""
+        _check_submitit("slurm")
+        installed = shutil.which("sbatch") and shutil.which("squeue")
+        require(bool(installed), "--launcher", "slurm", "needs the commands sbatch and squeue of SLURM")
+
+    def start(self, launch: Launch, jobs: Sequence[Job]) -> list[Any]:
+        """One job array."""
+        return _submitted("slurm", launch, jobs)
+
+    def alive(self, handle: list[Any]) -> bool:
+        """Whether squeue lists one that is not over.
+
+        submitit's own job.done() asks sacct, which knows nothing on a cluster without accounting: a job whose node died
+        would be awaited for ever.
+        """
+        array = handle[0].job_id.partition("_")[0]
+        command = ["squeue", "-h", "-r", "-t", "all", "-j", array, "-o", "%T"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        forgotten = "Invalid job id" in answer.stderr
+        return not forgotten and (answer.returncode != 0 or not OVER.issuperset(answer.stdout.split()))
+
+    def cancel(self, handle: list[Any]) -> None:
+        """Take all of them back."""
+        for job in handle:
+            job.cancel()
+
+    def interrupt(self, handle: list[Any]) -> None:
+        """The jobs go on."""
+
+
+LAUNCHERS: dict[str, type[Launcher]] = {"here": Here, "local": Local, "slurm": Slurm}
+
+
+def _check_submitit(name: str) -> None:
+    installed = importlib.util.find_spec("submitit") is not None
+    require(installed, "--launcher", name, "needs submitit: install the extra, dynamics[slurm]")
+
+
+def _submitted(cluster: str, launch: Launch, jobs: Sequence[Job]) -> list[Any]:
+    """Jobs of submitit; their logs are in SWEEP/jobs."""
+    import submitit
+
+    resources = launch.resources
+    # A folder of its own: job numbers come again, and submitit takes what it finds under one for its result.
+    logs = launch.folder / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    executor = submitit.AutoExecutor(logs.absolute(), cluster=cluster)
+    executor.update_parameters(
+        name=launch.folder.name,
+        timeout_min=resources.minutes,
+        cpus_per_task=resources.cpus,
+        mem_gb=resources.memory_gb,
+        gpus_per_node=resources.gpus,
+        slurm_additional_parameters={"requeue": True},
+        **({"slurm_partition": resources.partition} if resources.partition else {}),
+    )
+    try:
+        with _environment(JAX_NUM_CPU_DEVICES=str(resources.cpus)), executor.batch():
+            return [executor.submit(job) for job in jobs]
+    except submitit.core.utils.FailedJobError as error:
+        raise ConfigError("--launcher", cluster, " ".join(str(error).split())) from None
+
+
+@contextlib.contextmanager
+def _environment(**values: str) -> Iterator[None]:
+    """Jobs inherit it."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.update({key: value})

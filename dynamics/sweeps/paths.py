@@ -1,0 +1,102 @@
+"""The paths of a sweep: what its members need, each once, in groups that share their programs."""
+
+import functools
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+from dynamics.config import ConfigError
+from dynamics.runs.engine import MOST_PATHS, Path, Program, State, Strategy, integrate
+from dynamics.runs.experiment import Experiment
+from dynamics.runs.run import described
+from dynamics.sweeps.sweep import Sweep
+
+__all__ = ["Group", "Plan", "one_line", "path_id", "plan"]
+
+CONTENT = ("task", "model", "init", "regulariser", "seed", "dtype", "words")  # of a config, on which every path depends
+
+
+@dataclass(frozen=True)
+class Group:
+    """Paths that share their programs.
+
+    Attributes:
+        paths: {id: path}.
+        strategy: see Program.
+    """
+
+    paths: dict[str, Path] = field(default_factory=dict)
+    strategy: Strategy | None = None
+
+    @property
+    def size(self) -> int:
+        """The largest number of paths of a call."""
+        return min(len(self.paths), MOST_PATHS)
+
+    def program(self, size: int | None = None) -> Program:
+        """The program for calls of a size, the largest if it is not given; it compiles in the background."""
+        return Program(next(iter(self.paths.values())), size or self.size, self.strategy)
+
+
+class Plan(NamedTuple):
+    """What the members of sweeps need.
+
+    Attributes:
+        groups: the paths of all members.
+        members: {id of a member: {law: id of its path}}; none for a member that is refused.
+        refused: {id of a member: why it cannot run}.
+    """
+
+    groups: list[Group]
+    members: dict[str, dict[str, str]]
+    refused: dict[str, str]
+
+    def with_strategy(self, strategy: Strategy) -> "Plan":
+        """The same, every device integrating in this way."""
+        return self._replace(groups=[replace(group, strategy=strategy) for group in self.groups])
+
+
+def plan(sweeps: Mapping[str, Sweep]) -> Plan:
+    """Give every member its meaning.
+
+    A path that several members need, such as a flow that does not depend on what is swept, is one.
+    """
+    groups: dict[Any, Group] = {}
+    members: dict[str, dict[str, str]] = {}
+    refused: dict[str, str] = {}
+    for sweep in sweeps.values():
+        for member in sweep.members:
+            config = sweep.config_of(member)
+            try:
+                experiment = Experiment.from_config(config)
+                paths = {law: Path(experiment, law) for law in experiment.laws}
+                forms = {law: path.form for law, path in paths.items()}
+            except Exception as error:  # whatever a task, a model or a law of a user's own may raise
+                members[member.id], refused[member.id] = {}, one_line(error)
+                continue
+            members[member.id] = {law: path_id(config, path) for law, path in paths.items()}
+            for law, path in paths.items():
+                groups.setdefault(forms[law], Group()).paths[members[member.id][law]] = path
+    return Plan(list(groups.values()), members, refused)
+
+
+def path_id(config: Mapping[str, Any], path: Path) -> str:
+    """Twelve hexadecimal digits of all that a path depends on; neither the law's name nor the other laws are."""
+    experiment, law = path.experiment, path.experiment.laws[path.law]
+    content = {key: config[key] for key in CONTENT} | {
+        "law": described(law),
+        "draw": experiment.draw if law.random else None,
+        "times": experiment.times.tolist(),
+        "checkpoints": experiment.checkpoints,
+        "probes": experiment.probes_of(path.law),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def one_line(error: Exception) -> str:
+    """What an exception says, as the reason of a member."""
+    kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())[:300]
