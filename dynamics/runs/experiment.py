@@ -114,7 +114,9 @@ class Experiment:
     def _check_start(self, chosen: str | None) -> None:
         """Whether model and laws can start there, with the regulariser of the name `chosen`."""
         drawn = self.initialisation.draw
-        known = self.regulariser is None or hasattr(self.model, "score_matrices")
+        with under("init."):
+            self.initialisation.check(self.model.coordinates["matrix"])
+        known = self.regulariser is None or set(self.regulariser.needs) <= self.model.capabilities
         require(known, "regulariser.name", chosen, "must be left out: this model has no score matrices")
         for name, law in self.laws.items():
             moves_weights = not isinstance(law, IN_GRAM_VARIABLES)
@@ -124,18 +126,19 @@ class Experiment:
             require(drawn == "weights" or not moves_weights, "init.draw", drawn, allowed)
         allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
         require(drawn == "gram" or self.model.width <= WIDEST, "model.width", self.model.width, allowed)
-        known = drawn == "weights" or hasattr(self.model, "gram")
+        known = drawn == "weights" or "gram" in self.model.capabilities
         require(known, "init.draw", drawn, "must be 'weights' for a model without Gram matrices")
 
     def _check_probes(self) -> None:
         for name in self.probes:
             require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
-            allowed = f"needs {PROBES[name].needs!r}, which neither this task nor this model has"
+            needs = ", ".join(map(repr, PROBES[name].needs))
+            allowed = f"needs {needs}, which neither this task nor this model has"
             require(PROBES[name].fits(self.task, self.model), "probes", name, allowed)
             for law, moved in self.laws.items():
-                has_weights = not isinstance(moved, IN_GRAM_VARIABLES)
-                allowed = f"needs weights, which laws.{law} does not have: its variables are Gram matrices"
-                require(has_weights or not PROBES[name].needs_weights, "probes", name, allowed)
+                model = GramModel if isinstance(moved, IN_GRAM_VARIABLES) else self.model
+                allowed = f"needs {needs}, which laws.{law} does not have: its variables are Gram matrices"
+                require(PROBES[name].fits(self.task, model), "probes", name, allowed)
 
     @functools.cached_property
     def keys(self) -> dict[str, PRNGKeyArray]:
@@ -164,7 +167,7 @@ class Experiment:
     @property
     def fresh(self) -> bool:
         """Whether a probe looks at fresh samples."""
-        return any(PROBES[name].needs_fresh for name in self.probes)
+        return any(PROBES[name].fresh for name in self.probes)
 
     def reduces(self, law: str) -> bool:
         """Whether the law's variables are the Gram matrices of the weights of `start`."""
@@ -212,6 +215,8 @@ class _Settings:
     certify: bool
     figures: str
     probes: tuple[str, ...]
+    step: float | None
+    draw: int | None
 
 
 @dataclass(frozen=True)

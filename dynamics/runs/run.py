@@ -12,20 +12,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from dynamics.config import config_hash
+from dynamics.analysis.events import classification_time
+from dynamics.config import config_hash, require
 from dynamics.laws import Flow, Law
 from dynamics.probes import coordinates, dimensions
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.programs import programs, solve
 from dynamics.runs.record import Arrays, Record, Recorder, provenance
-from dynamics.runs.tracking import Tracker
-from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined
+from dynamics.runs.tracking import Shown, Tracker
+from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
 
 __all__ = ["configure_compiler", "described", "execute", "summary_of", "training_set"]
 
 IMAGES_PER_LAW = 8
-# Dimensions of what a model holds fixed and of what a task draws before its samples.
-OTHERS = {"a": ("neuron",), "width": (), "transitions": ("word", "next_word")}
 
 
 def configure_compiler() -> None:
@@ -127,7 +126,7 @@ def _follow(
 ) -> dict[str, Any]:
     """Integrate one law, mirror it while it runs, record it; its summary."""
     start, objective, _ = found.start_of(law)
-    labels = coordinates(found.task, found.words, objective.model)
+    labels = coordinates(found.task, objective.model, found.words)
     images = set(np.geomspace(1, len(found.times), IMAGES_PER_LAW).astype(int) - 1)
     parts: list[Trajectory] = []
     compile_s, solve_s, interrupted, rows = 0.0, 0.0, False, 0
@@ -144,7 +143,8 @@ def _follow(
                     recorder.checkpoint(law, float(part.t[-1]), part.params)
             with clock("tracking"):
                 drawn = [i for i in range(len(part.t)) if rows + i in images]
-                tracker.trajectory(law, part.t, _arrays(found, part), labels, drawn)
+                shown = Shown(part.t, _arrays(found, part), labels, found.task.named_words)
+                tracker.trajectory(law, shown, drawn)
             rows += len(part.t)
     except KeyboardInterrupt:
         interrupted = True
@@ -195,11 +195,14 @@ def training_set(found: Experiment) -> Arrays:
     batch = objective.batch
     types = np.array(found.task.types)[np.asarray(batch.type)]
     others = {**objective.constants, **(batch.source or {})}
+    dims = {**found.task.dims, **objective.model.dims}
+    for name in others:
+        require(name in dims, "dims", sorted(dims), f"must name the dimensions of {name!r}")
     return {
         "tokens": (("sample", "position"), batch.tokens),
         "label": (("sample", "position")[: batch.label.ndim], batch.label),
         "type": (("sample",), types),
-        **{name: (OTHERS[name], values) for name, values in others.items()},
+        **{name: (dims[name], values) for name, values in others.items()},
     }
 
 
@@ -219,7 +222,7 @@ def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> d
         if "loss" in probes:
             summary["loss"] = float(probes["loss"][-1])
         if "margin" in probes:
-            summary["T1"] = classification_time(trajectory.t, probes["margin"])
+            summary["classification_time"] = classification_time(trajectory.t, probes["margin"])
         if "drift" in probes:
             summary["drift"] = float(np.max(probes["drift"]))
     return summary

@@ -294,6 +294,6 @@ def _evidence(case: Case, members: Sequence[Experiment], ensemble: Ensemble) -> 
         change = stacked([trajectory.params["A"][0] - start["A"][0] for start, trajectory in solved])
         arrays["score_change"] = (("width", "seed", "any_key", "any_query"), change)
     names = list(one.task.word_names)
-    labels = {**coordinates(one.task, one.words, model), "any_key": names, "any_query": names, "t": one.times}
+    labels = {**coordinates(one.task, model, one.words), "any_key": names, "any_query": names, "t": one.times}
     labels |= {"width": list(case.widths), "seed": list(range(case.first, case.first + case.seeds))}
     return arrays, labels, {"task": vars(one.task)}

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from dynamics.analysis.events import classification_time
 from dynamics.config import build, config_hash, require
 from dynamics.laws import Law
 from dynamics.probes import coordinates, dimensions
@@ -21,7 +22,7 @@ from dynamics.runs.ensemble import Ensemble
 from dynamics.runs.experiment import Experiment, common_times
 from dynamics.runs.record import Arrays, Record, Recorder, provenance
 from dynamics.runs.run import described
-from dynamics.trajectory import COMPLETED, REASONS, Times, zero_crossing
+from dynamics.trajectory import COMPLETED, REASONS, Times
 
 __all__ = ["Comparison", "Settings", "compare"]
 
@@ -138,10 +139,10 @@ def compare(
     """Integrate all members and record them.
 
     The record has a group for every law, with dimensions seed, step (when the grid says something to the law), draw
-    (of a random law) and those of the probes, and beside the probes `end`, the last time reached, and `T1`. For every
-    law A and reference B of the same variables it has a group "A to B": of every probe p the distance, and of a random
-    law also p_error, the standard error of its mean in the unit of the distance, and p_variance, the variance summed
-    over the entries of p in the square of that unit.
+    (of a random law) and those of the probes, and beside the probes `end`, the last time reached, and
+    `classification_time`. For every law A and reference B of the same variables it has a group "A to B": of every
+    probe p the distance, and of a random law also p_error, the standard error of its mean in the unit of the distance,
+    and p_variance, the variance summed over the entries of p in the square of that unit.
 
     Args:
         config: plain values; see Settings.
@@ -193,7 +194,7 @@ def _group(
         if probe not in LARGE
     }
     ends = {key: _labelled(values, axes, ()) for key, values in ended.items()}
-    labels = {**coordinates(first.task, first.words, model), **axes, "t": first.times}
+    labels = {**coordinates(first.task, model, first.words), **axes, "t": first.times}
     return {**arrays, **ends}, labels, described(first.laws[law])
 
 
@@ -211,11 +212,11 @@ def _between(
 def _followed(
     found: Comparison, law: str, ensemble: Ensemble, report: Callable[[str, int, int], None]
 ) -> tuple[Probes, dict[str, np.ndarray]]:
-    """All probes of a law, and T1, the last time reached and the outcome of every path."""
+    """All probes of a law, and the time of classification, the last time reached and the outcome of every path."""
     members = found.members[law]
     shape = (found.settings.seeds, len(members) // found.settings.seeds, found.draws(law))
     probes: Probes = {}
-    ended = {key: np.full(shape, np.nan) for key in ("T1", "end", "outcome")}
+    ended = {key: np.full(shape, np.nan) for key in ("classification_time", "end", "outcome")}
     for i, _, trajectory in ensemble:
         place = divmod(i, shape[1])
         for name, values in trajectory.probes.items():
@@ -223,7 +224,9 @@ def _followed(
             probes.setdefault(name, np.full((*shape, *rows.shape[1:]), np.nan))[place] = rows
         ended["end"][place], ended["outcome"][place] = trajectory.end, trajectory.outcome
         if "margin" in probes:
-            ended["T1"][place] = [zero_crossing(trajectory.t, margin) for margin in probes["margin"][place]]
+            ended["classification_time"][place] = [
+                classification_time(trajectory.t, margin) for margin in probes["margin"][place]
+            ]
         report(law, i + 1, len(members))
     return probes, ended
 

@@ -66,7 +66,7 @@ def tables(record: Record) -> list[Table]:
                 (
                     law,
                     "-" if step is None else f"{step:g}",
-                    _t1(found.T1.sel(at)),
+                    _t1(found.classification_time.sel(at)),
                     compared.get(law, "-"),
                     "-" if shift is None else _number(shift.sel(at).mean()),
                     "-" if beyond is None else _number(beyond.sel(at).median()),
@@ -95,7 +95,11 @@ def _t1(found: Any) -> str:
 
 def _mean_t1(found: Any) -> Any:
     """T1, the mean over the draws of a random law."""
-    return found.T1.mean("draw") if "draw" in found.T1.dims else found.T1
+    return (
+        found.classification_time.mean("draw")
+        if "draw" in found.classification_time.dims
+        else found.classification_time
+    )
 
 
 def _ends(values: np.ndarray) -> str:

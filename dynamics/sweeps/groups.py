@@ -16,7 +16,7 @@ from dynamics.runs.programs import form
 from dynamics.runs.run import summary_of
 from dynamics.sweeps.results import Rows
 from dynamics.sweeps.sweep import Sweep
-from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory, zero_crossing
+from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
 __all__ = ["Group", "ended", "groups", "integrated", "one_line"]
 
@@ -155,7 +155,7 @@ def ended(found: Experiment, rows: Rows, i: int) -> dict[str, Any]:
         trajectory = Trajectory(t[known], probes, known, None, *map(np.asarray, (int(steps), outcome, float(end))))
         summary = summary_of(found.laws[law], trajectory)
         if "margin" in probes:
-            summary["T1"] = zero_crossing(trajectory.t, probes["margin"]) if known.any() else float("nan")
+            summary.setdefault("classification_time", float("nan"))
         state = "diverged" if outcome == NON_FINITE else summary.pop("state")
         states.append(state)
         reasons += [f"{law}: {summary['reason']}"] if state != "done" else []

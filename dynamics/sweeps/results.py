@@ -22,6 +22,7 @@ import numpy as np
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
+from dynamics.runs.tracking import Shown
 from dynamics.sweeps.ledger import Entry, Ledger
 from dynamics.sweeps.sweep import Axes, Sweep, read_sweep
 
@@ -29,7 +30,7 @@ __all__ = ["Rows", "SweepRecord", "load", "read_rows", "write_rows"]
 
 Rows = dict[str, np.ndarray]  # {name: [member, ...]}
 STORE, TABLE = "results.zarr", "members.csv"
-ENDS = ("T1", "end", "steps", "loss", "drift")  # numbers of a law that a journal has
+ENDS = ("classification_time", "end", "steps", "loss", "drift")  # numbers of a law that a journal has
 
 
 def write_rows(path: pathlib.Path, rows: Rows) -> None:
@@ -56,9 +57,10 @@ class SweepRecord:
     """A sweep folder, read.
 
     `record["flow"]` is an xarray Dataset of the law's probes over the swept axes and t. Beside the probes it has
-    `status` and `id` of every member, `end`, the last time reached, `steps` and, with a margin, `T1`; members that
-    there are not yet are nan. Where members were seen at different times t (steps that do not divide one another), t is
-    what was asked for and `time` what they were seen at, at most half a step away.
+    `status` and `id` of every member, `end`, the last time reached, `steps` and, with a margin,
+    `classification_time`; members that are not there yet are nan. Where members were seen at different times t (steps
+    that do not divide one another), t is what was asked for and `time` what they were seen at, at most half a step
+    away.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -145,7 +147,7 @@ class SweepRecord:
         write_text(self.path / TABLE, assembly.table())
 
     def mirrored(self, line: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Of a line of the journal: the member's config, {law: (t, arrays, coordinates)}, and its summary."""
+        """Of a line of the journal: the member's config, {law: what it shows}, and its summary."""
         (member,) = [member for member in self.sweep.members if member.id == line["id"]]
         config = self.sweep.config_of(member)
         summary = {f"{law}/{key}": value for law, numbers in line["laws"].items() for key, value in numbers.items()}
@@ -155,7 +157,8 @@ class SweepRecord:
         for law in found.laws:
             model = found.abstract_start_of(law)[1].model
             arrays = {p: (("t", *dimensions(p, model)), rows[f"{law}/{p}"][line["row"]]) for p in found.probes}
-            laws[law] = (rows[f"{law}/t"][line["row"]], arrays, coordinates(found.task, found.words, model))
+            labels = coordinates(found.task, model, found.words)
+            laws[law] = Shown(rows[f"{law}/t"][line["row"]], arrays, labels, found.task.named_words)
         return config, laws, summary
 
     def table(self) -> list[dict[str, Any]]:
@@ -224,7 +227,7 @@ class _Assembly:
             dim: size for found, values in arrays.values() for dim, size in zip(found, np.shape(values), strict=True)
         }
         for part, found in self._examples.items():
-            known = coordinates(found.task, found.words, models[part])
+            known = coordinates(found.task, models[part], found.words)
             labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
         return arrays, labels, {"law": type(next(iter(self._examples.values())).laws[law]).__name__}
 
