@@ -63,39 +63,34 @@ def base() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "seed": 0,
-            # The number of this draw of the noise of random laws; if not given, there is only one.
-            "draw": placeholder(int),
-            # The time between updates of every law that makes steps; if not given, each law has its own.
-            "step": placeholder(float),
             "dtype": "float64",
             "task": {},
             "model": {},
             "init": {
                 "name": "kaiming_normal",
-                "sigma0": placeholder(float),
-                "sigma1": placeholder(float),
+                # With name="normal": the standard deviation of all entries, and of single matrices by their names.
+                "std": placeholder(float),
+                "std_of": {},
                 "draw": "weights",
             },
             # Added to the loss, by name; see dynamics.objectives.regularisers.
             "regulariser": {},
             "laws": {},
-            "times": {"spacing": "logarithmic", "start": 0.01, "stop": 300.0, "count": 200, "given": (), "multiple_of": placeholder(float)},
-            "probes": (
-                "loss",
-                "loss_by_type",
-                "gradient_by_type",
-                "margin",
-                "scores",
-                "value_gram",
-                "key_gram",
-                "query_gram",
-                "mlp",
-                "attention",
-                "weight_norm",
-                "invariants",
-                "drift",
-            ),
-            # Matrix probes keep the first `words` words: the targets, the common token and some random ones.
+            # The time between updates of every law that makes steps; if not given, each law's own.
+            "step": placeholder(float),
+            # The number of the draw of the noise of random laws.
+            "draw": placeholder(int),
+            # Saved times, multiples of `multiple_of`; if not given, of the largest step.
+            "times": {
+                "spacing": "logarithmic",
+                "start": 0.01,
+                "stop": 100.0,
+                "count": 100,
+                "given": (),
+                "multiple_of": placeholder(float),
+            },
+            "probes": ("loss",),
+            # Probes of words and of pairs of words keep the first `words` words of the vocabulary.
             "words": 16,
             # Parameters are stored at t = 0 and at this many later times, the last one the end.
             "checkpoints": 4,
@@ -104,7 +99,7 @@ def base() -> ml_collections.ConfigDict:
             "figures": "",
             # Read by `dynamics compare` alone; see dynamics.studies.comparison.Settings.
             "compare": {"pairs": (), "steps": (), "seeds": 1, "draws": 1, "tolerance": 0.01, "claims": ""},
-            # Read by `dynamics sweep` alone; see dynamics.sweeps.jobs.Settings.
+            # Read by `dynamics sweep` alone; see dynamics.sweeps.launchers.Resources.
             "launch": {
                 "jobs": 3,
                 "cpus": 2,
@@ -129,6 +124,8 @@ def _type_name(hint: Any) -> str:
         return " or ".join(_type_name(h) for h in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         return f"a list of {_type_name(typing.get_args(hint)[0])}"
+    if typing.get_origin(hint) is dict:
+        return f"a group of keys, each {_type_name(typing.get_args(hint)[1])}"
     return {int: "an integer", float: "a finite number", str: "a text", bool: "True or False", type(None): "nothing"}[
         hint
     ]
@@ -140,8 +137,10 @@ def _fits(hint: Any, value: Any) -> bool:
         return any(value == v and type(value) is type(v) for v in arguments)
     if origin in (typing.Union, types.UnionType):
         return any(_fits(h, value) for h in arguments)
-    if origin is tuple:
-        return isinstance(value, (tuple, list)) and all(_fits(arguments[0], v) for v in value)
+    if origin in (tuple, dict):
+        kinds, hint_of_entry = ((tuple, list), arguments[0]) if origin is tuple else (Mapping, arguments[1])
+        entries = value.values() if isinstance(value, Mapping) else value
+        return isinstance(value, kinds) and all(_fits(hint_of_entry, entry) for entry in entries)
     if hint is float:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     if hint is int:
@@ -152,6 +151,8 @@ def _fits(hint: Any, value: Any) -> bool:
 def _converted(hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is tuple:
         return tuple(_converted(typing.get_args(hint)[0], v) for v in value)
+    if typing.get_origin(hint) is dict:
+        return {k: _converted(typing.get_args(hint)[1], v) for k, v in value.items()}
     floating = hint is float or float in typing.get_args(hint)
     return float(value) if floating and value is not None else value
 

@@ -19,9 +19,7 @@ __all__ = [
     "REASONS",
     "Times",
     "Trajectory",
-    "classification_time",
     "joined",
-    "zero_crossing",
 ]
 
 Values = Array | np.ndarray  # in a solve, and on the host
@@ -89,7 +87,7 @@ class Times:
         stop: the last time; linear and logarithmic.
         count: how many times after 0; linear and logarithmic.
         given: increasing times after 0; "given" only.
-        multiple_of: every time is a multiple of it; if not given, of the largest step among the laws.
+        multiple_of: what every time is a multiple of; if not given, the largest step of the laws that share the grid.
     """
 
     spacing: Literal["linear", "logarithmic", "given"] = "logarithmic"
@@ -100,6 +98,8 @@ class Times:
     multiple_of: float | None = None
 
     def __post_init__(self):
+        positive = self.multiple_of is None or self.multiple_of > 0
+        require(positive, "multiple_of", self.multiple_of, "must be positive")
         if self.spacing == "given":
             increasing = all(a < b for a, b in zip((0.0, *self.given), self.given, strict=False))
             require(bool(self.given) and increasing, "given", self.given, "must be positive and increasing")
@@ -138,35 +138,3 @@ class Times:
             k[i] = max(k[i], k[i - 1] + 1 if i else 1)
         require(int(k[-1]) == max(last, 1), "count", len(k), allowed)
         return np.concatenate([[0], k]) * step
-
-
-def classification_time(t: Float[Values, " T"], margin: Float[Values, " T"]) -> float:
-    """T1, operational: the first saved time from which on all samples are classified, min_i y_i F_i > 0.
-
-    The paper's phase boundary (arXiv:2410.09605, Appendix E) has constants that it does not fix; this one has none.
-    Its resolution is the grid: the margin turned positive for good within the interval that ends at T1.
-
-    Args:
-        t: saved times.
-        margin: min_i y_i F_i at these times.
-
-    Returns:
-        T1, or nan when some sample is wrong at the last time.
-    """
-    wrong = np.flatnonzero(~(np.asarray(margin) > 0))
-    first = int(wrong[-1]) + 1 if wrong.size else 0
-    return float(t[first]) if first < len(t) else float("nan")
-
-
-def zero_crossing(t: Float[Values, " T"], margin: Float[Values, " T"]) -> float:
-    """T1 between saved times: where the margin, taken as linear between them, turns positive for good.
-
-    Returns:
-        A time in the interval that ends at the classification time; nan where there is none.
-    """
-    end = classification_time(t, margin)
-    i = int(np.searchsorted(t, end))
-    if not 0 < i < len(t):
-        return end
-    share = margin[i - 1] / (margin[i - 1] - margin[i])
-    return float(t[i - 1] + share * (t[i] - t[i - 1]))

@@ -25,11 +25,11 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 
 def small_config(**changes):
-    """12 samples of 4 words, m = 8, m1 = 6, the theory's initialisation but large enough to move."""
+    """12 samples of 4 words, m = 8, m1 = 6, a normal start that is large enough to move."""
     config = dynamics.base()
     config.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
-    config.init = {"name": "theory", "sigma0": 0.3, "sigma1": 0.3}
+    config.init = {"name": "normal", "std": 0.3, "std_of": {"W": 0.3}}
     config.laws = {"flow": {"name": "flow", "rtol": 1e-9, "atol": 1e-11}, "gd": {"name": "gd", "learning_rate": 0.05}}
     config.times.update(start=0.05, stop=10.0, count=12)
     config.update(words=6, checkpoints=3, probes=("loss", "margin", "scores", "drift"))

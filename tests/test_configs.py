@@ -42,7 +42,7 @@ def test_builds(file):
             _, refused = groups(sweep)
             assert not refused
         if variant in getattr(config, "INITIALISATIONS", ()):
-            assert found.initialisation.name == variant
+            assert found.initialisation.name == ("normal" if variant == "theory" else variant)
         if variant in dynamics.TASKS:
             assert type(found.task) is dynamics.TASKS[variant]
     with pytest.raises(dynamics.ConfigError, match="variant = 'nosuch': must be one of "):
@@ -62,5 +62,5 @@ def test_the_paper_experiment():
 def test_theory_scales_follow_the_widths():
     config = module(ROOT / "configs/cooccurrence/theory.py").get_config()
     config.model.width, config.model.neurons = 1024, 16
-    np.testing.assert_allclose([config.init.sigma0, config.init.sigma1], [0.3 / (5 * 1024) ** 0.5, 0.3 / 4])
+    np.testing.assert_allclose([config.init.std, config.init.std_of.W], [0.3 / (5 * 1024) ** 0.5, 0.3 / 4])
     assert dynamics.Experiment.from_config(config.to_dict()).task.vocabulary == 163

@@ -30,9 +30,9 @@ def test_spread_by_fan_in(init, variance, bound):
     assert set(constants["a"].tolist()) == {1.0, -1.0}
 
 
-def test_theory_scales():
+def test_standard_deviations_by_name():
     model = dynamics.OneLayerTransformer(**MODEL)
-    init = dynamics.Initialisation("theory", 0.1, 0.02)
+    init = dynamics.Initialisation("normal", 0.1, {"W": 0.02})
     params, _ = jax.tree.map(np.asarray, init(model, jax.random.key(0)))
     for name, weights in params.items():
         sigma = 0.02 if name == "W" else 0.1

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Eight members of a second or so, long enough to be hit; those next to one another differ in a law.
 LONG = CONFIG.replace("stop=10.0", "stop=2000.0").replace(
-    '{"init.sigma0": (0.2, 0.3)}, seeds(3)', 'seeds(4), {"laws.gd.learning_rate": (0.05, 0.1)}'
+    '{"init.std": (0.2, 0.3)}, seeds(3)', 'seeds(4), {"laws.gd.learning_rate": (0.05, 0.1)}'
 )
 MAIN = "import sys, dynamics.cli; sys.exit(dynamics.cli.main())"
 # Everything is imported once; a launch is a fork of that.

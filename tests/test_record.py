@@ -77,7 +77,7 @@ def test_config_status_and_provenance(smoke):
     assert smoke.provenance["dtype"] == "float64" and smoke.provenance["versions"]["jax"] == jax.__version__
     assert smoke.checkpoints("gd")[0] == 0.0 and smoke.checkpoints("gd")[-1] == 20.0
     margin = smoke["flow"].margin.values
-    t1 = smoke.status["laws"]["flow"]["T1"]
+    t1 = smoke.status["laws"]["flow"]["classification_time"]
     assert (margin[smoke["flow"].t.values >= t1] > 0).all() and not (margin[smoke["flow"].t.values < t1] > 0).all()
 
 

@@ -30,7 +30,7 @@ def get_config(variant=""):
     config = dynamics.base()
     config.task = {{"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}}
     config.model = {{"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}}
-    config.init = {{"name": "theory", "sigma0": 0.3, "sigma1": 0.3}}
+    config.init = {{"name": "normal", "std": 0.3, "std_of": {{"W": 0.3}}}}
     config.laws = {{"gd": {{"name": "gd", "learning_rate": 6e-5 if variant else 2e-4}}}}
     config.times.update(spacing="linear", start=0.5, stop=10.0, count=20)
     config.update(checkpoints=8, words=6, probes=("loss", "margin", "scores"))
@@ -251,7 +251,7 @@ def test_local_job_killed(launched, undisturbed, jobs):
 
 @pytest.mark.slow
 def test_enough_failures_stop_local_jobs(launched):
-    with launched("local", "", "--fail-fast", "--config.init.sigma0=1e160") as (process, folder, output):
+    with launched("local", "", "--fail-fast", "--config.init.std=1e160") as (process, folder, output):
         assert process.wait(200) == 1, output()
     states = collections.Counter(entry.state for entry in dynamics.load(folder).entries.values())
     left = states["waiting"] + states["interrupted"]

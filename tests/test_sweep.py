@@ -15,8 +15,8 @@ def config():
     found = dynamics.base()
     found.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
     found.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
-    found.init = {"name": "theory", "sigma0": 0.3, "sigma1": 0.3}
-    found.init.sigma0 = 1.0 / found.model.get_ref("width").to_float()
+    found.init = {"name": "normal", "std": 0.3, "std_of": {"W": 0.3}}
+    found.init.std = 1.0 / found.model.get_ref("width").to_float()
     found.laws = {"gd": {"name": "gd", "learning_rate": 0.05}}
     return found
 
@@ -48,7 +48,7 @@ def test_a_member_is_its_resolved_config():
     assert sweep({"model.width": 4}).members[0].id == first.id != second.id
     # σ0 = 1/m follows the width.
     found = sweep({"model.width": 4})
-    assert found.config_of(found.members[0])["init"]["sigma0"] == 0.25
+    assert found.config_of(found.members[0])["init"]["std"] == 0.25
     relabelled = config()
     relabelled.figures, relabelled.wandb.group, relabelled.launch.jobs = "x", "y", 7
     assert Sweep.of("other", relabelled, [{"model.width": 4}]).members[0].id == first.id

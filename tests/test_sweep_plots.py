@@ -17,7 +17,7 @@ T = np.array([0.0, 0.1, 1.0, 10.0])
 
 
 class Given(SweepRecord):
-    """A sweep whose results are given: loss = value · (1 + t), T1 = value, nan where a member diverged."""
+    """A sweep whose results are given: loss = value · (1 + t), classification_time = value, nan where a member diverged."""
 
     def __init__(self, overrides, value, diverged):
         super().__init__(pathlib.Path("nowhere"))
@@ -30,18 +30,18 @@ class Given(SweepRecord):
         dims = [self.dims.get(key, key) for key in self.sweep.axes.dims]
         shape = tuple(self.sweep.axes.dims.values())
         of_member = {name: np.empty(shape, object) for name in ("status", "id")}
-        arrays = {"T1": np.empty(shape), "loss": np.empty((*shape, len(T)))}
+        arrays = {"classification_time": np.empty(shape), "loss": np.empty((*shape, len(T)))}
         for member, place in zip(self.sweep.members, self.sweep.axes.places, strict=True):
             bad = diverged(member.overrides)
             of_member["status"][place], of_member["id"][place] = "diverged" if bad else "done", member.id
-            arrays["T1"][place] = np.nan if bad else value(member.overrides)
-            arrays["loss"][place] = arrays["T1"][place] * (1 + T)
+            arrays["classification_time"][place] = np.nan if bad else value(member.overrides)
+            arrays["loss"][place] = arrays["classification_time"][place] * (1 + T)
         labels = {
             self.dims[key]: (self.dims.get(dim, dim), values) if dim else values[0]
             for key, (dim, values) in self.sweep.axes.labels.items()
         }
         variables = {name: (dims, values) for name, values in of_member.items()}
-        variables |= {"T1": (dims, arrays["T1"]), "loss": ([*dims, "t"], arrays["loss"])}
+        variables |= {"classification_time": (dims, arrays["classification_time"]), "loss": ([*dims, "t"], arrays["loss"])}
         self.data = xr.Dataset(variables | labels, {"t": T})
 
     def __getitem__(self, law):
@@ -75,7 +75,7 @@ def test_a_median_takes_what_is_missing_for_large():
 
 def test_bands_span_all_seeds(plane):
     axes = figure(4.0, 3.0).subplots()
-    bands(axes, plane.data.T1.sel(length=4), "width", "seed")
+    bands(axes, plane.data.classification_time.sel(length=4), "width", "seed")
     (line,), (band,) = axes.lines, axes.collections
     np.testing.assert_array_equal(line.get_xydata(), [[8, 80], [16, 160], [32, 320]])
     corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
@@ -86,7 +86,7 @@ def test_bands_span_all_seeds(plane):
 def test_cells_that_are_missing_and_cells_that_went_wrong(plane):
     axes = figure(4.0, 3.0).subplots()
     bad = sweep_plots.went_wrong(plane.data).any("seed")
-    values = plane.data.T1.isel(seed=0)
+    values = plane.data.classification_time.isel(seed=0)
     heatmap(axes, values, "width", "length", marked=bad)
     (cells,) = axes.collections
     shown = np.ma.filled(cells.get_array(), np.nan).reshape(2, 3)
@@ -112,17 +112,17 @@ def test_provenance_names_members_and_no_swept_value(plane):
 
 SWEEPS = {
     "one axis": (grid({"model.width": (8, 16, 32)}, seeds(2)), "last loss against width"),
-    "two axes": (grid({"model.width": (8, 16, 32), "task.length": (4, 5)}, seeds(2)), "T1, median over seed"),
+    "two axes": (grid({"model.width": (8, 16, 32), "task.length": (4, 5)}, seeds(2)), "classification time, median over seed"),
     "three axes": (grid({"model.width": (8, 16), "task.length": (4, 5), "model.neurons": (2, 3)}), "over neurons"),
-    "texts": (grid({"task.words": ("uniform", "distinct"), "task.vocabulary": (40,)}, seeds(2)), "T1 against words"),
-    "seeds alone": (seeds(3), "T1 against seed"),
+    "texts": (grid({"task.words": ("uniform", "distinct"), "task.vocabulary": (40,)}, seeds(2)), "classification time against words"),
+    "seeds alone": (seeds(3), "classification time against seed"),
     "one member": (seeds(1), "loss over t"),
     "no grid": (
         [
             {"model.width": 8 + i, "task.words": ("uniform", "distinct")[i % 2], "task.vocabulary": 40 + i % 3}
             for i in range(7)
         ],
-        "T1 against words",
+        "classification time against words",
     ),
 }
 
@@ -153,7 +153,7 @@ def test_any_sweep_is_drawn(overrides, title, drawn):
 
 def test_losses_lie_where_they_were_seen(plane, drawn):
     """Wider members are seen later than was asked for."""
-    plane.data["time"] = plane.data.width / 8.0 * plane.data.t + 0 * plane.data.T1.fillna(0)
+    plane.data["time"] = plane.data.width / 8.0 * plane.data.t + 0 * plane.data.classification_time.fillna(0)
     sweep_plots.draw(plane, pathlib.Path("here"))
     losses = next(axes for axes in drawn[0].axes if axes.get_title("left") == "loss over t")
     ends = {line.get_label(): line.get_xdata()[[0, -1]].tolist() for line in losses.lines}
@@ -162,9 +162,9 @@ def test_losses_lie_where_they_were_seen(plane, drawn):
 
 
 def test_nothing_has_ended(plane, drawn):
-    plane.data = plane.data.assign(T1=plane.data.T1 * np.nan, loss=plane.data.loss * np.nan)
+    plane.data = plane.data.assign(classification_time=plane.data.classification_time * np.nan, loss=plane.data.loss * np.nan)
     assert sweep_plots.draw(plane, pathlib.Path("here"))
-    plane.data = plane.data.drop_vars(["T1", "loss"])
+    plane.data = plane.data.drop_vars(["classification_time", "loss"])
     assert sweep_plots.draw(plane, pathlib.Path("here")) == []
 
 

@@ -55,7 +55,7 @@ def test_descent_drifts_at_first_order(small, descents):
 
 
 def test_reduced_invariants_are_those_of_the_weights(small, descents):
-    """I1..I4 from the Gram matrices equal traces and norms of the m × m matrices, at any parameters."""
+    """The four numbers from the Gram matrices equal traces and norms of the m × m matrices, at any parameters."""
     params = descents[ETAS[0]].params
     _, objective = small.start
     a = objective.constants["a"]
@@ -136,7 +136,7 @@ def test_learning_rate_and_scale_do_not_compile_again(small):
     for eta, sigma in ((0.05, 0.3), (0.025, 0.2)):
         from conftest import small_config
 
-        config = small_config(**{"laws.gd.learning_rate": eta, "init.sigma0": sigma, "seed": int(100 * eta)})
+        config = small_config(**{"laws.gd.learning_rate": eta, "init.std": sigma, "seed": int(100 * eta)})
         list(dynamics.solve(dynamics.Experiment.from_config(config), "gd"))
         compiled.append(dynamics.runs.programs._segment._cache_size())
     assert 0 < compiled[0] == compiled[1]

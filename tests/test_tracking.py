@@ -13,7 +13,7 @@ import wandb
 from conftest import small_config
 
 import dynamics
-from dynamics.runs.tracking import FEW, SweepTracker
+from dynamics.runs.tracking import FEW, Shown, SweepTracker
 
 
 def test_offline_file_read_back(smoke):
@@ -63,9 +63,9 @@ def test_a_sweep_is_a_group(tmp_path, members):
     tracker = SweepTracker(settings, tmp_path, "widths", members)
     t = np.array([0.0, 1.0])
     for width in range(members):
-        laws = {"flow": (t, {"loss": (("t",), t + width + 1)}, {})}
-        tracker.member(f"width={width}", lambda w=width, laws=laws: ({"width": w}, laws, {"state": "done", "T1": 0.5}))
-    tracker.finish({}, [{"id": "a", "T1": 0.5}, {"id": "b", "loss": 2.0}])
+        laws = {"flow": Shown(t, {"loss": (("t",), t + width + 1)}, {}, 3)}
+        tracker.member(f"width={width}", lambda w=width, laws=laws: ({"width": w}, laws, {"state": "done", "classification_time": 0.5}))
+    tracker.finish({}, [{"id": "a", "classification_time": 0.5}, {"id": "b", "loss": 2.0}])
     found = [inspected(file) for file in sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))]
     runs = [record["run"] for records in found for record in records if record["type"] == "run"]
     assert {run["run_group"] for run in runs} == {"widths"}
@@ -76,7 +76,7 @@ def test_a_sweep_is_a_group(tmp_path, members):
     else:
         (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/members*.json")
         assert json.loads(table.read_text()) == {
-            "columns": ["id", "T1", "loss"],
+            "columns": ["id", "classification_time", "loss"],
             "data": [["a", 0.5, None], ["b", None, 2.0]],
         }
 

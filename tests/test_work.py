@@ -32,7 +32,7 @@ def get_config(variant=None):
     config = dynamics.base()
     config.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
-    config.init.update(name="theory", sigma0=0.3, sigma1=0.3)
+    config.init.update(name="normal", std=0.3, std_of={"W": 0.3})
     config.laws.flow = {"name": "gram_flow", "rtol": 1e-9, "atol": 1e-11}
     config.laws.gd = {"name": "gram_gd", "learning_rate": 0.05}
     config.times.update(start=0.05, stop=10.0, count=12)
@@ -45,14 +45,14 @@ def get_config(variant=None):
 
 
 def get_sweep(variant="small"):
-    members = grid({"init.sigma0": (0.2, 0.3)}, seeds(3))
+    members = grid({"init.std": (0.2, 0.3)}, seeds(3))
     if variant == "more":
-        members = grid({"init.sigma0": (0.2, 0.25, 0.3)}, seeds(3))
+        members = grid({"init.std": (0.2, 0.25, 0.3)}, seeds(3))
     if variant == "one_law":
         # One diverges, one raises, one has no such length.
         members = chain(
             seeds(4),
-            [{"init.sigma0": 1e160}, {"laws.law.name": "raising"}, {"task.length": 2}],
+            [{"init.std": 1e160}, {"laws.law.name": "raising"}, {"task.length": 2}],
         )
     return members
 """
@@ -108,7 +108,7 @@ def test_a_member_is_the_run_of_its_config(swept):
     found = dynamics.Experiment.from_config(swept.sweep.config_of(member))
     for law in swept.laws:
         alone = joined([part for part, _ in solve(found, law)])
-        together = swept[law].sel(sigma0=0.3, seed=1)
+        together = swept[law].sel(std=0.3, seed=1)
         assert str(together.id.values) == member.id and str(together.status.values) == "done"
         assert int(together.steps) == int(alone.steps)
         for probe in ("loss", "margin", "scores"):
@@ -119,10 +119,10 @@ def test_a_member_is_the_run_of_its_config(swept):
 def test_the_table_and_the_store(swept):
     rows = swept.table()
     assert [row["seed"] for row in rows] == ["0", "1", "2"] * 2 and {row["state"] for row in rows} == {"done"}
-    assert float(rows[0]["flow.T1"]) == float(swept["flow"].T1.sel(sigma0=0.2, seed=0))
+    assert float(rows[0]["flow.classification_time"]) == float(swept["flow"].classification_time.sel(std=0.2, seed=0))
     assert (swept.path / "members.csv").read_text().count("\n") == 7
     assert swept["gd"].to_dataframe().index.nlevels == len(swept["gd"].sizes)
-    assert list(swept["flow"].scores.dims) == ["sigma0", "seed", "t", "key", "query"]
+    assert list(swept["flow"].scores.dims) == ["std", "seed", "t", "key", "query"]
     with pytest.raises(KeyError, match="'adam' is not a law"):
         swept["adam"]
 
@@ -137,14 +137,14 @@ def test_the_same_command_again_runs_nothing(swept, config_file, capsys):
 @pytest.mark.slow
 def test_new_values_keep_what_is_done(swept, config_file, tmp_path):
     file = tmp_path / "tiny.py"
-    file.write_text(CONFIG.replace('"init.sigma0": (0.2, 0.3)', '"init.sigma0": (0.2, 0.25, 0.3)'))
+    file.write_text(CONFIG.replace('"init.std": (0.2, 0.3)', '"init.std": (0.2, 0.25, 0.3)'))
     assert dynamics.cli.main(command(config_file, tmp_path)) == 0
     before = dynamics.load(tmp_path / "tiny")
     kept = before["flow"].loss.load()
     assert dynamics.cli.main(command(file, tmp_path)) == 0
     after = dynamics.load(tmp_path / "tiny")
-    assert after["flow"].sizes["sigma0"] == 3 and set(done(after).values()) == {1} and len(done(after)) == 9
-    np.testing.assert_array_equal(after["flow"].loss.sel(sigma0=[0.2, 0.3]).values, kept.values)
+    assert after["flow"].sizes["std"] == 3 and set(done(after).values()) == {1} and len(done(after)) == 9
+    np.testing.assert_array_equal(after["flow"].loss.sel(std=[0.2, 0.3]).values, kept.values)
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +268,7 @@ def test_a_sweep_that_goes_on_can_be_read(swept, tmp_path):
         path.write_text("".join(line for line in path.open() if lost not in line))
     record = dynamics.load(folder)
     data = record["flow"]
-    first = data.sel(sigma0=0.2, seed=0)
+    first = data.sel(std=0.2, seed=0)
     assert str(first.status.values) == "interrupted" and np.isnan(first.loss).all()
     rest = np.asarray(data.status.values) == "done"
     np.testing.assert_array_equal(data.loss.values[rest], swept["flow"].loss.values[rest])
@@ -289,7 +289,7 @@ def test_a_strategy_is_measured_where_none_is_known_and_kept(config_file, tmp_pa
         monkeypatch.setattr(dynamics.sweeps.worker, "_faster", lambda group: "sequential")
     assert (tmp_path / "measured" / "strategy").read_text() == "batched" and used == {"batched"}
     one, other = dynamics.load(tmp_path / "known"), dynamics.load(tmp_path / "measured")
-    np.testing.assert_allclose(one["gd"].loss, other["gd"].loss.sel(sigma0=[0.2, 0.3]), rtol=1e-12)
+    np.testing.assert_allclose(one["gd"].loss, other["gd"].loss.sel(std=[0.2, 0.3]), rtol=1e-12)
     # The measurement itself.
     config = dynamics.config.module_of(config_file)
     found, _ = dynamics.sweeps.groups.groups(Sweep.of("tiny", config.get_config(), config.get_sweep()))
@@ -304,7 +304,7 @@ def test_a_strategy_is_measured_where_none_is_known_and_kept(config_file, tmp_pa
         (["--config.launch.jobs=0"], "launch.jobs = 0: must be at least 1"),
         (["--max-failures=0"], "max-failures"),
         (["--name=../x"], "must be one folder name"),
-        (["--config.model.neurons=0"], "no member can run; the first, {'init.sigma0': 0.2, 'seed': 0}: model.neurons"),
+        (["--config.model.neurons=0"], "no member can run; the first, {'init.std': 0.2, 'seed': 0}: model.neurons"),
         (["--config.figures=no.such"], "must be a module that can be imported"),
     ],
 )
@@ -339,4 +339,4 @@ def test_a_launcher_that_is_not_installed(config_file, tmp_path, capsys, monkeyp
 def test_dry_run_writes_nothing(config_file, tmp_path, capsys):
     assert dynamics.cli.main(command(config_file, tmp_path / "runs", "--dry-run")) == 0
     printed = capsys.readouterr().out
-    assert "members" in printed and "6" in printed and "init.sigma0" in printed and not (tmp_path / "runs").exists()
+    assert "members" in printed and "6" in printed and "init.std" in printed and not (tmp_path / "runs").exists()

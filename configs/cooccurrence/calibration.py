@@ -27,6 +27,7 @@ def get_config(variant: str = "paper"):
     ):
         laws[f"{name}_{solver}_{label}"] = law(name, solver, rtol)
     config.laws = laws
+    config.times.update(stop=300.0, count=200)
     config.probes = ("loss", "scores", "mlp", "drift")
     config.update(words=3, checkpoints=1)
     config.figures = "experiments.cooccurrence.calibration"

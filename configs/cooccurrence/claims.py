@@ -14,7 +14,7 @@ shuffled_labels, contradiction, no_common_token, unbalanced_labels (tasks), froz
 from ml_collections import config_dict
 
 import dynamics
-from experiments.cooccurrence import controls  # noqa: F401  (their names)
+from experiments.cooccurrence import controls, probes  # noqa: F401  (their names)
 
 TASKS = ("shuffled_labels", "contradiction", "no_common_token", "unbalanced_labels")
 APPENDIX = ("appendix", "appendix_distinct", "appendix_small", "appendix_mended")
@@ -42,11 +42,11 @@ def get_config(variant: str = "theory"):
     if variant in ("appendix", "appendix_distinct"):
         config.init.name = "kaiming_normal"
     else:
-        config.init.name = "theory"
+        config.init.name = "normal"
         length, width = config.task.get_ref("length").to_float(), config.model.get_ref("width").to_float()
         neurons = config.model.get_ref("neurons").to_float()
-        config.init.sigma0 = 0.3 / (length * width) ** 0.5
-        config.init.sigma1 = 0.3 / (width if variant == "fan_in" else neurons) ** 0.5
+        config.init.std = 0.3 / (length * width) ** 0.5
+        config.init.std_of.W = 0.3 / (width if variant == "fan_in" else neurons) ** 0.5
     law = "frozen_attention" if variant == "frozen_attention" else "gram_flow"
     config.laws = {"flow": {"name": law, "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000}}
     config.times.update(start=1e-7, stop=300.0, count=160)
@@ -66,6 +66,7 @@ def get_config(variant: str = "theory"):
         "value_gram_velocity",
         "mlp_velocity",
         "drift",
+        "score_table",
     )
     config.update(words=8, checkpoints=1)
     if variant == "smoke":

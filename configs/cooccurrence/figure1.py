@@ -11,6 +11,7 @@ Variants: kaiming_normal (default), kaiming_uniform, torch_linear, theory: the i
 import math
 
 import dynamics
+from experiments.cooccurrence.probes import FIGURE_1
 
 INITIALISATIONS = ("kaiming_normal", "kaiming_uniform", "torch_linear", "theory")
 VARIANTS = (*INITIALISATIONS, "smoke")
@@ -26,12 +27,14 @@ def get_config(variant: str = "kaiming_normal"):
         "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000},
         "gd": {"name": "gd", "learning_rate": 0.01},
     }
+    config.times.update(stop=300.0, count=200)
+    config.probes = FIGURE_1
     config.figures = "experiments.cooccurrence.figures"
-    if variant in INITIALISATIONS:
-        config.init.name = variant
     if variant == "theory":
-        config.init.sigma0 = 0.3 / math.sqrt(config.task.length * config.model.width)
-        config.init.sigma1 = 0.3 / math.sqrt(config.model.neurons)
+        length, width, neurons = config.task.length, config.model.width, config.model.neurons
+        config.init.update(name="normal", std=0.3 / math.sqrt(length * width), std_of={"W": 0.3 / math.sqrt(neurons)})
+    elif variant in INITIALISATIONS:
+        config.init.name = variant
     if variant == "smoke":
         config.task.update(samples=12, vocabulary=12)
         config.model.update(width=16, neurons=16)

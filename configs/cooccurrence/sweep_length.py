@@ -23,20 +23,18 @@ def get_config(variant: str = "uniform"):
     config = dynamics.base()
     config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
-    config.init.update(name="theory", sigma1=0.3 / 256**0.5)
+    config.init.update(name="normal", std_of={"W": 0.3 / 256**0.5})
     length, width = config.task.get_ref("length").to_float(), config.model.get_ref("width").to_float()
-    config.init.sigma0 = 0.3 / (length * width) ** 0.5
+    config.init.std = 0.3 / (length * width) ** 0.5
     config.laws = {"flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}}
     config.times.update(start=1e-3, stop=300.0, count=80)
-    # All words: the figure takes population losses from G, which is cheaper to compile than the probe.
-    config.probes = ("loss", "margin", "mlp")
-    config.update(words=64, checkpoints=1)
+    config.probes = ("loss", "margin", "population_loss")
+    config.update(words=3, checkpoints=1)
     config.figures = "experiments.cooccurrence.sweeps"
     if variant == "smoke":
         config.task.update(vocabulary=12)
         config.model.update(width=16, neurons=16)
         config.times.update(count=20)
-        config.words = 12
     return config
 
 

@@ -24,7 +24,7 @@ def get_config(variant: str = "plane"):
     config = dynamics.base()
     config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
-    config.init.update(name="theory", draw="gram", sigma0=0.3 / (5 * 128) ** 0.5, sigma1=0.3 / 256**0.5)
+    config.init.update(name="normal", draw="gram", std=0.3 / (5 * 128) ** 0.5, std_of={"W": 0.3 / 256**0.5})
     config.laws = {"flow": {"name": "gram_flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-12, "max_steps": 100_000}}
     config.times.update(start=1e-4, stop=300.0, count=120)
     config.probes = ("loss", "loss_by_type", "margin", "scores", "drift")
@@ -39,4 +39,4 @@ def get_config(variant: str = "plane"):
 
 def get_sweep(variant: str = "plane"):
     scales = SCALES[::4] if variant == "smoke" else SCALES
-    return grid({"init.sigma0": scales, "init.sigma1": scales}, seeds(2 if variant == "smoke" else 3))
+    return grid({"init.std": scales, "init.std_of.W": scales}, seeds(2 if variant == "smoke" else 3))

@@ -11,6 +11,7 @@ Variants: theory (default), kaiming_normal, kaiming_uniform, torch_linear: the i
 from ml_collections import config_dict
 
 import dynamics
+from experiments.cooccurrence.probes import FIGURE_1
 
 INITIALISATIONS = ("theory", "kaiming_normal", "kaiming_uniform", "torch_linear")
 VARIANTS = (*INITIALISATIONS, "smoke")
@@ -33,13 +34,17 @@ def get_config(variant: str = "theory"):
         "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000},
         "gd": {"name": "gd", "learning_rate": 0.01},
     }
+    config.times.update(stop=300.0, count=200)
+    config.probes = FIGURE_1
     config.figures = "experiments.cooccurrence.figures"
-    config.init.name = variant if variant in INITIALISATIONS else "theory"
-    if config.init.name == "theory":
+    if variant in INITIALISATIONS[1:]:
+        config.init.name = variant
+    else:
+        config.init.name = "normal"
         # References: an override of L, m or m1 moves σ0 and σ1 with it.
         length, width = config.task.get_ref("length").to_float(), config.model.get_ref("width").to_float()
-        config.init.sigma0 = 0.3 / (length * width) ** 0.5
-        config.init.sigma1 = 0.3 / config.model.get_ref("neurons").to_float() ** 0.5
+        config.init.std = 0.3 / (length * width) ** 0.5
+        config.init.std_of.W = 0.3 / config.model.get_ref("neurons").to_float() ** 0.5
     if variant == "smoke":
         config.task.update(samples=12, length=4)
         config.model.update(width=16, neurons=16)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 __all__ = [
+    "MOMENTS",
     "effective_rank",
     "entropy",
     "mean_distance",
@@ -60,20 +61,20 @@ def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"
     On CPUs a batched one waits, in a thread of XLA's pool, for others of that pool: where two of them meet, all threads
     wait and the program never ends (jaxlib 0.10, ParallelBatchMap; as in PyAutoLabs/PyAutoFit#1530).
     """
-    found = jax.lax.map(function, X.reshape(-1, *X.shape[-2:]))
-    return found.reshape(*X.shape[:-2], *found.shape[1:])
+    decomposed = jax.lax.map(function, X.reshape(-1, *X.shape[-2:]))
+    return decomposed.reshape(*X.shape[:-2], *decomposed.shape[1:])
 
 
 def spectrum(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads d 2"]:
     """The eigenvalues, by decreasing real part: (real part, imaginary part)."""
-    found = _of_each(jnp.linalg.eigvals, W)
-    order = jnp.argsort(-found.real + 1e-12 * found.imag, axis=-1)
-    found = jnp.take_along_axis(found, order, axis=-1)
-    return jnp.stack([found.real, found.imag], axis=-1)
+    eigenvalues = _of_each(jnp.linalg.eigvals, W)
+    order = jnp.argsort(-eigenvalues.real + 1e-12 * eigenvalues.imag, axis=-1)
+    ordered = jnp.take_along_axis(eigenvalues, order, axis=-1)
+    return jnp.stack([ordered.real, ordered.imag], axis=-1)
 
 
 def moments(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads 4"]:
-    """Those of the eigenvalues λ by traces, in the order of MOMENTS.
+    """Moments of the eigenvalues λ by traces, in the order of MOMENTS.
 
     Mean m = tr W / d; variance tr W² / d − m², the mean of (λ − m)², real and possibly negative; normality
     tr W² / ‖W‖_F² in [−1, 1], 1 for symmetric and −1 for antisymmetric W; size ‖W‖_F² / d.

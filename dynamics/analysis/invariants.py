@@ -14,7 +14,7 @@ from dynamics.models import Gram
 
 __all__ = ["REDUCED", "reduced", "relative_drift", "spectra"]
 
-REDUCED = ("I1", "I2", "I3", "I4")
+REDUCED = ("value_trace", "value_square", "score_trace", "score_square")
 
 
 def relative_drift(now: tuple[Array, ...], start: tuple[Array, ...]) -> Float[Array, " conserved"]:
@@ -25,8 +25,11 @@ def relative_drift(now: tuple[Array, ...], start: tuple[Array, ...]) -> Float[Ar
 def reduced(gram: Gram, neurons: int) -> Float[Array, " invariant"]:
     """The same conservation laws in the Gram matrices, in the order of REDUCED.
 
-    I1 = S − m1 tr C_V,  I2 = S²/m1² + ‖C_V‖² − (2/m1)‖G‖²,  I3 = tr C_Q − tr C_K,  I4 = ‖C_Q‖² + ‖C_K‖² − 2‖A‖²:
-    trace and squared norm of WᵀW − W_V W_Vᵀ (its part along a) and of W_Q W_Qᵀ − W_K W_Kᵀ, summed over heads.
+    value_trace = S − m1 tr C_V        value_square = S²/m1² + ‖C_V‖² − (2/m1)‖G‖²
+    score_trace = tr C_Q − tr C_K      score_square = ‖C_Q‖² + ‖C_K‖² − 2‖A‖²
+
+    They are trace and squared norm of WᵀW − W_V W_Vᵀ (its part along a; the trace times m1) and of
+    W_Q W_Qᵀ − W_K W_Kᵀ, summed over heads.
     """
     A, G, S, C_V, C_K, C_Q = gram
     return jnp.stack(
@@ -53,7 +56,7 @@ def spectra(gram: Gram, neurons: int) -> tuple[Float[Array, " value_mode"], Floa
         [jnp.concatenate([C_Q, jnp.swapaxes(A, 1, 2)], axis=2), jnp.concatenate([A, C_K], axis=2)], axis=1
     )
     opposite = jnp.append(jnp.ones(d, G.dtype), -jnp.ones(d, G.dtype))
-    # One after another: why is in measures.py.
+    # One after another, for the reason that dynamics.analysis.attention gives.
     return _spectrum(values, signs), jax.lax.map(lambda pair: _spectrum(pair, opposite), pairs)
 
 

@@ -28,7 +28,7 @@ LINES = 7  # of losses over t
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """A page for every law: the last loss and T1, where there are, over the swept axes, and the loss over t.
+    """A page for every law: the last loss and the classification time over the swept axes, and the loss over t.
 
     With one axis beside seed a summary is a line, with two or more a map over the first two; medians are over all
     others. Members that lie on no grid are points over every key.
@@ -41,8 +41,8 @@ def summaries(found: Any) -> dict[str, Any]:
     named = {}
     if "loss" in found:
         named["last loss"] = found.loss.isel(t=-1)
-    if "T1" in found:
-        named["T1"] = found.T1
+    if "classification_time" in found:
+        named["classification time"] = found.classification_time
     return named
 
 

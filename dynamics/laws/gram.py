@@ -8,6 +8,7 @@ before W and so share u, they were derived here: C_V couples the heads, C_K and 
 closed in these variables.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -54,8 +55,8 @@ class GramModel:
     dtype: str
 
     layers: ClassVar[int] = 1
-    # I1 and I3 are linear in the Gram variables: every Runge-Kutta method keeps them, and they certify nothing here.
-    CONSERVED: ClassVar[tuple[str, ...]] = ("I2", "I4")
+    capabilities: ClassVar[frozenset[str]] = frozenset({"gram", "conserved", "attention"})
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"a": ("neuron",), "width": ()}
 
     @classmethod
     def of(cls, model: OneLayerTransformer) -> "GramModel":
@@ -74,10 +75,24 @@ class GramModel:
         """The Gram matrices."""
         return gram
 
+    @property
+    def coordinates(self) -> dict[str, list[Any]]:
+        """Labels of its dimensions."""
+        return {
+            "layer": [0],
+            "head": list(range(self.heads)),
+            "value_mode": list(range(self.heads * self.vocabulary + 1)),
+            "score_mode": list(range(2 * self.vocabulary)),
+            "conserved": ["value_square", "score_square"],
+        }
+
     def conserved(self, gram: Gram) -> tuple[Array, Array]:
-        """I2 and I4 of dynamics.analysis.invariants."""
-        _, second, _, fourth = reduced(gram, self.neurons)
-        return second, fourth
+        """The squares of dynamics.analysis.invariants.
+
+        The traces are linear in the Gram variables: every Runge-Kutta method keeps them, and they certify nothing.
+        """
+        _, value_square, _, score_square = reduced(gram, self.neurons)
+        return value_square, score_square
 
     def velocity(self, params: PyTree, slope: PyTree) -> dict[str, Array]:
         """What gradient flow on the weights makes of their Gram matrices, z = slope["G"] and M = slope["A"].

@@ -1,9 +1,10 @@
 """Models by name, and their initialisations."""
 
 from dynamics.models.initialisation import Initialisation
+from dynamics.models.model import Model
 from dynamics.models.one_layer import Gram, OneLayerTransformer
 from dynamics.models.transformer import Transformer
 
-__all__ = ["MODELS", "Gram", "Initialisation", "OneLayerTransformer", "Transformer"]
+__all__ = ["MODELS", "Gram", "Initialisation", "Model", "OneLayerTransformer", "Transformer"]
 
 MODELS: dict[str, type] = {"one_layer": OneLayerTransformer, "transformer": Transformer}

@@ -1,5 +1,6 @@
 """Random starts by name."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import equinox as eqx
@@ -7,20 +8,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from dynamics.config import require
+from dynamics.config import check_keys, require, under
 from dynamics.models.one_layer import Gram
 
 __all__ = ["Initialisation"]
 
-
-# s² fan_in
-GAINS = {"kaiming_normal": 2.0, "kaiming_uniform": 2.0, "torch_linear": 1 / 3, "lecun_normal": 1.0}
+GAINS = {"kaiming_normal": 2.0, "kaiming_uniform": 2.0, "torch_linear": 1 / 3, "lecun_normal": 1.0}  # s² fan_in
 
 
 class Initialisation(eqx.Module):
     """Entries with mean 0 and standard deviation s, fan_in the number of columns of each matrix.
 
-    * theory: s = σ0 for W_Q, W_K, W_V and σ1 for W, normal (arXiv:2410.09605, Section 2)
+    * normal: s = std, or that of the matrix in std_of, normal
     * kaiming_normal: s = √(2 / fan_in), normal
     * kaiming_uniform: s = √(2 / fan_in), uniform on ±√(6 / fan_in)
     * torch_linear: s = 1/√(3 fan_in), uniform on ±1/√fan_in, what PyTorch's Linear does
@@ -28,43 +27,51 @@ class Initialisation(eqx.Module):
 
     Attributes:
         name: one of the above.
-        sigma0: σ0, for theory only; traced, so that another value does not compile again.
-        sigma1: σ1, for theory only; traced.
+        std: s of every matrix, with "normal" only; traced, so that another value does not compile again.
+        std_of: s of single matrices by their names, where it is another one, with "normal" only; traced.
         draw: "weights", or "gram": their Gram matrices alone, from their exact law, at any width; normal entries only.
     """
 
-    name: Literal["theory", "kaiming_normal", "kaiming_uniform", "torch_linear", "lecun_normal"] = eqx.field(
+    name: Literal["normal", "kaiming_normal", "kaiming_uniform", "torch_linear", "lecun_normal"] = eqx.field(
         static=True
     )
-    sigma0: float | None = None
-    sigma1: float | None = None
+    std: float | None = None
+    std_of: dict[str, float] = eqx.field(default_factory=dict)
     draw: Literal["weights", "gram"] = eqx.field(static=True, default="weights")
 
     def __check_init__(self):
-        for key in ("sigma0", "sigma1"):
-            value = getattr(self, key)
-            if self.name == "theory":
-                require(value is not None and value > 0, key, value, "must be positive with name='theory'")
+        deviations = {"std": self.std, **{f"std_of.{name}": value for name, value in self.std_of.items()}}
+        for key, value in deviations.items():
+            if self.name == "normal":
+                require(value is not None and value > 0, key, value, "must be positive with name='normal'")
             else:
-                require(value is None, key, value, f"is read by name='theory' only, here {self.name!r}")
-        normal = self.distribution == "normal"
-        require(
-            normal or self.draw == "weights", "draw", self.draw, f"must be 'weights' with the uniform {self.name!r}"
-        )
+                require(value is None, key, value, f"is read by name='normal' only, here {self.name!r}")
+        possible = self.distribution == "normal" or self.draw == "weights"
+        require(possible, "draw", self.draw, f"must be 'weights' with the uniform {self.name!r}")
 
     @property
     def distribution(self) -> str:
         """The shape of the entries' distribution, for the model that draws them."""
         return "uniform" if self.name in ("kaiming_uniform", "torch_linear") else "normal"
 
+    def check(self, matrices: Iterable[str]) -> None:
+        """Refuse a name in std_of that is not that of a matrix of the model.
+
+        Raises:
+            ConfigError: naming it, and the matrices.
+        """
+        with under("std_of."):
+            check_keys(self.std_of, matrices, "")
+
     def __call__(self, model: Any, key: PRNGKeyArray) -> tuple[dict[str, Any], dict[str, Any]]:
         """(parameters, constants) of `model`, whose own draw has variance 1 / fan_in, rescaled."""
         variables = model.init(key, jnp.zeros((1, 1), jnp.int32))
+        self.check(variables["params"])
 
         def rescaled(path: Any, matrix: jax.Array) -> jax.Array:
-            sigma = self.sigma1 if path[-1].key == "W" else self.sigma0
-            if sigma is not None:  # theory
-                return matrix * (sigma * jnp.sqrt(jnp.array(matrix.shape[-1], matrix.dtype)))
+            std = self.std_of.get(path[-1].key, self.std)
+            if std is not None:
+                return matrix * (std * jnp.sqrt(jnp.array(matrix.shape[-1], matrix.dtype)))
             return matrix * jnp.sqrt(jnp.array(GAINS[self.name], matrix.dtype))
 
         return jax.tree_util.tree_map_with_path(rescaled, variables["params"]), variables.get("constants", {})
@@ -72,8 +79,8 @@ class Initialisation(eqx.Module):
     def gram(self, model: Any, width: Any, key: PRNGKeyArray) -> tuple[dict[str, Array], dict[str, Array]]:
         """(Gram matrices, constants) at this start, without forming the weights: O(d²) memory at any m.
 
-        Given a, u = Wᵀa is N(0, σ1² m1 I), so [W_V, u] and [W_K, W_Q] are Gaussian matrices with m independent rows,
-        and their Gram matrices are Wishart.
+        With s the standard deviation of the entries of W and given a, u = Wᵀa is N(0, s² m1 I), so [W_V, u] and
+        [W_K, W_Q] are Gaussian matrices with m independent rows, and their Gram matrices are Wishart.
 
         Args:
             model: what has the other shapes: vocabulary, neurons, heads, dtype.
@@ -83,20 +90,21 @@ class Initialisation(eqx.Module):
         d, heads, dtype = model.vocabulary, model.heads, jnp.dtype(model.dtype)
         m = jnp.asarray(width, dtype)
         gain = GAINS.get(self.name, 1.0)
-        sigma0 = jnp.sqrt(gain / d) if self.sigma0 is None else self.sigma0
-        sigma1 = jnp.sqrt(gain / m) if self.sigma1 is None else self.sigma1
+        fan_in = {"W": m, "W_V": d, "W_K": d, "W_Q": d}
+        self.check(fan_in)
+        by_name = {name: self.std_of.get(name, self.std) for name in fan_in}
+        std = {name: jnp.sqrt(gain / fan_in[name]) if s is None else s for name, s in by_name.items()}
         sign_key, value_key, *head_keys = jax.random.split(key, 2 + heads)
         value = _wishart(value_key, m, heads * d + 1)
-        C_V = (sigma0**2 * value[:-1, :-1]).reshape(heads, d, heads, d)
-        sigma_u = sigma1 * jnp.sqrt(jnp.array(model.neurons, dtype))
-        pairs = sigma0**2 * jnp.stack([_wishart(k, m, 2 * d) for k in head_keys])
+        std_u = std["W"] * jnp.sqrt(jnp.array(model.neurons, dtype))
+        pairs = jnp.stack([_wishart(k, m, 2 * d) for k in head_keys])
         gram = Gram(
-            A=pairs[:, :d, d:],
-            G=(sigma0 * sigma_u * value[:-1, -1]).reshape(heads, d),
-            S=sigma_u**2 * value[-1, -1],
-            C_V=C_V,
-            C_K=pairs[:, :d, :d],
-            C_Q=pairs[:, d:, d:],
+            A=std["W_K"] * std["W_Q"] * pairs[:, :d, d:],
+            G=(std["W_V"] * std_u * value[:-1, -1]).reshape(heads, d),
+            S=std_u**2 * value[-1, -1],
+            C_V=(std["W_V"] ** 2 * value[:-1, :-1]).reshape(heads, d, heads, d),
+            C_K=std["W_K"] ** 2 * pairs[:, :d, :d],
+            C_Q=std["W_Q"] ** 2 * pairs[:, d:, d:],
         )
         return gram._asdict(), {"a": jax.random.rademacher(sign_key, (model.neurons,), dtype), "width": m}
 

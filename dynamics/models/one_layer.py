@@ -1,6 +1,6 @@
 """Shallow transformers (arXiv:2410.09605, equation (1))."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import flax.linen as nn
@@ -88,7 +88,8 @@ class OneLayerTransformer(nn.Module):
     dtype: Literal["float64", "float32"] = "float64"
 
     layers: ClassVar[int] = 1
-    CONSERVED: ClassVar[tuple[str, ...]] = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
+    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "gram", "score_matrices", "conserved", "attention"})
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"a": ("neuron",)}
 
     def __post_init__(self):
         for key in ("width", "neurons", "heads"):
@@ -126,7 +127,7 @@ class OneLayerTransformer(nn.Module):
         return read_tables(A, [jnp.einsum("m,md->d", u, value) for value in W_V], tokens, self.width)
 
     def conserved(self) -> tuple[Array, Array, Array]:
-        """The matrices that gradient flow keeps constant, in the order of CONSERVED; see dynamics.analysis.invariants.
+        """The matrices that gradient flow keeps constant; see dynamics.analysis.invariants.
 
         Returns:
             WᵀW − Σ_h W_V^h W_V^hᵀ [m, m]; W_Q^h W_Q^hᵀ − W_K^h W_K^hᵀ [H, m, m]; the part of W orthogonal to a.
@@ -145,9 +146,17 @@ class OneLayerTransformer(nn.Module):
         return jnp.einsum("hmk,hmq->hkq", W_K, W_Q)[None] / jnp.sqrt(jnp.array(self.width, W_K.dtype))
 
     @property
-    def modes(self) -> int:
-        """Eigenvalues of a score matrix."""
-        return self.vocabulary
+    def coordinates(self) -> dict[str, list[Any]]:
+        """Labels of its dimensions; "mode" is that of the eigenvalues of a score matrix."""
+        return {
+            "layer": [0],
+            "head": list(range(self.heads)),
+            "matrix": ["W", "W_K", "W_Q", "W_V"],
+            "mode": list(range(self.vocabulary)),
+            "value_mode": list(range(self.heads * self.vocabulary + 1)),
+            "score_mode": list(range(2 * self.vocabulary)),
+            "conserved": ["WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a"],
+        }
 
     def gram(self) -> Gram:
         """The Gram matrices of the weights."""

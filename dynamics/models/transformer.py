@@ -1,6 +1,7 @@
 """Transformers on sequences: embeddings, masked attention, a value path, an output at every position."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -53,6 +54,11 @@ class Transformer(nn.Module):
     distribution: Literal["normal", "uniform"] = "normal"
     dtype: Literal["float64", "float32"] = "float64"
 
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"weights", "score_matrices", "conserved", "attention", "states"}
+    )
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
     def __post_init__(self):
         for key in ("width", "heads", "layers"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
@@ -60,8 +66,7 @@ class Transformer(nn.Module):
         require(self.width % self.heads == 0, "heads", self.heads, f"must divide the width, {self.width}")
         super().__post_init__()
 
-    def setup(self):
-        """Declare the parameters."""
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         m = self.width
         shapes: dict[str, tuple[int, ...]] = {"E": (self.vocabulary, m), "U": (self.vocabulary, m)}
         if self.positions == "learned":
@@ -72,8 +77,11 @@ class Transformer(nn.Module):
             shapes |= {"W_Q": (self.layers, m, m), "W_K": (self.layers, m, m)}
         else:
             shapes |= {"W_QK": (self.layers, self.heads, m, m)}
-        shapes |= {"W_V": (self.layers, m, m), "W_O": (self.layers, m, m)}
-        for name, shape in shapes.items():
+        return {**shapes, "W_V": (self.layers, m, m), "W_O": (self.layers, m, m)}
+
+    def setup(self):
+        """Declare the parameters."""
+        for name, shape in self._shapes().items():
             batch = tuple(range(len(shape) - 2))
             draw = nn.initializers.variance_scaling(1.0, "fan_in", self.distribution, -1, -2, batch)
             setattr(self, name, self.param(name, draw, shape, jnp.dtype(self.dtype)))
@@ -132,13 +140,20 @@ class Transformer(nn.Module):
         return jnp.einsum("xhek,xheq->xhkq", self.W_K.reshape(shape), self.W_Q.reshape(shape)) / self._scale()
 
     @property
-    def CONSERVED(self) -> tuple[str, ...]:
-        """The names of what `conserved` gives."""
-        names = ("W_V W_Vᵀ − W_Oᵀ W_O", "W_Q W_Qᵀ − W_K W_Kᵀ")
-        return names if self.scores == "factored" else names[:1]
+    def coordinates(self) -> dict[str, list[Any]]:
+        """Labels of its dimensions; "mode" is that of the eigenvalues of a score matrix."""
+        conserved = ["W_V W_Vᵀ − W_Oᵀ W_O", "W_Q W_Qᵀ − W_K W_Kᵀ"]
+        return {
+            "layer": list(range(self.layers)),
+            "head": list(range(self.heads)),
+            "matrix": sorted(self._shapes()),
+            "mode": list(range(self.width)),
+            "depth": list(range(self.layers + 1)),
+            "conserved": conserved if self.scores == "factored" else conserved[:1],
+        }
 
     def conserved(self) -> tuple[Array, ...]:
-        """The matrices [layer, H, m/H, m/H] that gradient flow keeps constant, in the order of CONSERVED.
+        """The matrices [layer, H, m/H, m/H] that gradient flow keeps constant.
 
         Keys and queries enter through W_Kᵀ W_Q of every head alone, values and outputs through W_O W_V; a penalty on
         the score matrices keeps them too.
@@ -153,13 +168,3 @@ class Transformer(nn.Module):
             return jnp.einsum("xhem,xhfm->xhef", matrix, matrix)
 
         return tuple(square(one) - square(other) for one, other in pairs)
-
-    @property
-    def modes(self) -> int:
-        """Eigenvalues of a score matrix."""
-        return self.width
-
-    @property
-    def depths(self) -> int:
-        """States of the tokens: before the first layer, and after every layer."""
-        return self.layers + 1

@@ -1,4 +1,4 @@
-"""What an output loses against its label, by name; a task says which one."""
+"""Loss functions by name; a task says which one is its own."""
 
 from collections.abc import Callable
 

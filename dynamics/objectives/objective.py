@@ -1,4 +1,4 @@
-"""What a law of motion descends: the mean loss of a model on a training set, and a regulariser."""
+"""What a law of motion descends: the mean loss of a model on a training set, plus a regulariser."""
 
 from typing import Any
 
@@ -20,11 +20,11 @@ class Objective(eqx.Module):
     A pytree: new data of the same shape reuse the compiled law.
 
     Attributes:
-        model: a linen module, or what answers to `apply` like one; hashable.
-        constants: what the model holds fixed ({"a": a}).
+        model: see dynamics.models.Model.
+        constants: what the model holds fixed, {name: array}.
         batch: the training set.
         kind: ℓ, by its name in LOSSES.
-        regulariser: R, of the model's score matrices; None for none.
+        regulariser: R, a function of the model's score matrices; None for none.
     """
 
     model: Any = eqx.field(static=True)
@@ -42,7 +42,7 @@ class Objective(eqx.Module):
         return self.apply(params, self.batch.tokens)[0]
 
     def losses(self, params: PyTree, batch: Batch | None = None) -> Float[Array, " n"]:
-        """ℓ(F(X_i), y_i) on a batch, the training set without."""
+        """ℓ(F(X_i), y_i) on a batch; if none is given, on the training set."""
         batch = self.batch if batch is None else batch
         return LOSSES[self.kind](self.apply(params, batch.tokens)[0], batch.label)
 
@@ -58,9 +58,9 @@ class Objective(eqx.Module):
         return mean + self.regulariser(self.apply(params, method="score_matrices"))
 
     def velocity(self, params: PyTree) -> PyTree:
-        """dθ/dt of gradient flow, −∇L(θ); a model of other variables than its weights says what it makes of them."""
+        """dθ/dt of gradient flow on the weights: −∇L(θ) where θ are the weights, else what the model makes of it."""
         slope = jax.tree.map(jnp.negative, jax.grad(self.loss)(params))
-        return self.model.velocity(params, slope) if hasattr(self.model, "velocity") else slope
+        return slope if "weights" in self.model.capabilities else self.model.velocity(params, slope)
 
     def minibatch_loss(self, params: PyTree, key: PRNGKeyArray, size: int, replacement: bool) -> Float[Array, ""]:
         """The mean over `size` samples, regularised; they are drawn uniformly by `key` with or without replacement.

@@ -1,7 +1,6 @@
-"""What is added to a loss, by name: functions of the score matrices W, scores x_kᵀ W x_q."""
+"""Regularisers by name: functions of the score matrices W, scores x_kᵀ W x_q, that are added to a loss."""
 
-from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,7 +10,20 @@ from dynamics.config import require
 
 __all__ = ["REGULARISERS", "Regulariser", "SpectrumPenalty"]
 
-Regulariser = Callable[[Array], Array]  # a pytree: its numbers are traced
+
+@runtime_checkable
+class Regulariser(Protocol):
+    """R(W), a pytree: its numbers are traced.
+
+    Attributes:
+        needs: the capabilities that the model must have.
+    """
+
+    needs: ClassVar[tuple[str, ...]]
+
+    def __call__(self, matrices: Array) -> Array:
+        """R of the score matrices [layer, head, d, d]."""
+        ...
 
 
 class SpectrumPenalty(eqx.Module):
@@ -31,6 +43,8 @@ class SpectrumPenalty(eqx.Module):
     tau: float
     pin: float = 1.0
     scale: Literal["frobenius", "trace_square"] = eqx.field(static=True, default="frobenius")
+
+    needs: ClassVar[tuple[str, ...]] = ("score_matrices",)
 
     def __check_init__(self):
         for key in ("kappa", "pin"):

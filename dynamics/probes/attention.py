@@ -1,32 +1,34 @@
-"""Probes of any attention: entropy, localisation, the spectrum of the score matrices, rank and similarity of tokens."""
+"""Probes of attention, of the score matrices and of the tokens between layers."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from dynamics.analysis import attention as measures
-from dynamics.probes.probe import WINDOWS, View, probe
+from dynamics.probes.probe import View, probe
 
 __all__: list[str] = []
+
+WINDOWS = (1, 2, 4, 8)  # positions up to the query
 
 
 def _attention(view: View) -> Array:
     """P [layer, head, key, query, n]."""
-    found = view.intermediates()["attention"]
-    return found.reshape(view.objective.model.layers, *found.shape[-4:])
+    p = view.intermediates()["attention"]
+    return p.reshape(view.objective.model.layers, *p.shape[-4:])
 
 
 def _score_matrices(params: PyTree, view: View) -> Array:
     return view.objective.apply(params, method="score_matrices")
 
 
-@probe("layer", "head")
+@probe("layer", "head", needs=("attention",))
 def attention_entropy(params: PyTree, view: View) -> Array:
     """−Σ_k p log p in nats, the mean over queries and samples; see dynamics.analysis.attention."""
     del params
     return measures.entropy(_attention(view))
 
 
-@probe("layer", "head", "window")
+@probe("layer", "head", "window", needs=("attention",), labels={"window": WINDOWS})
 def attention_within(params: PyTree, view: View) -> Array:
     """The attention on the last 1, 2, 4, 8 positions up to the query, the mean over queries and samples."""
     del params
@@ -34,7 +36,7 @@ def attention_within(params: PyTree, view: View) -> Array:
     return jnp.stack([measures.within(p, window) for window in WINDOWS], axis=-1)
 
 
-@probe("layer", "head", "window")
+@probe("layer", "head", "window", needs=("attention",), labels={"window": WINDOWS})
 def peak_within(params: PyTree, view: View) -> Array:
     """The share of queries whose largest attention is to one of the last 1, 2, 4, 8 positions up to them."""
     del params
@@ -42,45 +44,45 @@ def peak_within(params: PyTree, view: View) -> Array:
     return jnp.stack([measures.peak_within(p, window) for window in WINDOWS], axis=-1)
 
 
-@probe("layer", "head")
+@probe("layer", "head", needs=("attention",))
 def attention_distance(params: PyTree, view: View) -> Array:
     """Σ_k p_k |q − k|, the mean over queries and samples."""
     del params
     return measures.mean_distance(_attention(view))
 
 
-@probe("layer", "head", "mode", "part", needs="score_matrices", needs_weights=True)
+@probe("layer", "head", "mode", "part", needs=("score_matrices",), labels={"part": ("real", "imaginary")})
 def qk_spectrum(params: PyTree, view: View) -> Array:
     """The eigenvalues of the score matrices, by decreasing real part; on CPUs only."""
     return measures.spectrum(_score_matrices(params, view))
 
 
-@probe("layer", "head", "moment", needs="score_matrices", needs_weights=True)
+@probe("layer", "head", "moment", needs=("score_matrices",), labels={"moment": measures.MOMENTS})
 def qk_moments(params: PyTree, view: View) -> Array:
     """Mean, variance, normality and size of the spectrum of the score matrices."""
     return measures.moments(_score_matrices(params, view))
 
 
-@probe("layer", "head", needs="score_matrices", needs_weights=True)
+@probe("layer", "head", needs=("score_matrices",))
 def qk_rank(params: PyTree, view: View) -> Array:
     """The effective rank of the score matrices."""
     return measures.effective_rank(_score_matrices(params, view))
 
 
-@probe("layer", "head", needs="score_matrices", needs_weights=True)
+@probe("layer", "head", needs=("score_matrices",))
 def qk_numerical_rank(params: PyTree, view: View) -> Array:
     """The numerical rank of the score matrices."""
     return measures.numerical_rank(_score_matrices(params, view))
 
 
-@probe("depth", needs="depths")
+@probe("depth", needs=("states",))
 def token_rank(params: PyTree, view: View) -> Array:
     """The effective rank of the tokens of a sample before and after every layer, the mean over samples."""
     del params
     return jnp.mean(measures.effective_rank(view.intermediates()["states"]), axis=-1)
 
 
-@probe("depth", needs="depths")
+@probe("depth", needs=("states",))
 def token_similarity(params: PyTree, view: View) -> Array:
     """The mean cosine between the tokens at different positions of a sample, before and after every layer."""
     del params

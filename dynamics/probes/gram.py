@@ -1,106 +1,107 @@
 """Probes of words that are orthonormal: Gram matrices, what the flow conserves of them, attention between words."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from dynamics.analysis.invariants import reduced, relative_drift, spectra
-from dynamics.probes.probe import MATRICES, View, probe
+from dynamics.analysis.invariants import REDUCED, reduced, relative_drift, spectra
+from dynamics.probes.probe import View, probe
 
 __all__: list[str] = []
 
 
-@probe("head", "key", "query", needs="gram")
+@probe("head", "key", "query", needs=("gram",), image=True)
 def scores(params: PyTree, view: View) -> Array:
     """νᵀ W_Kᵀ W_Q μ for key ν and query μ, without the 1/√m."""
     return view.gram(params).A[:, : view.words, : view.words]
 
 
-@probe("head", "key", "query", needs="gram")
+@probe("head", "key", "query", needs=("gram",))
 def value_gram(params: PyTree, view: View) -> Array:
     """νᵀ W_Vᵀ W_V μ; ν runs along key, μ along query."""
     return jnp.einsum("hihj->hij", view.gram(params).C_V[:, : view.words, :, : view.words])
 
 
-@probe("head", "key", "query", needs="gram")
+@probe("head", "key", "query", needs=("gram",))
 def key_gram(params: PyTree, view: View) -> Array:
     """νᵀ W_Kᵀ W_K μ; ν runs along key, μ along query."""
     return view.gram(params).C_K[:, : view.words, : view.words]
 
 
-@probe("head", "key", "query", needs="gram")
+@probe("head", "key", "query", needs=("gram",))
 def query_gram(params: PyTree, view: View) -> Array:
     """νᵀ W_Qᵀ W_Q μ; ν runs along key, μ along query."""
     return view.gram(params).C_Q[:, : view.words, : view.words]
 
 
-@probe("head", "word", needs="gram")
+@probe("head", "word", needs=("gram",))
 def mlp(params: PyTree, view: View) -> Array:
     """The linear MLP function G(μ) = aᵀ W W_V μ."""
     return view.gram(params).G[:, : view.words]
 
 
-@probe(needs="gram")
+@probe(needs=("gram",))
 def neuron_gram(params: PyTree, view: View) -> Array:
     """The mean over neurons of a_i a_j ⟨w_i, w_j⟩, ‖Wᵀa‖² / m1²."""
     return view.gram(params).S / view.objective.model.neurons**2
 
 
-@probe("head", "key", "query", needs="gram")
+@probe("head", "key", "query", needs=("gram",))
 def scores_velocity(params: PyTree, view: View) -> Array:
     """d/dt νᵀ W_Kᵀ W_Q μ along gradient flow."""
     return view.gram_velocity(params).A[:, : view.words, : view.words]
 
 
-@probe("head", "key", "query", needs="gram")
+@probe("head", "key", "query", needs=("gram",))
 def value_gram_velocity(params: PyTree, view: View) -> Array:
     """d/dt νᵀ W_Vᵀ W_V μ along gradient flow."""
     return jnp.einsum("hihj->hij", view.gram_velocity(params).C_V[:, : view.words, :, : view.words])
 
 
-@probe("head", "word", needs="gram")
+@probe("head", "word", needs=("gram",))
 def mlp_velocity(params: PyTree, view: View) -> Array:
     """d/dt G(μ) along gradient flow."""
     return view.gram_velocity(params).G[:, : view.words]
 
 
-@probe("head", "type", "key", "query", needs="canonical")
+@probe("layer", "head", "type", "key", "query", needs=("canonical", "attention"), image=True)
 def attention(params: PyTree, view: View) -> Array:
     """p_{q←μ,k←ν} in the canonical sample of each type: the attention that query word μ pays to key word ν.
 
     Zero where ν or μ is not in that sample. A sample longer than the vocabulary holds some words twice; their
     attention adds over keys and is that of one of them over queries.
     """
-    tokens_TxL: Any = view.survey.canonical
+    tokens_TxL = view.survey.canonical
+    assert tokens_TxL is not None  # the task has the capability
+    model = view.objective.model
     p = view.objective.apply(params, tokens_TxL)[1]["attention"]
-    one_hot = jax.nn.one_hot(tokens_TxL, view.objective.model.vocabulary, dtype=p.dtype)
-    queries = one_hot / jnp.maximum(one_hot.sum(axis=1, keepdims=True), 1)
-    by_word = jnp.einsum("hkqt,tki,tqj->htij", p, one_hot, queries)
-    return by_word[:, :, : view.words, : view.words]
+    p_NxHxKxQxT = p.reshape(model.layers, *p.shape[-4:])  # N layers
+    keys_TxLxD = jax.nn.one_hot(tokens_TxL, model.vocabulary, dtype=p.dtype)
+    queries_TxLxD = keys_TxLxD / jnp.maximum(keys_TxLxD.sum(axis=1, keepdims=True), 1)
+    by_word_NxHxTxDxD = jnp.einsum("nhkqt,tki,tqj->nhtij", p_NxHxKxQxT, keys_TxLxD, queries_TxLxD)
+    return by_word_NxHxTxDxD[..., : view.words, : view.words]
 
 
-@probe("matrix", needs="gram", needs_weights=True)
+@probe("matrix", needs=("weights",))
 def weight_norm(params: PyTree, view: View) -> Array:
-    """The Frobenius norm of each weight matrix."""
+    """The Frobenius norm of each weight matrix, over all layers, in the order of their sorted names."""
     del view
-    return jnp.stack([jnp.linalg.norm(params[name]) for name in MATRICES])
+    return jnp.stack([jnp.linalg.norm(matrix) for matrix in jax.tree.leaves(params)])
 
 
-@probe("invariant", needs="gram")
+@probe("invariant", needs=("gram",), labels={"invariant": REDUCED})
 def invariants(params: PyTree, view: View) -> Array:
-    """I1, ..., I4, constant along the flow; see dynamics.analysis.invariants.reduced."""
+    """Four numbers that are constant along the flow; see dynamics.analysis.invariants.reduced."""
     return reduced(view.gram(params), view.objective.model.neurons)
 
 
-@probe("value_mode", needs="gram")
+@probe("value_mode", needs=("gram",))
 def value_spectrum(params: PyTree, view: View) -> Array:
     """The eigenvalues of u uᵀ/m1 − W_V W_Vᵀ and zeros, constant."""
     return spectra(view.gram(params), view.objective.model.neurons)[0]
 
 
-@probe("head", "score_mode", needs="gram")
+@probe("head", "score_mode", needs=("gram",))
 def score_spectrum(params: PyTree, view: View) -> Array:
     """The eigenvalues of W_Q W_Qᵀ − W_K W_Kᵀ and zeros, constant."""
     return spectra(view.gram(params), view.objective.model.neurons)[1]
@@ -110,7 +111,7 @@ def _conserved(params: PyTree, view: View) -> tuple[Array, ...]:
     return view.objective.apply(params, method="conserved")
 
 
-@probe("conserved", needs="conserved", at_start=_conserved)
+@probe("conserved", needs=("conserved",), at_start=_conserved)
 def drift(params: PyTree, view: View) -> Array:
     """Max |Q(t) − Q(0)| / max |Q(0)| of what the flow conserves; see dynamics.analysis.invariants."""
     return relative_drift(_conserved(params, view), view.known["drift"])

@@ -1,8 +1,8 @@
 """Probes: pure functions of the parameters with a name and dimension names, evaluated inside the solve."""
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -10,16 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from dynamics.analysis.attention import MOMENTS
-from dynamics.analysis.invariants import REDUCED
 from dynamics.config import require
 from dynamics.objectives.objective import Objective
-from dynamics.tasks import Batch, Task
+from dynamics.tasks import Batch
 
 __all__ = [
-    "MATRICES",
     "PROBES",
-    "WINDOWS",
     "Probe",
     "Survey",
     "View",
@@ -29,19 +25,15 @@ __all__ = [
     "probe",
 ]
 
-MATRICES = ("W", "W_K", "W_Q", "W_V")
-ESTIMATE = ("mean", "standard error")
-SEEN = 64  # samples of the training set whose intermediates probes look at
-WINDOWS = (1, 2, 4, 8)  # positions up to the query
-DROPPED = ("layer", "head")  # dimensions that a model with one of them does not have
+SAMPLES_LOOKED_AT = 64  # of the training set, by probes of the model's intermediates
 
 
 class Survey(NamedTuple):
-    """What a probe may look at besides model and training set; arrays, so that another task is no other program.
+    """What of the task a probe may look at besides the training set; arrays, so that another task may share a program.
 
     Attributes:
         counts: samples of each type in the training set.
-        canonical: one sample of each type; None for a task without.
+        canonical: one sample of each type; None for a task without this capability.
         fresh: fresh samples, the same ones at all times and in every run whose training set has this source; None when
             no probe asks for them.
     """
@@ -51,11 +43,12 @@ class Survey(NamedTuple):
     fresh: Batch | None
 
     @classmethod
-    def of(cls, task: Task, batch: Batch, fresh: bool) -> "Survey":
-        """That of a task and its training set."""
+    def of(cls, task: Any, batch: Batch, fresh: bool) -> "Survey":
+        """That of a task and its training set, with fresh samples or not."""
         counts = jnp.bincount(batch.type, length=len(task.types)).astype(float)
+        canonical = task.canonical if "canonical" in task.capabilities else None
         drawn = task.sample(jax.random.key(0), task.population, batch.source) if fresh else None
-        return cls(counts, getattr(task, "canonical", None), drawn)
+        return cls(counts, canonical, drawn)
 
 
 class View(NamedTuple):
@@ -65,10 +58,10 @@ class View(NamedTuple):
         objective: model and training set.
         survey: what else there is of the task.
         start: the parameters at t = 0.
-        words: matrix probes keep this many words, μ1 first.
+        words: matrix probes keep this many words, the first ones of the vocabulary.
         known: what a probe measured at the start, by its name; see Probe.at_start.
-        intermediates: () -> those of the model on the first SEEN samples of the training set; computed once for all
-            probes of an evaluation.
+        intermediates: () -> those of the model on the first SAMPLES_LOOKED_AT samples of the training set; computed
+            once for all probes of an evaluation.
     """
 
     objective: Objective
@@ -107,25 +100,30 @@ class Probe:
 
     Attributes:
         name: its name in records, figures and configs.
-        dims: the names of its dimensions after t; "layer" and "head" are dropped when the model has one.
+        dims: the names of its dimensions after t. "layer" and "head" are dropped when the model has one. "key",
+            "query" and "word" run over the first words of the vocabulary, "any_key" and "any_query" over all of it.
         measure: (params, view) -> array with these dimensions.
-        needs: an attribute of the model or the task without which it cannot be, or the loss of the task.
-        needs_weights: whether it is no function of the Gram matrices.
-        needs_fresh: whether it looks at fresh samples.
-        at_start: (parameters at t = 0, view) -> what `measure` finds in view.known under its name; None for nothing.
+        needs: capabilities, each of which the model or the task must have.
+        fresh: whether it looks at fresh samples.
+        large: whether it is recorded at checkpoints only, and never for every draw of a random law.
+        image: whether its last two dimensions are (key, query) and the wandb mirror draws it as pictures.
+        labels: {dimension: labels} of dimensions that neither the task nor the model knows.
+        at_start: (parameters at t = 0, view) -> what `measure` reads in view.known under its name; None for nothing.
     """
 
     name: str
     dims: tuple[str, ...]
     measure: Measure
-    needs: str = ""
-    needs_weights: bool = False
-    needs_fresh: bool = False
+    needs: tuple[str, ...] = ()
+    fresh: bool = False
+    large: bool = False
+    image: bool = False
+    labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     at_start: Callable[[PyTree, View], Any] | None = None
 
-    def fits(self, task: Task, model: Any) -> bool:
-        """Whether task or model have what it needs."""
-        return not self.needs or self.needs == task.loss or hasattr(task, self.needs) or hasattr(model, self.needs)
+    def fits(self, task: Any, model: Any) -> bool:
+        """Whether task and model have the capabilities that it needs."""
+        return set(self.needs) <= task.capabilities | model.capabilities
 
 
 PROBES: dict[str, Probe] = {}
@@ -142,56 +140,49 @@ def probe(*dims: str, **settings: Any) -> Callable[[Measure], Measure]:
 
 
 def dimensions(name: str, model: Any) -> tuple[str, ...]:
-    """The dimension names of a probe after t."""
-    return tuple(dim for dim in PROBES[name].dims if dim not in DROPPED or getattr(model, f"{dim}s") > 1)
+    """The dimension names of a probe after t: without "layer" and "head" where the model has one."""
+    sizes = {"layer": model.layers, "head": model.heads}
+    return tuple(dim for dim in PROBES[name].dims if sizes.get(dim) != 1)
 
 
-def coordinates(task: Task, words: int, model: Any) -> dict[str, list[Any]]:
-    """The labels along every dimension that a probe can have."""
-    names = list(task.word_names[:words])
-    return {
-        "layer": list(range(model.layers)),
-        "head": list(range(model.heads)),
-        "key": names,
-        "query": names,
-        "word": names,
-        "type": list(task.types),
-        "sample": list(range(task.samples)),
-        "matrix": list(MATRICES),
-        "estimate": list(ESTIMATE),
-        "window": list(WINDOWS),
-        "moment": list(MOMENTS),
-        "part": ["real", "imaginary"],
-        "mode": list(range(getattr(model, "modes", 0))),
-        "depth": list(range(getattr(model, "depths", 0))),
-        "invariant": list(REDUCED),
-        "value_mode": list(range(model.heads * model.vocabulary + 1)),
-        "score_mode": list(range(2 * model.vocabulary)),
-        "conserved": list(getattr(model, "CONSERVED", ())),
-    }
+def coordinates(task: Any, model: Any, words: int) -> dict[str, list[Any]]:
+    """The labels of dimensions, those of the task, the model and all probes; a dimension may have none.
+
+    Args:
+        task: it also names the words.
+        model: whose parameters are looked at.
+        words: how many of them "key", "query" and "word" have.
+    """
+    labels = {dim: list(values) for probe in PROBES.values() for dim, values in probe.labels.items()}
+    names = list(task.word_names)
+    of_words = dict.fromkeys(("key", "query", "word"), names[:words]) | dict.fromkeys(("any_key", "any_query"), names)
+    return {**labels, **model.coordinates, **of_words, **task.coordinates}
 
 
 def evaluator(names: tuple[str, ...], view: View) -> Callable[[PyTree], dict[str, Array]]:
     """The function params -> {name: value} that a law calls at the saved times.
 
     Raises:
-        ConfigError: for a name that is not a probe, or that needs fresh samples where there are none.
+        ConfigError: for a name that is not a probe, for a probe that needs fresh samples where there are none, and,
+            when the function is traced, for one whose array does not have the dimensions that it names.
     """
     for name in names:
         require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
-        seen = view.survey.fresh is not None or not PROBES[name].needs_fresh
-        require(seen, "probes", name, "needs a survey with fresh samples")
+        has_samples = view.survey.fresh is not None or not PROBES[name].fresh
+        require(has_samples, "probes", name, "needs a survey with fresh samples")
     first = {name: PROBES[name].at_start for name in names}
     view = view._replace(known={name: look(view.start, view) for name, look in first.items() if look is not None})
 
     @jax.jit  # traced once, where a solver evaluates it in several places
     def evaluate(params: PyTree) -> dict[str, Array]:
-        tokens = view.objective.batch.tokens[:SEEN]
-        seen = view._replace(intermediates=functools.cache(lambda: view.objective.apply(params, tokens)[1]))
-        return {name: reshaped(name, PROBES[name].measure(params, seen)) for name in names}
+        tokens = view.objective.batch.tokens[:SAMPLES_LOOKED_AT]
+        here = view._replace(intermediates=functools.cache(lambda: view.objective.apply(params, tokens)[1]))
+        return {name: reshaped(name, PROBES[name].measure(params, here)) for name in names}
 
     def reshaped(name: str, values: Array) -> Array:
         dims, kept = PROBES[name].dims, dimensions(name, view.objective.model)
+        named = f"must give an array with the dimensions that it names, {dims}, but gives one of shape {values.shape}"
+        require(values.ndim == len(dims), "probes", name, named)
         return jnp.squeeze(values, tuple(axis for axis, dim in enumerate(dims) if dim not in kept))
 
     return evaluate

@@ -25,45 +25,45 @@ def data_loss(params: PyTree, view: View) -> Array:
     return jnp.mean(view.objective.losses(params))
 
 
-@probe("type")
+@probe("type", needs=("types",))
 def loss_by_type(params: PyTree, view: View) -> Array:
     """The mean loss over the samples of each type."""
     return view.by_type(view.objective.losses(params), total=False)
 
 
-@probe("type", needs="logistic")
+@probe("type", needs=("signed_labels", "types"))
 def gradient_by_type(params: PyTree, view: View) -> Array:
     """(1/n) Σ g_i over the samples of each type, g_i = 1 / (1 + exp(y_i F_i)), minus the derivative of the loss."""
     return view.by_type(jax.nn.sigmoid(-view.signed_output(params)), total=True)
 
 
-@probe(needs="logistic")
+@probe(needs=("signed_labels",))
 def margin(params: PyTree, view: View) -> Array:
     """min_i y_i F(X_i); positive when every sample is classified."""
     return jnp.min(view.signed_output(params))
 
 
-@probe("sample", needs="logistic")
+@probe("sample", needs=("signed_labels",))
 def output(params: PyTree, view: View) -> Array:
     """F(X_i) on the training set."""
     return view.objective.output(params)
 
 
-@probe("estimate", needs_fresh=True)
+@probe("estimate", fresh=True, labels={"estimate": ("mean", "standard error")})
 def population_loss(params: PyTree, view: View) -> Array:
     """The mean loss over fresh samples of the task, and the standard error of that mean."""
     losses = view.objective.losses(params, view.survey.fresh)
     return jnp.stack([jnp.mean(losses), jnp.std(losses, ddof=1) / math.sqrt(len(losses))])
 
 
-@probe("parameter")
+@probe("parameter", large=True)
 def parameters(params: PyTree, view: View) -> Array:
     """What the law moves, as one vector: all weights, or all Gram variables."""
     del view
     return ravel_pytree(params)[0]
 
 
-@probe(needs_weights=True, at_start=lambda params, view: top_eigenpair(view.objective.loss, params)[1])
+@probe(needs=("weights",), at_start=lambda params, view: top_eigenpair(view.objective.loss, params)[1])
 def sharpness(params: PyTree, view: View) -> Array:
     """λmax, the largest eigenvalue of ∇²L; gradient descent with step η is stable while η λmax < 2.
 

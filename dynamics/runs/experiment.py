@@ -30,7 +30,14 @@ OWN_KEY = -1  # the draw of a path that has the noise key itself
 
 
 class StartInputs(NamedTuple):
-    """What a start is drawn from; traced, so that other values do not recompile."""
+    """What a start is drawn from; traced, so that other values do not recompile.
+
+    Attributes:
+        seed: of the keys of data, initialisation and noise.
+        draw: of the noise, see noise_key.
+        initialisation, regulariser: of the experiment.
+        width: m of a start that is drawn in Gram matrices; weights have it in their shapes.
+    """
 
     seed: int
     draw: int
@@ -127,8 +134,11 @@ class Experiment:
     def _check_start(self) -> None:
         """Whether the start can be drawn, and every law can move it."""
         drawn, capabilities = self.initialisation.draw, self.model.capabilities
-        allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
-        require(drawn == "gram" or self.model.width <= WIDEST, "model.width", self.model.width, allowed)
+        with under("init."):
+            self.initialisation.check(self.model.coordinates.get("matrix", self.initialisation.std_of))
+        if "gram" in capabilities:
+            allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
+            require(drawn == "gram" or self.model.width <= WIDEST, "model.width", self.model.width, allowed)
         allowed = "must be 'weights' for a model without Gram matrices"
         require(drawn == "weights" or "gram" in capabilities, "init.draw", drawn, allowed)
         for name, law in self.laws.items():
@@ -195,7 +205,8 @@ class Experiment:
     def start_inputs(self) -> StartInputs:
         """What the start is drawn from."""
         draw = OWN_KEY if self.draw is None else self.draw
-        return StartInputs(self.seed, draw, self.initialisation, self.regulariser, float(self.model.width))
+        width = float(self.model.width) if self.initialisation.draw == "gram" else 0.0
+        return StartInputs(self.seed, draw, self.initialisation, self.regulariser, width)
 
     @property
     def start_model(self) -> Model:

@@ -18,7 +18,7 @@ from dynamics.probes import coordinates, dimensions
 from dynamics.runs.engine import Path, Program, integrate
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, Record, Recorder, provenance
-from dynamics.runs.tracking import Tracker
+from dynamics.runs.tracking import Shown, Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
 
 __all__ = ["Report", "described", "execute", "recorded", "summary_of", "training_set"]
@@ -151,7 +151,8 @@ def _mirror(run: _Run, law: str, part: Trajectory, row: int) -> None:
     images = set(np.geomspace(1, len(run.experiment.times), IMAGES_PER_LAW).astype(int) - 1)
     arrays, labels = recorded(Path(run.experiment, law), part)
     over_t = {name: array for name, array in arrays.items() if array[0][0] == "t"}
-    run.tracker.trajectory(law, part.t, over_t, labels, [i for i in range(len(part.t)) if row + i in images])
+    shown = Shown(part.t, over_t, labels, run.experiment.task.named_words)
+    run.tracker.trajectory(law, shown, [i for i in range(len(part.t)) if row + i in images])
 
 
 def _certify(run: _Run, path: Path, program: Program, trajectory: Trajectory) -> dict[str, float]:

@@ -10,17 +10,34 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["SweepTracker", "Tracker"]
+from dynamics.probes import PROBES
+
+__all__ = ["Shown", "SweepTracker", "Tracker"]
 
 IMAGE_PIXELS = 128
-NAMED_WORDS = 3  # matrix probes are scalars for the targets and the common token; the images show all words
 PATIENCE_S = 60.0  # a mirror that has not ended by then is left behind
-LEAST_S = 5.0  # that a mirror is waited for, to begin at all
-FEW = 50  # members that have a run each
+LEAST_S = 5.0  # seconds that every mirror has to begin and to end
+FEW = 50  # up to so many members have a run each
+
+
+class Shown(NamedTuple):
+    """What a mirror shows of a law.
+
+    Attributes:
+        t: saved times.
+        arrays: {probe: (dimension names, values)}, dimension t first.
+        coordinates: {dimension: labels}; a dimension without labels is numbered.
+        named_words: of "key", "query" and "word" this many have scalars; pictures show all words.
+    """
+
+    t: Any
+    arrays: Mapping[str, tuple[tuple[str, ...], np.ndarray]]
+    coordinates: Mapping[str, list[Any]]
+    named_words: int
 
 
 class _Mirror:
@@ -40,7 +57,7 @@ class _Mirror:
             warnings.warn(f"wandb stopped, the run goes on: {type(error).__name__}: {error}", stacklevel=1)
 
     def _end(self, last: Callable[[], None], patience_s: float) -> bool:
-        """Do `last` after all other work; whether it was over in time."""
+        """Do `last` after all other work; returns False on timeout."""
         if self._thread.is_alive():
             self._work.put(last)
             self._work.put(None)
@@ -49,7 +66,7 @@ class _Mirror:
 
 
 def _opened(settings: Mapping[str, Any], folder: pathlib.Path, name: str, group: str, config: Mapping[str, Any]) -> Any:
-    """A new wandb run, over t."""
+    """A new wandb run whose metrics are functions of t."""
     import wandb
 
     run = wandb.init(
@@ -68,7 +85,7 @@ def _opened(settings: Mapping[str, Any], folder: pathlib.Path, name: str, group:
 
 
 class Tracker(_Mirror):
-    """One wandb run for one run folder. Every method returns at once, but `finish`, which waits for the mirror."""
+    """One wandb run for one run folder. Every method returns at once, except `finish`, which waits for the mirror."""
 
     def __init__(self, settings: Mapping[str, Any], folder: pathlib.Path, config: Mapping[str, Any]):
         super().__init__(settings["mode"] != "disabled")
@@ -77,24 +94,15 @@ class Tracker(_Mirror):
     def _start(self, settings: Mapping[str, Any], folder: pathlib.Path, config: Mapping[str, Any]) -> None:
         self._run = _opened(settings, folder, folder.name, settings["group"], config)
 
-    def trajectory(
-        self,
-        law: str,
-        t: Any,
-        arrays: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
-        coordinates: Mapping[str, list[Any]],
-        images: Iterable[int],
-    ) -> None:
-        """Log the saved times of a law: every probe as scalars, and its matrices as images.
+    def trajectory(self, law: str, shown: Shown, images: Iterable[int]) -> None:
+        """Log the saved times of a law: every probe as scalars, and those that are images as pictures.
 
         Args:
             law: its name, the prefix of every metric.
-            t: saved times.
-            arrays: {probe: (dimension names, values)}, dimension t first.
-            coordinates: {dimension: labels}.
-            images: indices into t at which matrices are drawn.
+            shown: its probes.
+            images: indices into t at which pictures are drawn.
         """
-        self._work.put(lambda: _log(self._run, law, t, arrays, coordinates, set(images)))
+        self._work.put(lambda: _log(self._run, law, shown, set(images)))
 
     def figures(self, paths: Iterable[pathlib.Path]) -> None:
         """Add finished pictures."""
@@ -126,8 +134,8 @@ class SweepTracker(_Mirror):
         """Begin.
 
         Args:
-            settings: the group `wandb` of the config; `each_member` says whether there is a run for each, and without,
-                there is up to FEW members.
+            settings: the group `wandb` of the config; `each_member` says whether every member has a run; if not
+                given, it has one in sweeps of up to FEW members.
             folder: of the sweep.
             name: of the sweep, and of the group where the config names none.
             members: how many there are.
@@ -140,21 +148,20 @@ class SweepTracker(_Mirror):
         self._mirrored = 0
 
     def member(
-        self, name: str, read: Callable[[], tuple[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]]]
+        self, name: str, read: Callable[[], tuple[Mapping[str, Any], Mapping[str, Shown], Mapping[str, Any]]]
     ) -> None:
         """Add a member that has ended.
 
         Args:
             name: of its run.
-            read: gives its config, {law: (t, arrays, coordinates)} as Tracker.trajectory takes them, and its summary;
-                called later, in the thread.
+            read: gives its config, what to show of each law, and its summary; called later, in the thread.
         """
 
         def add() -> None:
             config, laws, summary = read()
             run = _opened(self._settings, self._folder, name, self._group, config)
-            for law, (t, arrays, coordinates) in laws.items():
-                _log(run, law, t, arrays, coordinates, set())
+            for law, shown in laws.items():
+                _log(run, law, shown, set())
             run.summary.update(dict(summary))
             run.finish(exit_code=int(summary["state"] != "done"))
             self._mirrored += 1
@@ -163,7 +170,7 @@ class SweepTracker(_Mirror):
             self._work.put(add)
 
     def finish(self, config: Mapping[str, Any], table: Sequence[Mapping[str, Any]]) -> None:
-        """Close the group; with a table of all members where they have no runs."""
+        """Close the group; if its members have no runs of their own, it gets a table of all of them."""
 
         def close() -> None:
             if not self._each:
@@ -179,34 +186,31 @@ class SweepTracker(_Mirror):
             warnings.warn(f"wandb has {self._mirrored} members and is left behind; the record has all", stacklevel=1)
 
 
-def _log(
-    run: Any,
-    law: str,
-    t: Any,
-    arrays: Mapping[str, tuple[tuple[str, ...], np.ndarray]],
-    coordinates: Mapping[str, list[Any]],
-    images: set[int],
-) -> None:
+def _log(run: Any, law: str, shown: Shown, images: set[int]) -> None:
     import wandb
 
     columns = {}
-    for probe, (dims, values) in arrays.items():
-        for index in np.ndindex(*map(_shown, dims[1:], values.shape[1:])):
+    for probe, (dims, values) in shown.arrays.items():
+        sizes = [
+            min(size, shown.named_words) if dim in ("key", "query", "word") else size
+            for dim, size in zip(dims[1:], values.shape[1:], strict=True)
+        ]
+        for index in np.ndindex(*sizes):
             column = values[(slice(None), *index)]
             if column.any():  # attention between words of which a sample has only one is zero throughout
-                labels = [str(coordinates[dim][i]) for dim, i in zip(dims[1:], index, strict=True)]
+                labels = [_label(shown, dim, i) for dim, i in zip(dims[1:], index, strict=True)]
                 columns["/".join([law, probe, *labels])] = column.tolist()
-    for i, time_ in enumerate(t.tolist()):
+    pictured = [probe for probe in shown.arrays if PROBES[probe].image]
+    for i, time_ in enumerate(shown.t.tolist()):
         row: dict[str, Any] = {"t": time_, **{key: column[i] for key, column in columns.items()}}
-        for probe in ("scores", "attention"):
-            if i in images and probe in arrays:
-                pixels, limit = _picture(arrays[probe][1][i])
-                row[f"{law}/{probe}"] = wandb.Image(pixels, caption=f"t = {time_:.4g}, scale ±{limit:.3g}")
+        for probe in pictured if i in images else ():
+            pixels, limit = _picture(shown.arrays[probe][1][i])
+            row[f"{law}/{probe}"] = wandb.Image(pixels, caption=f"t = {time_:.4g}, scale ±{limit:.3g}")
         run.log(row)
 
 
-def _shown(dim: str, size: int) -> int:
-    return min(size, NAMED_WORDS) if dim in ("key", "query", "word") else size
+def _label(shown: Shown, dim: str, i: int) -> str:
+    return str(shown.coordinates[dim][i] if dim in shown.coordinates else i)
 
 
 def _picture(matrices: np.ndarray) -> tuple[np.ndarray, float]:

@@ -22,6 +22,7 @@ import numpy as np
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
+from dynamics.runs.tracking import Shown
 from dynamics.sweeps.ledger import Entry, Ledger
 from dynamics.sweeps.members import Members, read_members
 from dynamics.sweeps.rows import read_rows
@@ -153,12 +154,12 @@ class SweepRecord:
             shutil.rmtree(old, ignore_errors=True)
         write_text(self.path / TABLE, _csv([row for case in self.cases for row in SweepRecord(self.path, case).table()]))
 
-    def mirrored(self, member: Member) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Of a member that has ended: its config, {law: (t, arrays, coordinates)}, and its summary."""
+    def mirrored(self, member: Member) -> tuple[dict[str, Any], dict[str, Shown], dict[str, Any]]:
+        """Of a member that has ended: its config, what to show of each law, and its summary."""
         config, entry = self.sweep.config_of(member), self.entries[member.id]
         summary = {f"{law}/{key}": x for law, numbers in entry.line.get("laws", {}).items() for key, x in numbers.items()}
         summary |= {"state": entry.state, "reason": entry.reason, "seconds": entry.line.get("seconds")}
-        laws = {}
+        laws: dict[str, Shown] = {}
         if entry.line.get("laws"):
             experiment = Experiment.from_config(config)
             lines = Ledger(self.path).entries(self.members.ids_of(member.id))
@@ -191,8 +192,8 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment, law: str) -> tuple[Any, Arrays, Any]:
-    """(t, arrays over t, labels of their dimensions) of a path that has ended."""
+def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment, law: str) -> Shown:
+    """What to show of a path that has ended."""
     rows = read_rows(folder / "parts" / line["part"])
     model = experiment.abstract_start(law)[1].model
     arrays: Arrays = {
@@ -200,7 +201,8 @@ def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment,
         for name, values in rows.items()
         if name.startswith("probes/")
     }
-    return rows["t"][line["row"]], arrays, coordinates(experiment.task, model, experiment.words)
+    labels = coordinates(experiment.task, model, experiment.words)
+    return Shown(rows["t"][line["row"]], arrays, labels, experiment.task.named_words)
 
 
 class _Place(NamedTuple):

@@ -2,7 +2,7 @@
 
     grid({"model.width": (256, 1024)}, seeds(5))        every combination
     zipped({"task.length": (4, 8), "task.samples": ...})  side by side
-    random({"init.sigma0": log_uniform(1e-4, 1e-1)}, count=100)
+    random({"init.std": log_uniform(1e-4, 1e-1)}, count=100)
     chain(one, another)                                  one after another
 
 each give such a list, and grid takes such lists as factors. A member's id is the hash of its resolved config.

@@ -1,7 +1,8 @@
 """The word co-occurrence task (arXiv:2410.09605, Definition 2.1 and Assumption 2.3)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,9 @@ class Cooccurrence:
     types: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3", "I4")
     loss: ClassVar[Literal["logistic"]] = "logistic"
     population: ClassVar[int] = 1024
+    named_words: ClassVar[int] = SIGNALS
+    capabilities: ClassVar[frozenset[str]] = frozenset({"signed_labels", "types", "canonical"})
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self):
         n, length, d = self.samples, self.length, self.vocabulary
@@ -72,6 +76,11 @@ class Cooccurrence:
     def word_names(self) -> tuple[str, ...]:
         """("μ1", ..., "μd"): the word with index i is μ(i+1)."""
         return tuple(f"μ{i + 1}" for i in range(SIGNALS + self._random))
+
+    @property
+    def coordinates(self) -> dict[str, list[Any]]:
+        """The numbers of the samples, and the names of their types."""
+        return {"type": list(self.types), "sample": list(range(self.samples))}
 
     @property
     def canonical(self) -> Int[Array, "type L"]:

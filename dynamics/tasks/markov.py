@@ -1,5 +1,8 @@
 """Sequences of a Markov chain of order 1: the word at hand says all that can be said about the next one."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
@@ -14,6 +17,8 @@ class MarkovChain(Sequences):
 
     The first word is uniform.
     """
+
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"transitions": ("word", "next_word")}
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
         """N fresh sequences of the chain of `source`."""

@@ -1,7 +1,8 @@
-"""What a task is."""
+"""What a task is: a distribution of labelled samples, and the training set drawn from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
@@ -14,7 +15,7 @@ class Batch(NamedTuple):
     """Labelled samples.
 
     Attributes:
-        tokens: the index of each word in the vocabulary; 0 is μ1.
+        tokens: the index of each word in the vocabulary.
         label: y, +1 or -1, or the token that follows at every position.
         type: the index of each sample's type in the task's `types`.
         source: what was drawn before the samples and is the same for all, {name: array}.
@@ -28,13 +29,25 @@ class Batch(NamedTuple):
 
 @runtime_checkable
 class Task(Protocol):
-    """A data distribution over samples of words, hashable.
+    """What a class of tasks must have; instances are hashable and do not change, like a frozen dataclass.
 
-    One with signed labels may have `canonical`, one sample of each type.
+    A task with the capability "canonical" has one attribute more, `canonical` [type, L]: one sample of each type.
+
+    Attributes:
+        loss: the name of its loss in dynamics.objectives.losses.LOSSES.
+        population: how many fresh samples the population loss is a mean over.
+        named_words: how many of the first words have a meaning of their own; a mirror shows these alone.
+        capabilities: what probes may ask for: "signed_labels" (y = ±1, classified by the sign of the output),
+            "next_token" (the label of a position is the next word), "types" (samples of more than one type),
+            "canonical".
+        dims: the names of the dimensions of each array in the `source` of its batches.
     """
 
     loss: ClassVar[Literal["logistic", "next_token"]]
-    population: ClassVar[int]  # fresh samples for the population loss
+    population: ClassVar[int]
+    named_words: ClassVar[int]
+    capabilities: ClassVar[frozenset[str]]
+    dims: ClassVar[Mapping[str, tuple[str, ...]]]
 
     @property
     def samples(self) -> int:
@@ -59,6 +72,11 @@ class Task(Protocol):
     @property
     def word_names(self) -> tuple[str, ...]:
         """The names of the words."""
+        ...
+
+    @property
+    def coordinates(self) -> dict[str, list[Any]]:
+        """Labels of its own dimensions, "type" and "sample" among them; a dimension may have none."""
         ...
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
@@ -91,6 +109,9 @@ class Sequences:
     types: ClassVar[tuple[str, ...]] = ("sequence",)
     loss: ClassVar[Literal["next_token"]] = "next_token"
     population: ClassVar[int] = 512
+    named_words: ClassVar[int] = 3
+    capabilities: ClassVar[frozenset[str]] = frozenset({"next_token"})
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self):
         for key, least in (("samples", 1), ("length", 2), ("vocabulary", 2)):
@@ -101,3 +122,8 @@ class Sequences:
     def word_names(self) -> tuple[str, ...]:
         """("0", "1", ...)."""
         return tuple(map(str, range(self.vocabulary)))
+
+    @property
+    def coordinates(self) -> dict[str, list[Any]]:
+        """The numbers of the samples, and their type."""
+        return {"type": list(self.types), "sample": list(range(self.samples))}

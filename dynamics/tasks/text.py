@@ -4,8 +4,9 @@ import collections
 import functools
 import pathlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +44,9 @@ class Text:
     types: ClassVar[tuple[str, ...]] = ("window",)
     loss: ClassVar[Literal["next_token"]] = "next_token"
     population: ClassVar[int] = 256
+    named_words: ClassVar[int] = 3
+    capabilities: ClassVar[frozenset[str]] = frozenset({"next_token"})
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self):
         for key, least in (("samples", 1), ("length", 2), ("vocabulary", 2)):
@@ -57,6 +61,11 @@ class Text:
     def word_names(self) -> tuple[str, ...]:
         """The words, most frequent first; the unknown one is the last."""
         return _numbered(self.path, self.vocabulary)[0]
+
+    @property
+    def coordinates(self) -> dict[str, list[Any]]:
+        """The numbers of the windows, and their type."""
+        return {"type": list(self.types), "sample": list(range(self.samples))}
 
     @property
     def _train(self) -> np.ndarray:

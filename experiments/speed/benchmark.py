@@ -186,7 +186,7 @@ def widths() -> None:
     for m in (128, 10**6):
         config = paper()
         config["model"]["width"] = m
-        config["init"] = {"name": "theory", "sigma0": 0.3 / math.sqrt(5 * m), "sigma1": 0.3 / 16, "draw": "gram"}
+        config["init"] = {"name": "normal", "std": 0.3 / math.sqrt(5 * m), "std_of": {"W": 0.3 / 16}, "draw": "gram"}
         config |= {"laws": {"law": {"name": "gram_flow"}}, "probes": ("loss",), "checkpoints": 1}
         runs[m] = dynamics.Experiment.from_config(config)
     if form(runs[128], "law") != form(runs[10**6], "law"):

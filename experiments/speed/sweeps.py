@@ -50,7 +50,7 @@ def config() -> Any:
     found = dynamics.base()
     found.update({key: value for key, value in paper().items() if key in ("task", "model")})
     found.laws = {"flow": {"name": "gram_flow", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}}
-    found.times.count = 20
+    found.times.update(stop=300.0, count=20)
     found.update(checkpoints=1, probes=("loss", "margin", "scores", "drift"))
     found.wandb.mode = "disabled"
     return found
@@ -187,7 +187,7 @@ def status() -> None:
     ids = [f"{i:012x}" for i in range(LISTED)]
     sets = [{"seed": i, "model.width": 64} for i in range(LISTED)]
     members = [{"id": i, "overrides": one, "changes": one} for i, one in zip(ids, sets, strict=True)]
-    laws = {"flow": {"rtol": 1e-6, "end": 300.0, "steps": 68, "loss": 1e-5, "T1": 0.1, "drift": 1e-8}}
+    laws = {"flow": {"rtol": 1e-6, "end": 300.0, "steps": 68, "loss": 1e-5, "classification_time": 0.1, "drift": 1e-8}}
     with tempfile.TemporaryDirectory() as workdir:
         folder = pathlib.Path(workdir)
         ledger = Ledger(folder)

@@ -1,0 +1,29 @@
+"""What configs of this paper record. Importing this module registers `score_table`."""
+
+from jaxtyping import Array, PyTree
+
+from dynamics.probes import View, probe
+
+__all__ = ["FIGURE_1"]
+
+FIGURE_1 = (
+    "loss",
+    "loss_by_type",
+    "gradient_by_type",
+    "margin",
+    "scores",
+    "value_gram",
+    "key_gram",
+    "query_gram",
+    "mlp",
+    "attention",
+    "weight_norm",
+    "invariants",
+    "drift",
+)
+
+
+@probe("head", "any_key", "any_query", needs=("gram",), large=True)
+def score_table(params: PyTree, view: View) -> Array:
+    """νᵀ W_Kᵀ W_Q μ for key ν and query μ of the whole vocabulary, without the 1/√m."""
+    return view.gram(params).A
