@@ -17,9 +17,10 @@ from dynamics.cli.arguments import check_module, check_name, flag_values, number
 from dynamics.cli.console import Count, Report, certificate, number, print_laws, print_table, print_verdicts
 from dynamics.cli.status import print_states
 from dynamics.config import require
+from dynamics.environment import configure_compiler
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Record, runs
-from dynamics.runs.run import configure_compiler, execute
+from dynamics.runs.run import execute
 from dynamics.studies.claims import PASS, gather, judge, markdown
 from dynamics.studies.comparison import compare as compare_laws
 from dynamics.studies.tables import Table, is_comparison, tables

@@ -16,7 +16,7 @@ from dynamics.cli.commands import draw
 from dynamics.cli.console import Members
 from dynamics.cli.status import print_states, sets
 from dynamics.config import ConfigError, build, module_of, require
-from dynamics.runs.run import configure_compiler
+from dynamics.environment import configure_compiler
 from dynamics.runs.tracking import SweepTracker
 from dynamics.sweeps.jobs import Settings
 from dynamics.sweeps.launch import (

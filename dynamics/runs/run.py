@@ -1,7 +1,6 @@
 """A config, executed and recorded in a run folder."""
 
 import contextlib
-import os
 import pathlib
 import time
 from collections import defaultdict
@@ -9,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-import jax
 import numpy as np
 
 from dynamics.config import config_hash
@@ -21,25 +19,11 @@ from dynamics.runs.record import Arrays, Record, Recorder, provenance
 from dynamics.runs.tracking import Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, classification_time, joined
 
-__all__ = ["configure_compiler", "described", "execute", "summary_of", "training_set"]
+__all__ = ["described", "execute", "summary_of", "training_set"]
 
 IMAGES_PER_LAW = 8
 # Dimensions of what a model holds fixed and of what a task draws before its samples.
 OTHERS = {"a": ("neuron",), "width": (), "transitions": ("word", "next_word")}
-
-
-def configure_compiler() -> None:
-    """The next process finds the programs of this one; to be called before jax meets its first device.
-
-    LLVM optimises at level 2 unless XLA_FLAGS says otherwise: sooner done than at level 3, and nothing here runs
-    slower (experiments/speed/README.md).
-    """
-    flags, level = os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level"
-    if level not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {level}=2".strip()
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "dynamics"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 class _Clock:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dynamics.config import ConfigError, module_of, require
-from dynamics.runs.run import configure_compiler
+from dynamics.environment import configure_compiler
 from dynamics.sweeps.groups import groups
 from dynamics.sweeps.ledger import FINISHED, Entry, Ledger
 from dynamics.sweeps.sweep import Sweep, read_sweep
