@@ -19,7 +19,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 # Both workers, and the next run, find what is compiled already.
-dynamics.runs.run.configure_compiler()
+dynamics.environment.configure_compiler()
 
 ROOT = pathlib.Path(__file__).parent.parent
 

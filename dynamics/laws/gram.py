@@ -167,9 +167,21 @@ def _symmetric_between_heads(tensor: Float[Array, "H d H d"]) -> Float[Array, "H
 class GramFlow(GradientFlow):
     """Gradient flow on the weights, in Gram variables: GramModel.velocity; see Flow for the solver's settings."""
 
+    needs: ClassVar[tuple[str, ...]] = ("gram",)
+
+    def variables(self, params, objective):
+        """Gram."""
+        return (params, objective) if isinstance(objective.model, GramModel) else in_gram_variables(params, objective)
+
 
 class GramGradientDescent(Descent):
     """Full-batch gradient descent on the weights, exactly, in Gram variables; t = η·k."""
+
+    needs: ClassVar[tuple[str, ...]] = ("gram",)
+
+    def variables(self, params, objective):
+        """Gram."""
+        return (params, objective) if isinstance(objective.model, GramModel) else in_gram_variables(params, objective)
 
     def update(self, objective, gradient, params, memory):
         """The closed map."""

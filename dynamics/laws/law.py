@@ -21,6 +21,11 @@ class Law(eqx.Module):
     """
 
     random: ClassVar[bool] = False
+    needs: ClassVar[tuple[str, ...]] = ("weights",)
+
+    def variables(self, params, objective):
+        """Identity."""
+        return params, objective
 
     @property
     @abc.abstractmethod

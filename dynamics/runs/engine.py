@@ -20,9 +20,9 @@ from dynamics.config import under
 from dynamics.probes import PROBES, View, evaluator
 from dynamics.runs.experiment import Experiment, StartInputs, draw_start, noise_key
 from dynamics.runs.processes import on_host
-from dynamics.trajectory import COMPLETED, Trajectory
+from dynamics.trajectory import COMPLETED, Trajectory, joined
 
-__all__ = ["MEASURED", "MOST_PATHS", "STRATEGIES", "Path", "Program", "Segment", "State", "Strategy", "integrate"]
+__all__ = ["MEASURED", "MOST_PATHS", "STRATEGIES", "Path", "Program", "Segment", "State", "Strategy", "integrate", "solve"]
 
 MOST_PATHS = 32  # integrated by one call of a program
 
@@ -237,6 +237,16 @@ def integrate(program: Program, paths: Sequence[Path], state: State | None = Non
         segment = program.segment(paths, places, state)
         yield segment
         state = segment.state
+
+
+def solve(experiment: Experiment, law: str) -> Trajectory:
+    """The trajectory of one law, in memory.
+
+    Raises:
+        ConfigError: for what the law refuses, naming its key.
+    """
+    path = Path(experiment, law)
+    return joined([segment.of_path(0, experiment) for segment in integrate(Program(path, size=1), [path])])
 
 
 def _with_rows(rows: np.ndarray, leaf: np.ndarray, values: np.ndarray) -> np.ndarray:
