@@ -37,7 +37,7 @@ def run(argv: list[str], argv0: str) -> int:
     values, config_dict = parsed(argv)
     config = plain(config_dict)
     experiment = Experiment.from_config(config)
-    checkmodule_named("figures", config["figures"])
+    check_module("figures", config["figures"])
     workdir = pathlib.Path(str(values["workdir"].value))
     name = values["name"].value
     check_name(name)
@@ -62,7 +62,7 @@ def run(argv: list[str], argv0: str) -> int:
 
 def module_named(name: str) -> Any:
     """A module that a config names, None for none."""
-    return importlib.importmodule_named(name) if name else None
+    return importlib.import_module(name) if name else None
 
 
 def draw(record: Any) -> list[pathlib.Path]:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from dynamics.config import under
 from dynamics.probes import PROBES, View, evaluator
@@ -40,15 +40,14 @@ class Path(NamedTuple):
     law: str
 
     @property
-    def form(self) -> Hashable:
-        """What the programs depend on: paths of one form share them."""
+    def form(self) -> tuple[Hashable, Hashable]:
+        """What the program that integrates depends on, and the one that draws starts; paths of one form share them."""
         experiment = self.experiment
         leaves, structure = jax.tree.flatten((experiment.laws[self.law], *experiment.abstract_start(self.law)))
         shapes = tuple(np.shape(leaf) for leaf in leaves)
-        # The start has a program of its own, which depends on the task and on the model before `Law.variables`.
-        program_of_start = experiment.start_model, experiment.task, experiment.fresh
         segments = len(experiment.segments), len(experiment.segment(0)), len(experiment.times)
-        return structure, shapes, program_of_start, experiment.probes_of(self.law), experiment.words, segments
+        integrates = structure, shapes, experiment.probes_of(self.law), experiment.words, segments
+        return integrates, (experiment.start_model, experiment.task, experiment.fresh)
 
 
 class State(NamedTuple):
@@ -135,7 +134,7 @@ class Program:
         experiment = first.experiment
         with under(f"laws.{first.law}."):
             if self._alone:
-                drawn: Any = jax.eval_shape(_start_alone, *experiment.abstract_start(first.law))
+                drawn: Any = jax.eval_shape(_start_alone, experiment.noise_key, *experiment.abstract_start(first.law))
             else:
                 inputs = experiment.laws[first.law], self._wanted(1), self._start_inputs([first])
                 self._starts, drawn = _compiled_starts(
@@ -180,8 +179,6 @@ class Program:
         law = self._dealt([path.experiment.laws[path.law] for path in paths], self._dtype)
         memory = jax.eval_shape(_memories, law, start)
         memory = _memories(law, start) if jax.tree.leaves(memory) else memory  # most laws remember nothing
-        if key is None:
-            key = jax.random.key_data(paths[0].experiment.noise_key)[None]
         return _Places(law, objective, survey, start, key, self._times(paths, 0), start, memory)
 
     def _times(self, paths: Sequence[Path], segment: int) -> np.ndarray:
@@ -191,7 +188,7 @@ class Program:
         """The inputs of the first segment, and the paths at their starts."""
         if self._alone:
             (path,) = paths
-            drawn = _start_alone(*path.experiment.start_of(path.law))
+            drawn = _start_alone(path.experiment.noise_key, *path.experiment.start_of(path.law))
         else:
             law, wanted = paths[0].experiment.laws[paths[0].law], self._wanted(len(paths))
             drawn = on_host(self._starts.result()(law, wanted, self._start_inputs(paths)))
@@ -255,9 +252,10 @@ def _with_rows(rows: np.ndarray, leaf: np.ndarray, values: np.ndarray) -> np.nda
     return changed
 
 
-def _start_alone(params: PyTree, objective: Any, survey: Any) -> Any:
-    """The start of a path that is alone, as the program of starts gives it; its key is added later."""
-    return *jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (objective, survey, params)), None
+def _start_alone(key: PRNGKeyArray, params: PyTree, objective: Any, survey: Any) -> Any:
+    """The start of a path that is alone, as the program of starts gives it."""
+    drawn = objective, survey, params, jax.random.key_data(key)
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], drawn)
 
 
 def _hashable(tree: PyTree) -> tuple[Any, Any]:

@@ -1,15 +1,13 @@
 """The paths of a sweep: what its members need, each once, in groups that share their programs."""
 
-import functools
 import hashlib
 import json
-import pathlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from dynamics.config import ConfigError
-from dynamics.runs.engine import MOST_PATHS, Path, Program, State, Strategy, integrate
+from dynamics.runs.engine import MOST_PATHS, Path, Program, Strategy
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.run import described
 from dynamics.sweeps.sweep import Sweep
@@ -25,16 +23,13 @@ class Group:
 
     Attributes:
         paths: {id: path}.
+        size: the largest number of paths of a call.
         strategy: see Program.
     """
 
-    paths: dict[str, Path] = field(default_factory=dict)
+    paths: Mapping[str, Path]
+    size: int
     strategy: Strategy | None = None
-
-    @property
-    def size(self) -> int:
-        """The largest number of paths of a call."""
-        return min(len(self.paths), MOST_PATHS)
 
     def program(self, size: int | None = None) -> Program:
         """The program for calls of a size, the largest if it is not given; it compiles in the background."""
@@ -64,7 +59,7 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
 
     A path that several members need, such as a flow that does not depend on what is swept, is one.
     """
-    groups: dict[Any, Group] = {}
+    by_form: dict[Any, dict[str, Path]] = {}
     members: dict[str, dict[str, str]] = {}
     refused: dict[str, str] = {}
     for sweep in sweeps.values():
@@ -79,8 +74,13 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
                 continue
             members[member.id] = {law: path_id(config, path) for law, path in paths.items()}
             for law, path in paths.items():
-                groups.setdefault(forms[law], Group()).paths[members[member.id][law]] = path
-    return Plan(list(groups.values()), members, refused)
+                by_form.setdefault(forms[law], {})[members[member.id][law]] = path
+    # Groups that differ only in how their starts are drawn have one size, so that they share the other program.
+    sizes: dict[Any, int] = {}
+    for (integrates, _), of_form in by_form.items():
+        sizes[integrates] = min(max(len(of_form), sizes.get(integrates, 1)), MOST_PATHS)
+    groups = [Group(of_form, sizes[integrates]) for (integrates, _), of_form in by_form.items()]
+    return Plan(groups, members, refused)
 
 
 def path_id(config: Mapping[str, Any], path: Path) -> str:

@@ -7,10 +7,12 @@ last time.
 """
 
 import pathlib
-import runpy
 from typing import Any
 
-from dynamics.studies.claims import Case, Claim
+from dynamics.config import load_config
+from dynamics.studies.claims import Claim
+from dynamics.studies.evidence import Case
+from dynamics.sweeps.sweep import grid, own_seeds
 from experiments.cooccurrence import measures
 from experiments.cooccurrence.measures import SIZES, SIZES_WIDTH, SLACK
 
@@ -22,33 +24,31 @@ APPENDIX_WIDTHS = tuple(2**k for k in range(7, 20, 4))
 CONTROL_WIDTHS = (2**8, 2**14, 2**20)
 
 
-def _config(variant: str, **task: Any) -> Any:
+def _case(variant: str, widths: tuple[int, ...] = CONTROL_WIDTHS, seeds: int = 2, **task: Any) -> Case:
+    """A variant of the config at several widths, with starts that are independent of one another."""
+
     def config() -> Any:
-        found = runpy.run_path(str(CONFIG))["get_config"](variant)
-        found.task.update(task)
+        config = load_config(CONFIG, variant)
+        config.task.update(task)
         if task:
-            found.probes = ("loss", "population_loss", "drift")
+            config.probes = ("loss", "population_loss", "score_table", "drift")
         if variant == "contradiction":
-            found.times.stop = 1.0  # its loss has a minimum, and the flow is stiff there
-        return found
+            config.times.stop = 1.0  # its loss has a minimum, and the flow is stiff there
+        return config
 
-    return config
-
-
-def _controls(variant: str, widths: tuple[int, ...] = CONTROL_WIDTHS) -> Case:
-    return Case(_config(variant), widths, 2)
+    return Case(config, own_seeds(grid({"model.width": widths}, [{}] * seeds)))
 
 
 CASES = {
-    "theory": Case(_config("theory"), WIDTHS, 5),
-    "appendix": Case(_config("appendix"), APPENDIX_WIDTHS, 5),
-    "shuffled_labels": _controls("shuffled_labels"),
-    "no_common_token": _controls("no_common_token"),
-    "unbalanced_labels": _controls("unbalanced_labels"),
-    "frozen_attention": _controls("frozen_attention"),
-    "fan_in": _controls("fan_in"),
-    "contradiction": _controls("contradiction", (2**8,)),
-    **{f"theory, n = {n}": Case(_config("theory", samples=n), (SIZES_WIDTH,), 5) for n in SIZES},
+    "theory": _case("theory", WIDTHS, 5),
+    "appendix": _case("appendix", APPENDIX_WIDTHS, 5),
+    "shuffled_labels": _case("shuffled_labels"),
+    "no_common_token": _case("no_common_token"),
+    "unbalanced_labels": _case("unbalanced_labels"),
+    "frozen_attention": _case("frozen_attention"),
+    "fan_in": _case("fan_in"),
+    "contradiction": _case("contradiction", (2**8,)),
+    **{f"theory, n = {n}": _case("theory", (SIZES_WIDTH,), 5, samples=n) for n in SIZES},
 }
 
 

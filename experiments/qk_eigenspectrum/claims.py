@@ -6,10 +6,12 @@ the authors published was not at hand, the one used is dynamics.objectives.regul
 """
 
 import pathlib
-import runpy
 from typing import Any
 
-from dynamics.studies.claims import Case, Claim, Measured
+from dynamics.config import load_config
+from dynamics.studies.claims import Claim
+from dynamics.studies.evidence import Case, Measured
+from dynamics.sweeps.sweep import seeds
 from experiments.qk_eigenspectrum import measures
 
 __all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]
@@ -26,22 +28,20 @@ GRID += [(1.0, 10.0, 64, 32, 3.0), (1.0, 40.0, 256, 16, 6.0), (0.5, 40.0, 64, 16
 
 
 def _training(variant: str) -> Case:
-    return Case(lambda: runpy.run_path(str(CONFIG))["get_config"](variant), (32,), SEEDS, "adam", FIRST)
+    return Case(lambda: load_config(CONFIG, variant), seeds(SEEDS, FIRST))
 
 
 def _sampling(cells: Any, samples: int, walks: bool = True) -> Measured:
-    settings = {"cells": cells, "samples": samples, "seed": SEED, "walks": walks}
-    return Measured(settings, measures.sampling, samples * len(cells))
+    return Measured({"cells": cells, "samples": samples, "seed": SEED, "walks": walks}, measures.sampling)
 
 
 PLANE = [(m, v, 64, 32, 0.0) for m in (0.0, 0.1, 0.3, 1.0) for v in (0.0, 0.01, 0.1, 1.0, 10.0, 100.0, 1000.0) if m + v]
 EXAMPLES = [(0.0, 0.01, 64, 32, 0.0), (1.0, 0.0, 64, 32, 0.0), (1.0, 1000.0, 64, 32, 0.0)]
 
-# The programs of the first two trainings compile while the last two of the sampling run.
 CASES = {
     "walks": _sampling(COLLAPSES, 20_000),
     "independent tokens": _sampling(COLLAPSES, 20_000, walks=False),
-    "examples": Measured({"cells": EXAMPLES, "seed": SEED}, measures.maps, len(EXAMPLES)),
+    "examples": Measured({"cells": EXAMPLES, "seed": SEED}, measures.maps),
     "plane": _sampling(PLANE, 2000),
     "grid": _sampling(GRID, 4000),
     "markov locater": _training("markov_locater"),
