@@ -87,6 +87,7 @@ class OneLayerTransformer(nn.Module):
     distribution: Literal["normal", "uniform"] = "normal"
     dtype: Literal["float64", "float32"] = "float64"
 
+    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "gram", "score_matrices", "conserved", "attention"})
     layers: ClassVar[int] = 1
     CONSERVED: ClassVar[tuple[str, ...]] = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
 

@@ -1,6 +1,6 @@
 """Transformers on sequences: embeddings, masked attention, a value path, an output at every position."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
@@ -52,6 +52,10 @@ class Transformer(nn.Module):
     residual: bool = True
     distribution: Literal["normal", "uniform"] = "normal"
     dtype: Literal["float64", "float32"] = "float64"
+
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"weights", "score_matrices", "conserved", "states", "attention"}
+    )
 
     def __post_init__(self):
         for key in ("width", "heads", "layers"):

@@ -20,7 +20,8 @@ class Objective(eqx.Module):
     A pytree: new data of the same shape reuse the compiled law.
 
     Attributes:
-        model: a linen module, or what answers to `apply` like one; hashable.
+        model: a Flax module, or a frozen dataclass with the same `apply`; hashable. Without the capability "weights" it
+            has `velocity(params, slope)`: dθ/dt of its variables for slope = −∇L(θ).
         constants: what the model holds fixed ({"a": a}).
         batch: the training set.
         kind: ℓ, by its name in LOSSES.
@@ -58,9 +59,9 @@ class Objective(eqx.Module):
         return mean + self.regulariser(self.apply(params, method="score_matrices"))
 
     def velocity(self, params: PyTree) -> PyTree:
-        """dθ/dt of gradient flow, −∇L(θ); a model of other variables than its weights says what it makes of them."""
+        """dθ/dt of gradient flow on the weights: −∇L(θ), or what a model in other variables computes from it."""
         slope = jax.tree.map(jnp.negative, jax.grad(self.loss)(params))
-        return self.model.velocity(params, slope) if hasattr(self.model, "velocity") else slope
+        return slope if "weights" in self.model.capabilities else self.model.velocity(params, slope)
 
     def minibatch_loss(self, params: PyTree, key: PRNGKeyArray, size: int, replacement: bool) -> Float[Array, ""]:
         """The mean over `size` samples, regularised; they are drawn uniformly by `key` with or without replacement.

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from dynamics.analysis.invariants import reduced, relative_drift, spectra
+from dynamics.analysis.invariants import relative_drift, spectra
+from dynamics.models import gram_invariants
 from dynamics.probes.probe import MATRICES, View, probe
 
 __all__: list[str] = []
@@ -90,8 +91,8 @@ def weight_norm(params: PyTree, view: View) -> Array:
 
 @probe("invariant", needs="gram")
 def invariants(params: PyTree, view: View) -> Array:
-    """I1, ..., I4, constant along the flow; see dynamics.analysis.invariants.reduced."""
-    return reduced(view.gram(params), view.objective.model.neurons)
+    """I1, ..., I4, constant along the flow; see dynamics.models.gram.gram_invariants."""
+    return gram_invariants(view.gram(params), view.objective.model.neurons)
 
 
 @probe("value_mode", needs="gram")

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.analysis.attention import MOMENTS
-from dynamics.analysis.invariants import REDUCED
 from dynamics.config import require
+from dynamics.models import GRAM_INVARIANTS
 from dynamics.objectives.objective import Objective
 from dynamics.tasks import Batch, Task
 
@@ -164,7 +164,7 @@ def coordinates(task: Task, words: int, model: Any) -> dict[str, list[Any]]:
         "part": ["real", "imaginary"],
         "mode": list(range(getattr(model, "modes", 0))),
         "depth": list(range(getattr(model, "depths", 0))),
-        "invariant": list(REDUCED),
+        "invariant": list(GRAM_INVARIANTS),
         "value_mode": list(range(model.heads * model.vocabulary + 1)),
         "score_mode": list(range(2 * model.vocabulary)),
         "conserved": list(getattr(model, "CONSERVED", ())),

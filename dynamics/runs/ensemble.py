@@ -13,7 +13,6 @@ from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import PyTree
 
 from dynamics.config import under
-from dynamics.laws import in_gram_variables
 from dynamics.probes import View, evaluator
 from dynamics.runs.experiment import Experiment, draw_start, named_keys
 from dynamics.runs.programs import form
@@ -84,7 +83,8 @@ class Program:
         strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
         with under(f"laws.{law}."):
             inputs = _shaped(self._of_starts([first]))
-            self._starts, abstract = _starting(*inputs, first.task, first.started, first.reduces(law), first.fresh)
+            variables = type(first.laws[law]).variables
+            self._starts, abstract = _starting(*inputs, first.task, first.started, variables, first.fresh)
             cohort = jax.eval_shape(lambda drawn: self._cohort([first], [times], drawn), abstract)
             self._paths = _integrating(*_shaped(cohort), first.probes, first.words, strategy)
 
@@ -230,10 +230,10 @@ def _abstract(structure: Any, shapes: Any) -> PyTree:
 
 @functools.lru_cache(maxsize=64)
 def _starting(
-    structure: Any, shapes: Any, task: Any, model: Any, reduced: bool, fresh: bool
+    structure: Any, shapes: Any, task: Any, model: Any, variables: Any, fresh: bool
 ) -> tuple[Future[Any], Any]:
     """The program that draws starts, compiling in the background, and the shapes of what it gives; shared by laws."""
-    traced = _starts.trace(_abstract(structure, shapes), task=task, model=model, reduced=reduced, fresh=fresh)
+    traced = _starts.trace(_abstract(structure, shapes), task=task, model=model, variables=variables, fresh=fresh)
     return _background(traced), jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), traced.out_info)
 
 
@@ -244,14 +244,13 @@ def _integrating(structure: Any, shapes: Any, probes: Any, words: int, strategy:
     return _background(traced)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "model", "reduced", "fresh"))
-def _starts(inputs, *, task, model, reduced, fresh):
+@functools.partial(jax.jit, static_argnames=("task", "model", "variables", "fresh"))
+def _starts(inputs, *, task, model, variables, fresh):
     """(objectives, surveys, parameters and keys) of members."""
 
     def start(place):
         params, objective, survey = draw_start(*place, task=task, model=model, fresh=fresh)
-        if reduced:
-            params, objective = in_gram_variables(params, objective)
+        params, objective = variables(None, params, objective)  # no law of ours looks at its own fields there
         return objective, survey, params, jax.random.key_data(named_keys(place[0])["sgd"])
 
     return _spread(functools.partial(_of_wanted, start), *inputs)

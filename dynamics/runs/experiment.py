@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
-from dynamics.laws import IN_GRAM_VARIABLES, LAWS, Flow, GramModel, Law, in_gram_variables, with_width
-from dynamics.models import MODELS, Initialisation
+from dynamics.laws import LAWS, Flow, Law
+from dynamics.models import MODELS, GramModel, Initialisation
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
@@ -117,7 +118,7 @@ class Experiment:
         known = self.regulariser is None or hasattr(self.model, "score_matrices")
         require(known, "regulariser.name", chosen, "must be left out: this model has no score matrices")
         for name, law in self.laws.items():
-            moves_weights = not isinstance(law, IN_GRAM_VARIABLES)
+            moves_weights = "weights" in law.needs
             allowed = f"must be left out: laws.{name} moves Gram matrices"
             require(self.regulariser is None or moves_weights, "regulariser.name", chosen, allowed)
             allowed = f"must be 'weights': laws.{name} moves weights"
@@ -133,7 +134,7 @@ class Experiment:
             allowed = f"needs {PROBES[name].needs!r}, which neither this task nor this model has"
             require(PROBES[name].fits(self.task, self.model), "probes", name, allowed)
             for law, moved in self.laws.items():
-                has_weights = not isinstance(moved, IN_GRAM_VARIABLES)
+                has_weights = "weights" in moved.needs
                 allowed = f"needs weights, which laws.{law} does not have: its variables are Gram matrices"
                 require(has_weights or not PROBES[name].needs_weights, "probes", name, allowed)
 
@@ -154,21 +155,19 @@ class Experiment:
 
     def start_of(self, law: str) -> tuple[PyTree, Objective, Survey]:
         """What is drawn, in the variables of a law."""
-        return _reduced(self.drawn) if self.reduces(law) else self.drawn
+        params, objective, survey = self.drawn
+        return *self.laws[law].variables(params, objective), survey
 
     def abstract_start_of(self, law: str) -> tuple[PyTree, Objective, Survey]:
         """The shapes of `start_of`."""
         leaves, structure = jax.tree.flatten(self.start_inputs)
-        return _shapes(structure, tuple(map(type, leaves)), self.task, self.started, self.reduces(law), self.fresh)
+        params, objective, survey = _shapes(structure, tuple(map(type, leaves)), self.task, self.started, self.fresh)
+        return *jax.eval_shape(self.laws[law].variables, params, objective), survey
 
     @property
     def fresh(self) -> bool:
         """Whether a probe looks at fresh samples."""
         return any(PROBES[name].needs_fresh for name in self.probes)
-
-    def reduces(self, law: str) -> bool:
-        """Whether the law's variables are the Gram matrices of the weights of `start`."""
-        return self.initialisation.draw == "weights" and isinstance(self.laws[law], IN_GRAM_VARIABLES)
 
     @property
     def start_inputs(self) -> tuple[int, Initialisation, Regulariser | None, float]:
@@ -260,21 +259,16 @@ def draw_start(
     survey = Survey.of(task, batch, fresh)
     if initialisation.draw == "gram":
         params, constants = initialisation.gram(model, width, keys["init"])
-        return params, with_width(model, constants, batch, width), survey
+        constants = {**constants, "width": jnp.asarray(width, model.dtype)}
+        return params, Objective(model, constants, batch, task.loss, regulariser), survey
     params, constants = initialisation(model, keys["init"])
     return params, Objective(model, constants, batch, task.loss, regulariser), survey
 
 
-def _reduced(drawn: tuple[PyTree, Objective, Survey]) -> tuple[PyTree, Objective, Survey]:
-    params, objective, survey = drawn
-    return *in_gram_variables(params, objective), survey
-
-
 @functools.lru_cache(maxsize=256)
 def _shapes(
-    structure: Any, kinds: tuple[type, ...], task: Any, model: Any, reduced: bool, fresh: bool
+    structure: Any, kinds: tuple[type, ...], task: Any, model: Any, fresh: bool
 ) -> tuple[PyTree, Objective, Survey]:
     """Tracing takes milliseconds, and the members of a sweep are many."""
     inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
-    drawn = draw_start.eval_shape(*inputs, task=task, model=model, fresh=fresh)
-    return jax.eval_shape(_reduced, drawn) if reduced else drawn
+    return draw_start.eval_shape(*inputs, task=task, model=model, fresh=fresh)

@@ -11,7 +11,6 @@ import numpy as np
 
 from dynamics.analysis.fits import Fit
 from dynamics.config import config_hash, require
-from dynamics.laws import IN_GRAM_VARIABLES
 from dynamics.probes import coordinates, dimensions
 from dynamics.runs.ensemble import PATHS, Ensemble
 from dynamics.runs.experiment import Experiment
@@ -290,7 +289,7 @@ def _evidence(case: Case, members: Sequence[Experiment], ensemble: Ensemble) -> 
         )
         for probe in one.probes
     }
-    if isinstance(one.laws[case.law], IN_GRAM_VARIABLES):
+    if "gram" in one.laws[case.law].needs:
         change = stacked([trajectory.params["A"][0] - start["A"][0] for start, trajectory in solved])
         arrays["score_change"] = (("width", "seed", "any_key", "any_query"), change)
     names = list(one.task.word_names)
