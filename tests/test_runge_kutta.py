@@ -52,34 +52,34 @@ def test_error_and_order(method, order):
     tolerances, times = np.geomspace(1e-7, 1e-12, 6), np.linspace(0.0, 100.0, 201)  # far from its few first steps
     steps = []
     for rtol in tolerances:
-        found = run(times=times, method=method, rtol=rtol)
-        assert int(found.reached) == len(times) and float(found.t) == times[-1]
-        error = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), found.observed, exact(times))
-        assert max(jax.tree.leaves(error)) < 4 * int(found.steps) * rtol
-        np.testing.assert_allclose(found.observed["turning"][-1], found.y["turning"], rtol=1e-13)
-        steps.append(int(found.steps))
+        path = run(times=times, method=method, rtol=rtol)
+        assert int(path.reached) == len(times) and float(path.t) == times[-1]
+        error = jax.tree.map(lambda a, b: np.max(np.abs(a - b)), path.observed, exact(times))
+        assert max(jax.tree.leaves(error)) < 4 * int(path.steps) * rtol
+        np.testing.assert_allclose(path.observed["turning"][-1], path.y["turning"], rtol=1e-13)
+        steps.append(int(path.steps))
     fitted = np.polyfit(np.log(tolerances), np.log(steps), 1)[0]
     assert fitted == pytest.approx(-1 / order, abs=0.1 / order)
 
 
 @pytest.mark.parametrize(("method", "solver"), [("tsit5", diffrax.Tsit5()), ("dopri8", diffrax.Dopri8())])
-def test_steps_like_diffrax(method, solver):
+def test_as_many_steps_as_diffrax(method, solver):
     """The same method and the same rule for the next step: as many of them, but for a few until the first is large."""
     times, rtol = np.array([0.0, 0.3, 1.0, 7.0, 50.0]), 1e-8
-    found, expected = run(times=times, method=method, rtol=rtol), diffrax_run(times, solver, rtol)
-    assert abs(int(found.steps) - int(expected.stats["num_accepted_steps"])) <= 4
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=100 * rtol), found.observed, expected.ys)
+    path, expected = run(times=times, method=method, rtol=rtol), diffrax_run(times, solver, rtol)
+    assert abs(int(path.steps) - int(expected.stats["num_accepted_steps"])) <= 4
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=100 * rtol), path.observed, expected.ys)
 
 
 def test_start_is_observed_as_it_is():
-    found = run()
-    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), found.observed, START)
+    path = run()
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b), path.observed, START)
 
 
 def test_where_nothing_moves():
-    found = run(lambda y: jax.tree.map(jnp.zeros_like, y))
-    assert float(found.t) == TIMES[-1] and int(found.reached) == len(TIMES)
-    jax.tree.map(np.testing.assert_array_equal, found.y, START)
+    path = run(lambda y: jax.tree.map(jnp.zeros_like, y))
+    assert float(path.t) == TIMES[-1] and int(path.reached) == len(TIMES)
+    jax.tree.map(np.testing.assert_array_equal, path.y, START)
 
 
 def test_repeated_last_times():
@@ -93,25 +93,25 @@ def test_repeated_last_times():
 
 def test_blow_up_ends():
     """y' = y² from 1 leaves every bound at t = 1, which the error moves a little: what came before is kept."""
-    found = run(lambda y: y**2, jnp.array(1.0), np.array([0.0, 0.5, 0.9, 1.1]))
-    assert int(found.reached) == 3 and abs(float(found.t) - 1) < 1e-4
-    np.testing.assert_allclose(found.observed[:3], [1.0, 2.0, 10.0], rtol=1e-4)
+    path = run(lambda y: y**2, jnp.array(1.0), np.array([0.0, 0.5, 0.9, 1.1]))
+    assert int(path.reached) == 3 and abs(float(path.t) - 1) < 1e-4
+    np.testing.assert_allclose(path.observed[:3], [1.0, 2.0, 10.0], rtol=1e-4)
 
 
 def test_velocity_that_stops_being_finite():
     """Steps become shorter until they change nothing, and no longer after that."""
-    found = run(lambda y: jnp.where(y < 0.4, 1.0, jnp.nan), jnp.array(0.0))
-    assert int(found.reached) == 1 and int(found.steps) < 1000
-    assert abs(float(found.t) - 0.4) < 1e-12 and float(found.y) == pytest.approx(0.4)
+    path = run(lambda y: jnp.where(y < 0.4, 1.0, jnp.nan), jnp.array(0.0))
+    assert int(path.reached) == 1 and int(path.steps) < 1000
+    assert abs(float(path.t) - 0.4) < 1e-12 and float(path.y) == pytest.approx(0.4)
 
 
 def test_velocity_that_is_never_finite():
-    found = run(lambda y: y * jnp.nan, jnp.array(1.0))
-    assert (int(found.reached), int(found.steps), float(found.y)) == (0, 0, 1.0)
+    path = run(lambda y: y * jnp.nan, jnp.array(1.0))
+    assert (int(path.reached), int(path.steps), float(path.y)) == (0, 0, 1.0)
 
 
 def test_steps_are_counted():
     """Rejected ones too: a kink costs some."""
-    found = run(lambda y: jnp.where(y < 0.5, 1.0, -1e3 * (y - 0.5)) + 0 * y, jnp.array(0.0), max_steps=30)
-    assert int(found.steps) < 30 and int(found.reached) < len(TIMES) and 0 < float(found.t) < TIMES[-1]
+    path = run(lambda y: jnp.where(y < 0.5, 1.0, -1e3 * (y - 0.5)) + 0 * y, jnp.array(0.0), max_steps=30)
+    assert int(path.steps) < 30 and int(path.reached) < len(TIMES) and 0 < float(path.t) < TIMES[-1]
     assert int(run(max_steps=5).steps) <= 5

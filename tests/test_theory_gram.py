@@ -1,5 +1,7 @@
 """The Gram variables are exact: the same trajectories as the weights, by another route."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,8 @@ from conftest import small_config
 from scipy import stats
 
 import dynamics
-from dynamics.laws import in_gram_variables
+from dynamics.laws import LAWS, GramFlow
+from dynamics.models import GramModel, Transformer
 
 
 def slow(value):
@@ -18,12 +21,22 @@ def slow(value):
 PROBES = ("loss", "scores", "mlp", "value_gram", "key_gram", "query_gram", "attention", "invariants")
 
 
+def solved(experiment, name):
+    """The trajectory of one law."""
+    return dynamics.joined([part for part, _ in dynamics.solve(experiment, name)])
+
+
+def in_gram_variables(experiment):
+    """The Gram matrices of the start, and the objective as a function of them."""
+    return GramFlow().variables(*experiment.start)
+
+
 def both(heads, law, gram_law, stop, probes=PROBES):
     """(weights, Gram variables): joined trajectories of two sibling laws from one start."""
     config = small_config(**{"model.heads": heads, "times.spacing": "linear", "times.stop": stop, "times.count": 10})
     config["probes"], config["laws"] = probes, {"weights": law, "gram": gram_law}
-    found = dynamics.Experiment.from_config(config)
-    return [dynamics.joined([part for part, _ in dynamics.solve(found, name)]) for name in ("weights", "gram")]
+    experiment = dynamics.Experiment.from_config(config)
+    return [solved(experiment, name) for name in ("weights", "gram")]
 
 
 def difference(one, two):
@@ -37,32 +50,32 @@ def difference(one, two):
 @pytest.mark.parametrize("heads", [slow(1), 2])
 def test_flow(heads):
     tight = {"solver": "dopri8", "rtol": 1e-11, "atol": 1e-13}
-    found = difference(
+    differences = difference(
         *both(heads, {"name": "flow", **tight}, {"name": "gram_flow", **tight}, 30.0, ("loss", "scores", "mlp"))
     )
-    assert max(found.values()) < 1e-9, found
+    assert max(differences.values()) < 1e-9, differences
 
 
 @pytest.mark.parametrize("heads", [slow(1), 2])
 def test_descent_after_3000_steps(heads):
     eta = {"learning_rate": 0.05}
-    found = difference(*both(heads, {"name": "gd", **eta}, {"name": "gram_gd", **eta}, 150.0))
-    assert max(found.values()) < 1e-11, found
+    differences = difference(*both(heads, {"name": "gd", **eta}, {"name": "gram_gd", **eta}, 150.0))
+    assert max(differences.values()) < 1e-11, differences
 
 
 def test_sgd_on_the_same_minibatches():
     settings = {"learning_rate": 0.05, "batch_size": 5, "replacement": True}
-    found = difference(*both(1, {"name": "sgd", **settings}, {"name": "gram_sgd", **settings}, 150.0))
-    assert max(found.values()) < 1e-11, found
+    differences = difference(*both(1, {"name": "sgd", **settings}, {"name": "gram_sgd", **settings}, 150.0))
+    assert max(differences.values()) < 1e-11, differences
 
 
-def test_velocity_is_the_derivative_of_the_reduction(small):
-    """d/dt reduce(θ(t)) = velocity(reduce(θ)), by the chain rule along the weights' own velocity; no solver."""
+def test_velocity_is_the_derivative_of_the_gram_matrices(small):
+    """d/dt gram(θ(t)) = velocity(gram(θ)), by the chain rule along the velocity of the weights; no solver."""
     params, objective = small.start
     flow = jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))
     _, expected = jax.jvp(lambda p: objective.apply(p, method="gram"), (params,), (flow,))
-    state, reduced = in_gram_variables(params, objective)
-    velocity = dynamics.laws.GramFlow().velocity(reduced, state)
+    gram, objective_of_gram = in_gram_variables(small)
+    velocity = GramFlow().velocity(objective_of_gram, gram)
     for name, value in expected._asdict().items():
         np.testing.assert_allclose(velocity[name], value, rtol=1e-11, atol=1e-14)
 
@@ -70,9 +83,10 @@ def test_velocity_is_the_derivative_of_the_reduction(small):
 @pytest.mark.parametrize("heads", [slow(1), 2])
 def test_spectra_are_those_of_the_weights(heads):
     """The non-zero eigenvalues of u uᵀ/m1 − Σ W_V W_Vᵀ and W_Q W_Qᵀ − W_K W_Kᵀ, at m = 8 rows; the others are zero."""
-    found = dynamics.Experiment.from_config(small_config(**{"model.heads": heads}))
-    params, objective = found.start
-    value, score = dynamics.analysis.invariants.spectra(objective.apply(params, method="gram"), found.model.neurons)
+    experiment = dynamics.Experiment.from_config(small_config(**{"model.heads": heads}))
+    params, objective = experiment.start
+    gram = objective.apply(params, method="gram")
+    value, score = dynamics.analysis.invariants.spectra(gram, experiment.model.neurons)
     split = {name: np.asarray(params[name]).reshape(heads, 8, -1) for name in ("W_Q", "W_K", "W_V")}
     u = objective.constants["a"] @ params["W"]
     matrices = [np.outer(u, u) / 6 - sum(V @ V.T for V in split["W_V"])]
@@ -91,19 +105,19 @@ def test_spectra_are_constant():
         "flow": {"name": "gram_flow", "rtol": 1e-11, "atol": 1e-13},
         "gd": {"name": "gram_gd", "learning_rate": 0.05},
     }
-    found = dynamics.Experiment.from_config(config)
-    flow, gd = (dynamics.joined([part for part, _ in dynamics.solve(found, law)]).probes for law in ("flow", "gd"))
+    experiment = dynamics.Experiment.from_config(config)
+    flow, gd = (solved(experiment, law).probes for law in ("flow", "gd"))
     for name in ("value_spectrum", "score_spectrum"):
         moved = [np.abs(probes[name] - probes[name][0]).max() / np.abs(probes[name][0]).max() for probes in (flow, gd)]
         assert moved[0] < 1e-7 and moved[1] > 1e-5, (name, moved)
     assert np.abs(flow["scores"][-1] - flow["scores"][0]).max() > 1e-2
 
 
-def test_width_and_start_do_not_change_the_shape(small):
+def test_width_does_not_change_the_shape(small):
     """4 d² + d + 1 variables at any m."""
-    state, _ = in_gram_variables(*small.start)
+    gram, _ = in_gram_variables(small)
     d = small.task.vocabulary
-    assert sum(x.size for x in state.values()) == 4 * d**2 + d + 1
+    assert sum(x.size for x in gram.values()) == 4 * d**2 + d + 1
 
 
 def test_recorded_like_the_others(tmp_path):
@@ -124,21 +138,40 @@ def test_probes_of_weights_are_refused():
         dynamics.Experiment.from_config(config)
 
 
+GRAM_LAWS = {"gram_flow": {}, "gram_gd": {"learning_rate": 0.1}, "gram_sgd": {"learning_rate": 0.1, "batch_size": 2}}
+
+
+@pytest.mark.parametrize("name", GRAM_LAWS)
+def test_variables(small, name):
+    """Gram matrices of weights, and Gram matrices as they are; every other law moves the parameters themselves."""
+    params, objective = small.start
+    law = LAWS[name](**GRAM_LAWS[name])
+    assert law.needs == ("gram",) and dynamics.GradientFlow.needs == ("weights",)
+    gram, objective_of_gram = law.variables(params, objective)
+    assert isinstance(objective_of_gram.model, GramModel) and float(objective_of_gram.constants["width"]) == 8
+    np.testing.assert_allclose(gram["A"][0], params["W_K"].T @ params["W_Q"], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(objective_of_gram.output(gram), objective.output(params), rtol=1e-12, atol=1e-15)
+    again = law.variables(gram, objective_of_gram)
+    assert again[0] is gram and again[1] is objective_of_gram
+    same = dynamics.GradientFlow().variables(params, objective)
+    assert same[0] is params and same[1] is objective
+
+
 def test_another_model_is_refused(small):
     params, objective = small.start
-    state, reduced = in_gram_variables(params, objective)
-    with pytest.raises(dynamics.ConfigError, match="model = 'GramModel': must be one_layer"):
-        in_gram_variables(state, reduced)
+    other = dataclasses.replace(objective, model=Transformer(vocabulary=9, length=4, width=8))
+    with pytest.raises(dynamics.ConfigError, match="model = 'Transformer': must be one_layer"):
+        GramFlow().variables(params, other)
 
 
 def test_the_weights_of_another_model_are_refused(small):
     """A checkpoint of a wider model."""
-    params, objective = small.start
+    _, objective = small.start
     wider = dynamics.Experiment.from_config(small_config(**{"model.width": 16})).start[0]
     with pytest.raises(dynamics.ConfigError, match=r"params = \{'W': \(6, 16\), .*must have the shapes of the model, "):
-        in_gram_variables(wider, objective)
+        GramFlow().variables(wider, objective)
     with pytest.raises(dynamics.ConfigError, match="params = "):
-        in_gram_variables(in_gram_variables(params, objective)[0], objective)
+        GramFlow().variables(in_gram_variables(small)[0], objective)
 
 
 def test_narrow_starts_have_the_rank_of_their_width():
@@ -188,12 +221,12 @@ def test_any_width(width):
     config = small_config(**{"model.width": width, "init.draw": "gram", "init.std": 0.3 / (4 * width) ** 0.5})
     config["probes"], config["laws"] = ("loss", "margin"), {"gram": {"name": "gram_flow"}}
     config["times"].update(start=1e-2 / width, stop=1e4 / width, count=60)
-    found = dynamics.Experiment.from_config(config)
-    assert sum(x.size for x in found.start_of("gram")[0].values()) == 4 * 81 + 9 + 1
-    end = dynamics.joined([part for part, _ in dynamics.solve(found, "gram")])
-    t1 = dynamics.trajectory.classification_time(end.t, end.probes["margin"])
+    experiment = dynamics.Experiment.from_config(config)
+    assert sum(x.size for x in experiment.start_of("gram")[0].values()) == 4 * 81 + 9 + 1
+    trajectory = solved(experiment, "gram")
+    t1 = dynamics.trajectory.classification_time(trajectory.t, trajectory.probes["margin"])
     assert 1 < t1 * width < 1e4
-    assert np.isfinite(end.probes["loss"]).all()
+    assert np.isfinite(trajectory.probes["loss"]).all()
 
 
 REFUSED = {

@@ -1,5 +1,7 @@
 """Fitted orders and exact equalities between the laws, and what the flow conserves."""
 
+import inspect
+
 import diffrax
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,10 @@ import numpy as np
 import pytest
 
 import dynamics
-from dynamics.analysis.invariants import reduced, relative_drift
+from dynamics.analysis.invariants import relative_drift
+from dynamics.laws import LAWS, Law
+from dynamics.models import gram_invariants
+from experiments.cooccurrence import controls  # noqa: F401  (two more laws)
 
 
 def distance(a, b):
@@ -15,6 +20,13 @@ def distance(a, b):
 
 
 ETAS = (0.02, 0.01, 0.005)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_a_law_inherits_from_abstract_classes_only(name):
+    assert not inspect.isabstract(LAWS[name])
+    for parent in LAWS[name].__mro__[1:]:
+        assert not issubclass(parent, Law) or inspect.isabstract(parent), parent
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +62,11 @@ def test_descent_drifts_at_first_order(small, descents):
     first, second, third = (drift(small, descents[eta].params) for eta in ETAS)
     for ratio in (first[:2] / second[:2], second[:2] / third[:2]):
         assert ((ratio > 1.9) & (ratio < 2.1)).all(), ratio
-    # The gradient of W is along a: its orthogonal part is never touched, by no law.
+    # The gradient of W is along a: no law changes the part of W orthogonal to a.
     assert (third[2] < 1e-14) and (first[2] < 1e-14)
 
 
-def test_reduced_invariants_are_those_of_the_weights(small, descents):
+def test_gram_invariants_are_those_of_the_weights(small, descents):
     """The four numbers from the Gram matrices equal traces and norms of the m × m matrices, at any parameters."""
     params = descents[ETAS[0]].params
     _, objective = small.start
@@ -63,8 +75,8 @@ def test_reduced_invariants_are_those_of_the_weights(small, descents):
     along = value - orthogonal.T @ orthogonal  # WᵀW = uuᵀ/m1 + the orthogonal part's Gram matrix
     m1 = len(a)
     expected = [m1 * jnp.trace(along), jnp.sum(along**2), jnp.trace(attention[0]), jnp.sum(attention[0] ** 2)]
-    found = reduced(objective.apply(params, method="gram"), m1)
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    measured = gram_invariants(objective.apply(params, method="gram"), m1)
+    np.testing.assert_allclose(measured, expected, rtol=1e-10)
 
 
 def test_euler_is_descent(small, descents):
@@ -119,8 +131,8 @@ def test_default_tolerances_meet_the_bar(small, follow, solver):
     """Relative loss error below 1e-5 over all times, interpolation included."""
     times = np.concatenate([[0.0], np.geomspace(0.01, 10.0, 60)])
     exact = follow(dynamics.GradientFlow("dopri8", 1e-11, 1e-13), small, times).probes["loss"]
-    found = follow(dynamics.GradientFlow(solver), small, times).probes["loss"]
-    assert np.max(np.abs(found / exact - 1)) < 1e-5
+    loss = follow(dynamics.GradientFlow(solver), small, times).probes["loss"]
+    assert np.max(np.abs(loss / exact - 1)) < 1e-5
 
 
 def test_jitted_or_not(small, follow):
@@ -143,17 +155,17 @@ def test_learning_rate_and_scale_do_not_compile_again(small):
 
 
 def test_descent_that_diverges_says_when(small, follow):
-    """Gradient ascent by a huge step: the first non-finite loss ends it, and what came before is kept."""
-    found = follow(dynamics.GradientDescent(1e200), small, np.array([0.0, 1.0, 2.0, 5.0, 9.0]) * 1e200)
-    assert int(found.outcome) == dynamics.trajectory.NON_FINITE
-    assert np.asarray(found.valid).tolist()[0] and not np.asarray(found.valid).tolist()[-1]
-    assert float(found.end) == 1e200 * int(found.steps) < 9e200
+    """Descent by a huge step: it ends at the first loss that is not finite, and the values before are kept."""
+    trajectory = follow(dynamics.GradientDescent(1e200), small, np.array([0.0, 1.0, 2.0, 5.0, 9.0]) * 1e200)
+    assert int(trajectory.outcome) == dynamics.trajectory.NON_FINITE
+    assert np.asarray(trajectory.valid).tolist()[0] and not np.asarray(trajectory.valid).tolist()[-1]
+    assert float(trajectory.end) == 1e200 * int(trajectory.steps) < 9e200
 
 
 def test_flow_that_runs_out_of_steps_keeps_what_it_has(small, follow):
-    found = follow(dynamics.GradientFlow(max_steps=20), small, np.linspace(0.0, 1000.0, 11))
-    assert int(found.outcome) == dynamics.trajectory.OUT_OF_STEPS
-    valid = np.asarray(found.valid)
+    trajectory = follow(dynamics.GradientFlow(max_steps=20), small, np.linspace(0.0, 1000.0, 11))
+    assert int(trajectory.outcome) == dynamics.trajectory.OUT_OF_STEPS
+    valid = np.asarray(trajectory.valid)
     assert valid[0] and not valid[-1]
-    assert np.isfinite(np.asarray(found.probes["loss"])[valid]).all()
-    assert 0 < float(found.end) < 1000
+    assert np.isfinite(np.asarray(trajectory.probes["loss"])[valid]).all()
+    assert 0 < float(trajectory.end) < 1000

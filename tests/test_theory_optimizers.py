@@ -1,4 +1,4 @@
-"""What descents follow more closely than the flow: orders, exact equalities, and the noise of minibatches."""
+"""The limits of every descent: orders in the step, exact equalities, and the noise of minibatches."""
 
 import itertools
 
@@ -32,7 +32,7 @@ def distance(a, b):
 
 
 def ratios(small, follow, law, limit, etas, end=1.0):
-    """How much nearer the law is to its limit when the step is halved."""
+    """The factors by which the distance between the law and its limit falls when the step is halved."""
     gaps = []
     for eta in etas:
         exact = limit if isinstance(limit, Law) else limit(eta)
@@ -46,23 +46,23 @@ def test_the_modified_flow_is_a_gradient(small):
     slope = jax.grad(objective.loss)(params)
     _, change = jax.jvp(jax.grad(objective.loss), (params,), (slope,))
     expected = jax.tree.map(lambda g, h: -g - 0.1 / 2 * h, slope, change)
-    found = ModifiedFlow(learning_rate=0.1).velocity(objective, params)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-14), found, expected)
+    velocity = ModifiedFlow(learning_rate=0.1).velocity(objective, params)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-14), velocity, expected)
 
 
 def test_descent_follows_the_modified_flow_at_second_order(small, follow):
-    found = ratios(
+    factors = ratios(
         small, follow, GradientDescent, lambda eta: ModifiedFlow(*EXACT, learning_rate=eta), (0.02, 0.01, 0.005)
     )
-    assert ((found > 3.8) & (found < 4.2)).all(), found
+    assert ((factors > 3.8) & (factors < 4.2)).all(), factors
 
 
 @pytest.mark.slow
 def test_the_wrong_sign_leaves_first_order(small, follow):
-    found = ratios(
+    factors = ratios(
         small, follow, GradientDescent, lambda eta: WrongSign(*EXACT, learning_rate=eta), (0.02, 0.01, 0.005)
     )
-    assert ((found > 1.9) & (found < 2.1)).all(), found
+    assert ((factors > 1.9) & (factors < 2.1)).all(), factors
 
 
 def test_heavy_ball_follows_the_flow_in_its_own_time(small, follow):
@@ -70,8 +70,8 @@ def test_heavy_ball_follows_the_flow_in_its_own_time(small, follow):
         return HeavyBall(1.0, momentum=0.5).at_step(step)
 
     assert float(law(0.02).step) == 0.02 and np.isclose(law(0.02).learning_rate, 0.01)
-    found = ratios(small, follow, law, GradientFlow(*EXACT), (0.01, 0.005, 0.0025))
-    assert ((found > 1.9) & (found < 2.1)).all(), found
+    factors = ratios(small, follow, law, GradientFlow(*EXACT), (0.01, 0.005, 0.0025))
+    assert ((factors > 1.9) & (factors < 2.1)).all(), factors
 
 
 def test_heavy_ball_without_momentum_is_descent(small, follow):
@@ -82,7 +82,7 @@ def test_heavy_ball_without_momentum_is_descent(small, follow):
 @pytest.mark.parametrize("law", [RMSProp, pytest.param(Adam, marks=pytest.mark.slow)])
 def test_adaptive_laws_follow_the_preconditioned_flow(small, follow, law):
     settings = {"decay": 0.5} if law is RMSProp else {"beta1": 0.5, "beta2": 0.5}
-    found = ratios(
+    factors = ratios(
         small,
         follow,
         lambda eta: law(eta, **settings, epsilon=EPSILON),
@@ -90,7 +90,7 @@ def test_adaptive_laws_follow_the_preconditioned_flow(small, follow, law):
         (0.002, 0.001, 0.0005),
         end=0.5,
     )
-    assert ((found > 1.85) & (found < 2.15)).all(), found
+    assert ((factors > 1.85) & (factors < 2.15)).all(), factors
 
 
 def test_with_a_huge_epsilon_the_preconditioned_flow_is_slow_gradient_flow(small):
@@ -108,15 +108,15 @@ def test_memory_survives_a_checkpoint(name):
     for checkpoints in (1, 3):
         laws = {"law": {"name": name, "learning_rate": 0.005 if name == "heavy_ball" else 0.05}}
         config = {**small_config(checkpoints=checkpoints), "laws": laws, "probes": ("loss",)}
-        found = dynamics.Experiment.from_config(config)
-        assert len(found.segments) == checkpoints
-        ends.append(dynamics.joined([part for part, _ in dynamics.solve(found, "law")]))
+        experiment = dynamics.Experiment.from_config(config)
+        assert len(experiment.segments) == checkpoints
+        ends.append(dynamics.joined([part for part, _ in dynamics.solve(experiment, "law")]))
     np.testing.assert_allclose(ends[0].probes["loss"], ends[1].probes["loss"], rtol=1e-12)
     assert distance(ends[0].params, ends[1].params) < 1e-12
 
 
 def covariance(small, size, replacement):
-    """Of a minibatch gradient, over all minibatches, and that of the root's increments."""
+    """The covariance of the gradient over all minibatches, and that of the noise of the modified equation."""
     params, objective = small.start
     n = objective.batch.label.shape[0]
     rows = jax.jacrev(objective.losses)(params)
@@ -130,13 +130,13 @@ def covariance(small, size, replacement):
 
 @pytest.mark.parametrize(("size", "replacement"), [(1, True), (2, True), (2, False), (3, False)])
 def test_the_noise_has_the_covariance_of_minibatches(small, size, replacement):
-    exact, found = covariance(small, size, replacement)
-    assert np.abs(exact).max() > 1e-3
-    np.testing.assert_allclose(found, 0.3 * exact, rtol=1e-9, atol=1e-12)
+    of_minibatches, of_noise = covariance(small, size, replacement)
+    assert np.abs(of_minibatches).max() > 1e-3
+    np.testing.assert_allclose(of_noise, 0.3 * of_minibatches, rtol=1e-9, atol=1e-12)
 
 
 def test_without_noise_the_modified_equation_is_the_modified_flow(small, follow):
-    """Every sample in every minibatch: Euler's method, whose own correction is a part of the whole."""
+    """With all samples in every minibatch, one substep is gradient descent and two follow the modified flow."""
 
     def equation(eta, substeps):
         return follow(StochasticModifiedEquation(eta, 12, False, substeps), small, [0.0, 1.0]).params

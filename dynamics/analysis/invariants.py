@@ -3,7 +3,8 @@
 Along the flow Ẇ = a (Σ_h W_V^h z^h)ᵀ, Ẇ_V = u zᵀ, Ẇ_K = W_Q Mᵀ, Ẇ_Q = W_K M (per head; u = Wᵀa), so that
     d/dt (WᵀW) = Σ_h u (W_V^h z^h)ᵀ + transpose = d/dt (Σ_h W_V^h W_V^hᵀ)    and
     d/dt (W_Q W_Qᵀ) = W_K M W_Qᵀ + transpose = d/dt (W_K W_Kᵀ)   in every head.
-Gradient descent with step η moves them at order η over a fixed time. A model's `conserved` gives the matrices.
+Gradient descent with step η moves them at order η over a fixed time. A model's `conserved` gives the matrices;
+dynamics.models.gram.gram_invariants gives their traces and norms from the Gram matrices.
 """
 
 import jax
@@ -12,34 +13,12 @@ from jaxtyping import Array, Float
 
 from dynamics.models import Gram
 
-__all__ = ["REDUCED", "reduced", "relative_drift", "spectra"]
-
-REDUCED = ("value_trace", "value_square", "score_trace", "score_square")
+__all__ = ["relative_drift", "spectra"]
 
 
 def relative_drift(now: tuple[Array, ...], start: tuple[Array, ...]) -> Float[Array, " conserved"]:
     """Max |Q(t) − Q(0)| / max |Q(0)| of every conserved matrix Q."""
     return jnp.stack([jnp.max(jnp.abs(q - q0)) / jnp.max(jnp.abs(q0)) for q, q0 in zip(now, start, strict=True)])
-
-
-def reduced(gram: Gram, neurons: int) -> Float[Array, " invariant"]:
-    """The same conservation laws in the Gram matrices, in the order of REDUCED.
-
-    value_trace = S − m1 tr C_V        value_square = S²/m1² + ‖C_V‖² − (2/m1)‖G‖²
-    score_trace = tr C_Q − tr C_K      score_square = ‖C_Q‖² + ‖C_K‖² − 2‖A‖²
-
-    They are trace and squared norm of WᵀW − W_V W_Vᵀ (its part along a; the trace times m1) and of
-    W_Q W_Qᵀ − W_K W_Kᵀ, summed over heads.
-    """
-    A, G, S, C_V, C_K, C_Q = gram
-    return jnp.stack(
-        [
-            S - neurons * jnp.einsum("hihi->", C_V),
-            S**2 / neurons**2 + jnp.sum(C_V**2) - 2 / neurons * jnp.sum(G**2),
-            jnp.einsum("hii->", C_Q) - jnp.einsum("hii->", C_K),
-            jnp.sum(C_Q**2) + jnp.sum(C_K**2) - 2 * jnp.sum(A**2),
-        ]
-    )
 
 
 def spectra(gram: Gram, neurons: int) -> tuple[Float[Array, " value_mode"], Float[Array, "H score_mode"]]:

@@ -12,18 +12,10 @@ from dynamics.laws.descent import (
 )
 from dynamics.laws.diffusion import StochasticModifiedEquation
 from dynamics.laws.flow import Flow, GradientFlow, ModifiedFlow, PreconditionedFlow
-from dynamics.laws.gram import (
-    GramFlow,
-    GramGradientDescent,
-    GramModel,
-    GramStochasticGradientDescent,
-    in_gram_variables,
-    with_width,
-)
-from dynamics.laws.law import Law
+from dynamics.laws.gram import GramFlow, GramGradientDescent, GramLaw, GramStochasticGradientDescent
+from dynamics.laws.law import Law, SteppingLaw
 
 __all__ = [
-    "IN_GRAM_VARIABLES",
     "LAWS",
     "Adam",
     "AdamW",
@@ -33,7 +25,7 @@ __all__ = [
     "GradientFlow",
     "GramFlow",
     "GramGradientDescent",
-    "GramModel",
+    "GramLaw",
     "GramStochasticGradientDescent",
     "HeavyBall",
     "Law",
@@ -41,13 +33,11 @@ __all__ = [
     "Optimizer",
     "PreconditionedFlow",
     "RMSProp",
+    "SteppingLaw",
     "StochasticGradientDescent",
     "StochasticModifiedEquation",
-    "in_gram_variables",
-    "with_width",
 ]
 
-IN_GRAM_VARIABLES = (GramFlow, GramGradientDescent, GramStochasticGradientDescent)
 LAWS: dict[str, type] = {
     "flow": GradientFlow,
     "modified_flow": ModifiedFlow,

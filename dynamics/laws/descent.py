@@ -1,4 +1,4 @@
-"""Descent in discrete steps, by optax, at the times t = k · step."""
+"""Descent in discrete steps, at the times t = k · step; the optimizers are optax's."""
 
 import abc
 import dataclasses
@@ -12,12 +12,13 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
-from dynamics.laws.law import Law
+from dynamics.laws.law import Law, SteppingLaw
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
 __all__ = [
     "Adam",
+    "AdamMoments",
     "AdamW",
     "Descent",
     "GradientDescent",
@@ -34,36 +35,18 @@ def check_batch(size: int, replacement: bool, objective: Objective) -> None:
     """Refuse a minibatch without replacement that is larger than the training set.
 
     Raises:
-        ConfigError: naming its size.
+        ConfigError: naming the batch size.
     """
     samples = objective.batch.label.shape[0]
     allowed = f"must be at most the {samples} samples of the training set without replacement"
     require(replacement or size <= samples, "batch_size", size, allowed)
 
 
-class Descent(Law):
-    """A map from the gradient at step k, the parameters and a memory to the next ones; abstract.
-
-    Attributes:
-        learning_rate: η; traced, so that another value does not compile again.
-    """
-
-    learning_rate: float
-
-    def __check_init__(self):
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
-
-    @property
-    def step(self) -> Any:
-        """η."""
-        return self.learning_rate
-
-    def at_step(self, step: float) -> "Law":
-        """With the learning rate that makes this step."""
-        return dataclasses.replace(self, learning_rate=step)
+class Descent(SteppingLaw):
+    """(gradient at step k, θ_k, memory) -> (θ_{k+1}, memory); abstract."""
 
     def loss(self, objective: Objective, params: PyTree, k: Int[Array, ""], key: PRNGKeyArray) -> Float[Array, ""]:
-        """The loss whose gradient step k follows."""
+        """The loss whose gradient is used at step k: by default of the whole training set."""
         del k, key
         return objective.loss(params)
 
@@ -80,7 +63,7 @@ class Descent(Law):
         key: PRNGKeyArray,
         memory: PyTree = None,
     ) -> Trajectory:
-        """Steps of the map, seen at the steps k = t / step; one scan over the saved times."""
+        """The steps k = t / step for all saved times t, by one scan over these times."""
         memory = self.memory(params0) if memory is None else memory
         steps_T = jnp.rint(times / self.step).astype(jnp.int32)
 
@@ -88,7 +71,7 @@ class Descent(Law):
             k, params, memory, _ = carry
             loss, gradient = jax.value_and_grad(lambda p: self.loss(objective, p, k, key))(params)
             finite = jnp.isfinite(loss)
-            # A non-finite loss ends the loop at this k, with the state that gave it.
+            # A non-finite loss ends the loop at this k, with the parameters that have this loss.
             kept = jax.tree.map(
                 lambda new, old: jnp.where(finite, new, old),
                 self.update(objective, gradient, params, memory),
@@ -116,11 +99,11 @@ class Descent(Law):
 
 
 class Minibatch(Descent):
-    """A descent that follows the gradient of a minibatch B_k, drawn anew at every step by fold_in(key, k); abstract.
+    """A descent by gradients of independent minibatches; that of step k is drawn by fold_in(key, k); abstract.
 
     Attributes:
-        batch_size: the size of every minibatch.
-        replacement: whether a minibatch can hold a sample twice. Minibatches are independent of one another.
+        batch_size: the number of samples of every minibatch.
+        replacement: whether a minibatch can hold a sample twice.
     """
 
     batch_size: int = eqx.field(static=True)
@@ -132,10 +115,10 @@ class Minibatch(Descent):
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
 
     def loss(self, objective, params, k, key):
-        """That of the minibatch.
+        """The loss of the minibatch of step k.
 
         Raises:
-            ConfigError: for a minibatch that the training set does not fill.
+            ConfigError: for a minibatch without replacement that is larger than the training set.
         """
         check_batch(self.batch_size, self.replacement, objective)
         return objective.minibatch_loss(params, jax.random.fold_in(key, k), self.batch_size, self.replacement)
@@ -147,14 +130,14 @@ class Optimizer(Descent):
     @property
     @abc.abstractmethod
     def optimizer(self) -> optax.GradientTransformation:
-        """The optimizer, at this learning rate."""
+        """The optimizer with the fields of this law."""
 
     def memory(self, params0: PyTree) -> PyTree:
-        """The optimizer's."""
+        """The optimizer's initial state."""
         return self.optimizer.init(params0)
 
     def update(self, objective, gradient, params, memory):
-        """The optimizer's."""
+        """The parameters and the optimizer's state after one step."""
         del objective
         # Optax raises a float to the power of an integer count, which strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
@@ -167,12 +150,17 @@ class GradientDescent(Optimizer):
 
     @property
     def optimizer(self):
-        """Plain descent."""
+        """SGD of optax, which descends any gradient."""
         return optax.sgd(self.learning_rate)
 
 
-class StochasticGradientDescent(Minibatch, GradientDescent):
-    """θ_{k+1} = θ_k - η ∇L_{B_k}(θ_k), t = η·k."""
+class StochasticGradientDescent(Minibatch, Optimizer):
+    """θ_{k+1} = θ_k - η ∇L_{B_k}(θ_k), with the minibatch B_k; t = η·k."""
+
+    @property
+    def optimizer(self):
+        """SGD."""
+        return optax.sgd(self.learning_rate)
 
 
 class HeavyBall(Optimizer):
@@ -195,22 +183,22 @@ class HeavyBall(Optimizer):
         return self.learning_rate / (1 - self.momentum)
 
     def at_step(self, step: float) -> "Law":
-        """With the learning rate that makes this step."""
+        """The same law with the learning rate η = step · (1 − β)."""
         return dataclasses.replace(self, learning_rate=step * (1 - self.momentum))
 
     @property
     def optimizer(self):
-        """Polyak's."""
+        """SGD with momentum β."""
         return optax.sgd(self.learning_rate, momentum=self.momentum)
 
 
-class Adam(Optimizer):
-    """θ_{k+1} = θ_k - η m̂ / (√v̂ + ε), full batch, t = η·k; m̂ and v̂ are the bias-corrected means of ∇L and (∇L)².
+class AdamMoments(Optimizer):
+    """The bias-corrected exponential means m̂ of the gradient and v̂ of its square, entry by entry; abstract.
 
     Attributes:
         beta1: the decay of m.
         beta2: the decay of v.
-        epsilon: ε.
+        epsilon: ε, added to √v̂.
     """
 
     beta1: float = 0.9
@@ -222,23 +210,27 @@ class Adam(Optimizer):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be at least 0 and below 1")
         require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
 
+
+class Adam(AdamMoments):
+    """θ_{k+1} = θ_k - η m̂ / (√v̂ + ε), full batch, t = η·k (arXiv:1412.6980); see AdamMoments for m̂ and v̂."""
+
     @property
     def optimizer(self):
-        """Kingma and Ba's."""
+        """Adam."""
         return optax.adam(self.learning_rate, self.beta1, self.beta2, self.epsilon)
 
 
-class AdamW(Minibatch, Adam):
-    """θ_{k+1} = θ_k - η (m̂ / (√v̂ + ε) + λ θ_k), m̂ and v̂ those of Adam for minibatches; t = η·k (arXiv:1711.05101).
+class AdamW(Minibatch, AdamMoments):
+    """θ_{k+1} = θ_k - η (m̂ / (√v̂ + ε) + λ θ_k), m̂ and v̂ from gradients of minibatches; t = η·k (arXiv:1711.05101).
 
     Every parameter decays. With batch_size = n, without replacement, and λ = 0 it is Adam.
 
     Attributes:
-        batch_size: by name, for it has no default and Adam's numbers have.
+        batch_size: the number of samples of every minibatch.
         weight_decay: λ.
     """
 
-    batch_size: int = eqx.field(static=True, kw_only=True)
+    batch_size: int = eqx.field(static=True, kw_only=True)  # the moments, which come before it, have defaults
     weight_decay: float = 0.0
 
     def __check_init__(self):
@@ -246,7 +238,7 @@ class AdamW(Minibatch, Adam):
 
     @property
     def optimizer(self):
-        """Loshchilov and Hutter's."""
+        """AdamW."""
         decay = self.weight_decay
         return optax.adamw(self.learning_rate, self.beta1, self.beta2, self.epsilon, weight_decay=decay)
 
@@ -255,8 +247,8 @@ class RMSProp(Optimizer):
     """θ_{k+1} = θ_k - η ∇L / (√v̂ + ε), full batch, t = η·k; v̂ is the bias-corrected mean of (∇L)².
 
     Attributes:
-        decay: of v.
-        epsilon: ε.
+        decay: the decay of v.
+        epsilon: ε, added to √v̂.
     """
 
     decay: float = 0.9
@@ -268,5 +260,5 @@ class RMSProp(Optimizer):
 
     @property
     def optimizer(self):
-        """Hinton's, with Adam's correction of the bias, without which the first steps are 1/√(1 − decay) too long."""
+        """RMSProp with Adam's bias correction; otherwise the first steps are too long by a factor 1/√(1 − decay)."""
         return optax.rmsprop(self.learning_rate, self.decay, self.epsilon, eps_in_sqrt=False, bias_correction=True)

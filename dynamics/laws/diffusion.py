@@ -1,8 +1,7 @@
 """SGD as a diffusion: the stochastic modified equation, by diffrax."""
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import diffrax
 import equinox as eqx
@@ -13,7 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from dynamics.config import require
 from dynamics.laws.descent import check_batch
 from dynamics.laws.flow import modified_velocity
-from dynamics.laws.law import Law
+from dynamics.laws.law import SteppingLaw
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
@@ -21,7 +20,7 @@ __all__ = ["StochasticModifiedEquation"]
 
 
 class _Noise(diffrax.AbstractTerm):
-    """A term whose vector field is kept as the point at which `apply` multiplies it with an increment."""
+    """The noise term: `apply` maps the parameters and an increment of Brownian motion to a change of the parameters."""
 
     apply: Callable[[PyTree, Array], PyTree]
     control: diffrax.AbstractBrownianPath
@@ -37,23 +36,22 @@ class _Noise(diffrax.AbstractTerm):
         return self.apply(vf, control)
 
 
-class StochasticModifiedEquation(Law):
+class StochasticModifiedEquation(SteppingLaw):
     """dθ = -∇(L + (η/4) |∇L|²) dt + √η Σ^½ dW, Itô: mean and variance of SGD up to O(η²) (arXiv:1511.06251).
 
     Σ is the covariance of a minibatch gradient, (c/B) (1/n) Σ_i (∇L_i - ∇L)(∇L_i - ∇L)ᵀ, with c = 1 with replacement
-    and (n - B)/(n - 1) without. Its rank is at most n, and its root acts on n Brownian motions by one vector-Jacobian
-    product. Euler and Maruyama's method with dt = η/substeps, on -∇(L + ((η - dt)/4) |∇L|²): the method itself adds the
-    rest up to O(η dt), as descent does to the flow, and the equation itself is one up to O(η²). One substep would be
-    SGD with Gaussian noise.
+    and c = (n - B)/(n - 1) without. Its rank is at most n: Σ^½ applied to n Brownian motions is one vector-Jacobian
+    product. Solved by the Euler-Maruyama method with dt = η/substeps and the drift -∇(L + ((η - dt)/4) |∇L|²): a step
+    dt of Euler's method follows its drift with a further correction (dt/4) |∇L|², as descent does, up to O(η dt), and
+    the equation holds up to O(η²) itself. With one substep it is SGD with Gaussian noise.
 
     Attributes:
         learning_rate: η of the SGD; traced.
         batch_size: B.
-        replacement: whether its minibatches can hold a sample twice.
+        replacement: whether the minibatches of the SGD can hold a sample twice.
         substeps: steps of the method in a time η.
     """
 
-    learning_rate: float
     batch_size: int = eqx.field(static=True)
     replacement: bool = eqx.field(static=True, default=False)
     substeps: int = eqx.field(static=True, default=2)
@@ -61,21 +59,11 @@ class StochasticModifiedEquation(Law):
     random: ClassVar[bool] = True
 
     def __check_init__(self):
-        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
         require(self.substeps >= 1, "substeps", self.substeps, "must be at least 1")
 
-    @property
-    def step(self) -> Any:
-        """η: it is seen at the times of SGD."""
-        return self.learning_rate
-
-    def at_step(self, step: float) -> "Law":
-        """That of SGD with this step."""
-        return dataclasses.replace(self, learning_rate=step)
-
     def kick(self, objective: Objective, params: PyTree, noise: Float[Array, " n"]) -> PyTree:
-        """√η Σ^½ ξ for ξ = noise: a vector-Jacobian product of the losses of all samples."""
+        """√η Σ^½ ξ for ξ = noise, a vector-Jacobian product of the losses of all samples."""
         samples = objective.batch.label.shape[0]
         correction = 1 if self.replacement else (samples - self.batch_size) / max(samples - 1, 1)
         losses, pull_back = jax.vjp(objective.losses, params)
@@ -91,15 +79,15 @@ class StochasticModifiedEquation(Law):
         key: PRNGKeyArray,
         memory: PyTree = None,
     ) -> Trajectory:
-        """One path, at `times`, which are multiples of η.
+        """One path at `times`, multiples of η.
 
         Raises:
-            ConfigError: for a minibatch that the training set does not fill.
+            ConfigError: for a minibatch without replacement that is larger than the training set.
         """
         del memory
         check_batch(self.batch_size, self.replacement, objective)
         dt = self.learning_rate / self.substeps
-        # A continuation has increments of its own: the key depends on where it starts.
+        # The key depends on the starting time, so that a continuation draws new increments.
         begin = jnp.rint(times[0] / dt).astype(jnp.int32)
         noise = diffrax.VirtualBrownianTree(
             times[0],

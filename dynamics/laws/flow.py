@@ -1,4 +1,4 @@
-"""Flows: gradient flow in weight space, and the flows that descents follow more closely."""
+"""Flows: gradient flow, and flows that discrete descents follow to higher order in the step or in their limit."""
 
 import abc
 import dataclasses
@@ -29,7 +29,7 @@ class Flow(Law):
         solver: "tsit5" (order 5) or "dopri8" (order 8).
         rtol: relative tolerance; traced.
         atol: absolute tolerance; traced.
-        max_steps: the flow fails, with its t recorded, when it needs more.
+        max_steps: accepted and rejected steps after which the flow fails, with its t recorded.
     """
 
     solver: Literal["tsit5", "dopri8"] = eqx.field(static=True, default="tsit5")
@@ -57,7 +57,7 @@ class Flow(Law):
         key: PRNGKeyArray,
         memory: PyTree = None,
     ) -> Trajectory:
-        """The trajectory at `times`, between steps by the solver's own interpolation."""
+        """The trajectory at `times`; between steps the solver's method interpolates."""
         del key, memory
 
         def observe(params):
@@ -68,7 +68,7 @@ class Flow(Law):
         path = integrate(velocity, params0, times, observe, METHODS[self.solver], *tolerances, self.max_steps)
         values, finite = path.observed
         reached = jnp.arange(len(times)) < path.reached
-        all_finite = (finite | ~reached).all() & (path.reached > 0)  # 0: not even the velocity at the start is
+        all_finite = (finite | ~reached).all() & (path.reached > 0)  # reached = 0: not finite at the start
         failure = jnp.where(all_finite, OUT_OF_STEPS, NON_FINITE)
         return Trajectory(
             t=times,
@@ -82,15 +82,15 @@ class Flow(Law):
 
 
 class GradientFlow(Flow):
-    """dθ/dt = -∇L(θ); see Flow for the solver's settings."""
+    """dθ/dt = -∇L(θ); see Flow for the solver's fields."""
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """That of the objective: minus the gradient of the full-batch loss."""
+        """-∇L(θ), for the loss of the whole training set."""
         return objective.velocity(params)
 
 
 def modified_velocity(objective: Objective, params: PyTree, eta: Any) -> PyTree:
-    """-∇(L + (η/4) |∇L|²), which is -∇L - (η/2) ∇²L ∇L: one Hessian-vector product."""
+    """-∇(L + (η/4) |∇L|²) = -∇L - (η/2) ∇²L ∇L, at the cost of one Hessian-vector product; η may be negative."""
 
     def modified_loss(params: PyTree) -> Float[Array, ""]:
         loss, gradient = jax.value_and_grad(objective.loss)(params)
@@ -99,7 +99,7 @@ def modified_velocity(objective: Objective, params: PyTree, eta: Any) -> PyTree:
     return jax.tree.map(jnp.negative, jax.grad(modified_loss)(params))
 
 
-class ModifiedFlow(GradientFlow):
+class ModifiedFlow(Flow):
     """dθ/dt = -∇(L + (η/4) |∇L|²)(θ): what gradient descent with step η follows up to O(η²) (arXiv:2009.11162).
 
     Attributes:
@@ -112,21 +112,21 @@ class ModifiedFlow(GradientFlow):
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
 
     def at_step(self, step: float) -> "Law":
-        """What the descent with this step follows."""
+        """The flow that gradient descent with this step follows."""
         return dataclasses.replace(self, learning_rate=step)
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """By the gradient of that loss."""
+        """-∇(L + (η/4) |∇L|²)."""
         return modified_velocity(objective, params, self.learning_rate)
 
 
-class PreconditionedFlow(GradientFlow):
+class PreconditionedFlow(Flow):
     """dθ/dt = -∇L / (|∇L| + ε), entry by entry: the limit η → 0 of Adam and of RMSProp at t = η·k.
 
-    Their means are over a number of steps, so over a time that vanishes with η: m̂ → ∇L and √v̂ → |∇L|.
+    Adam and RMSProp average over a fixed number of steps, a time that vanishes with η: m̂ → ∇L and √v̂ → |∇L|.
 
     Attributes:
-        epsilon: ε; the smaller, the stiffer where an entry changes sign.
+        epsilon: ε; the smaller it is, the stiffer the flow where an entry of ∇L changes sign.
     """
 
     epsilon: float = eqx.field(kw_only=True)
@@ -135,5 +135,5 @@ class PreconditionedFlow(GradientFlow):
         require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """That of the objective, divided."""
+        """The velocity of gradient flow, divided entry by entry by its magnitude plus ε."""
         return jax.tree.map(lambda v: v / (jnp.abs(v) + self.epsilon), objective.velocity(params))

@@ -1,16 +1,18 @@
 """What every law of motion is: law(objective, params0, times, probes, key, memory) -> Trajectory."""
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from dynamics.config import require
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Law"]
+__all__ = ["Law", "SteppingLaw"]
 
 
 class Law(eqx.Module):
@@ -18,27 +20,32 @@ class Law(eqx.Module):
 
     Attributes:
         random: whether the trajectory depends on the key.
+        needs: capabilities that the model must have for the law to start from its parameters.
     """
 
     random: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("weights",)
 
-    def variables(self, params, objective):
-        """Identity."""
-        return params, objective
-
     @property
     @abc.abstractmethod
     def step(self) -> Any:
-        """The time between updates, a number, or None when time is continuous."""
+        """The time between updates; None when time is continuous."""
 
     def at_step(self, step: float) -> "Law":
-        """The same law for this time between updates; itself when it knows of none."""
+        """The same law with this time between updates; unchanged when its time is continuous."""
         del step
         return self
 
+    def variables(self, params: PyTree, objective: Objective) -> tuple[PyTree, Objective]:
+        """The variables that the law moves, and the objective as a function of them: by default the parameters.
+
+        Raises:
+            ConfigError: for a model or parameters from which the law cannot compute its variables.
+        """
+        return params, objective
+
     def memory(self, params0: PyTree) -> PyTree:
-        """What the law carries along beside the parameters, at a new start; most laws carry nothing."""
+        """The state of the law besides its variables, at the start; None by default."""
         del params0
         return None
 
@@ -55,10 +62,32 @@ class Law(eqx.Module):
         """Integrate; pure, so that it can be jitted and batched.
 
         Args:
-            objective: what is trained on what.
-            params0: the parameters at times[0].
-            times: increasing; multiples of `step` where it is a number.
-            probes: seen at every time.
-            key: of what is random in the law.
-            memory: that of the trajectory of which this one is the continuation, or `memory(params0)`.
+            objective: the loss as a function of the law's variables.
+            params0: the variables at times[0].
+            times: t = η·k, increasing; multiples of `step` unless that is None.
+            probes: evaluated at every time.
+            key: the source of the law's randomness.
+            memory: the memory of the trajectory that this one continues. If not given, `memory(params0)`.
         """
+
+
+class SteppingLaw(Law):
+    """A law with a learning rate η and time t = η·k; abstract.
+
+    Attributes:
+        learning_rate: η; traced, so that another value does not recompile.
+    """
+
+    learning_rate: float
+
+    def __check_init__(self):
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
+
+    @property
+    def step(self) -> Any:
+        """η."""
+        return self.learning_rate
+
+    def at_step(self, step: float) -> Law:
+        """The same law with the learning rate that makes this step."""
+        return dataclasses.replace(self, learning_rate=step)

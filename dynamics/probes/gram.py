@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from dynamics.analysis.invariants import REDUCED, reduced, relative_drift, spectra
+from dynamics.analysis.invariants import relative_drift, spectra
+from dynamics.models import GRAM_INVARIANTS, gram_invariants
 from dynamics.probes.probe import View, probe
 
 __all__: list[str] = []
@@ -89,10 +90,10 @@ def weight_norm(params: PyTree, view: View) -> Array:
     return jnp.stack([jnp.linalg.norm(matrix) for matrix in jax.tree.leaves(params)])
 
 
-@probe("invariant", needs=("gram",), labels={"invariant": REDUCED})
+@probe("invariant", needs=("gram",), labels={"invariant": GRAM_INVARIANTS})
 def invariants(params: PyTree, view: View) -> Array:
-    """Four numbers that are constant along the flow; see dynamics.analysis.invariants.reduced."""
-    return reduced(view.gram(params), view.objective.model.neurons)
+    """Four numbers that are constant along the flow; see dynamics.models.gram.gram_invariants."""
+    return gram_invariants(view.gram(params), view.objective.model.neurons)
 
 
 @probe("value_mode", needs=("gram",))

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
-from dynamics.laws import LAWS, Flow, GramModel, Law
-from dynamics.models import MODELS, Initialisation, Model
+from dynamics.laws import LAWS, Flow, Law
+from dynamics.models import MODELS, GramModel, Initialisation, Model
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey

@@ -1,13 +1,17 @@
-"""Set-ups in which statements about the word co-occurrence task must not hold. Importing this module registers them."""
+"""Tasks and laws for which claims about word co-occurrence must fail. Importing this module registers them."""
 
+import dataclasses
 from dataclasses import dataclass
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 import dynamics
-from dynamics.laws import GramFlow, ModifiedFlow
+from dynamics.config import require
+from dynamics.laws import Flow, GramLaw, Law
+from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, SIGNALS
 
@@ -57,22 +61,34 @@ class UnbalancedLabels(dynamics.Cooccurrence):
         return batch._replace(label=jnp.where(batch.type == len(self.types) - 1, 1, batch.label))
 
 
-class FrozenAttention(GramFlow):
-    """Gradient flow of W_V and W alone."""
+class FrozenAttention(GramLaw, Flow):
+    """Gradient flow of W_V and W alone: W_K and W_Q do not move."""
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """W_K and W_Q stay."""
-        velocity = super().velocity(objective, params)
+        """The velocity of the Gram matrices, those of W_K and W_Q at rest."""
+        velocity = objective.velocity(params)
         return {**velocity, **{name: jnp.zeros_like(params[name]) for name in ("A", "C_K", "C_Q")}}
 
 
-class WrongSign(ModifiedFlow):
-    """dθ/dt = -∇(L - (η/4) |∇L|²): the correction of the modified flow, subtracted."""
+class WrongSign(Flow):
+    """dθ/dt = -∇(L - (η/4) |∇L|²): the modified flow with the wrong sign of its correction.
+
+    Attributes:
+        learning_rate: η.
+    """
+
+    learning_rate: float = eqx.field(kw_only=True)
+
+    def __check_init__(self):
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
+
+    def at_step(self, step: float) -> Law:
+        """The flow for gradient descent with this step."""
+        return dataclasses.replace(self, learning_rate=step)
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """The other side of the flow."""
-        flow, modified = objective.velocity(params), super().velocity(objective, params)
-        return jax.tree.map(lambda v, w: 2 * v - w, flow, modified)
+        """-∇(L - (η/4) |∇L|²)."""
+        return modified_velocity(objective, params, -self.learning_rate)
 
 
 dynamics.TASKS.update(

@@ -1,0 +1,146 @@
+"""The one-layer model in Gram variables: closed under gradient flow and gradient descent, at one cost for every width.
+
+F depends on the weights through A^h = W_K^hᵀ W_Q^h and G^h = W_V^hᵀ u only, with u = Wᵀa. Let z^h = −∂L/∂G^h and
+M^h = −∂L/∂A^h (arXiv:2410.09605, Appendix B, in compact form). The weights move as Ẇ = a (Σ_g W_V^g z^g)ᵀ,
+Ẇ_V^h = u z^hᵀ, Ẇ_K^h = W_Q^h M^hᵀ, Ẇ_Q^h = W_K^h M^h, and by the product rule A, G, S = uᵀu and the Gram matrices C
+move as functions of themselves. For one head these are the equations of the paper's Appendix C. For H heads, whose
+outputs add before W and so share u, they were derived here: C_V couples the heads, C_K and C_Q do not.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from dynamics.models.one_layer import Gram, OneLayerTransformer, read_tables
+
+__all__ = ["GRAM_INVARIANTS", "GramModel", "gram_invariants"]
+
+GRAM_INVARIANTS = ("value_trace", "value_square", "score_trace", "score_square")
+
+
+@dataclass(frozen=True)
+class GramModel:
+    """The one-layer model as a function of its Gram matrices, with the same `apply` as a Flax module.
+
+    The width m is a constant of the objective, {"a": a, "width": m}. It enters through 1/√m only, so that another
+    width does not recompile.
+
+    Attributes:
+        vocabulary: d.
+        neurons: m1.
+        heads: H.
+        dtype: of the Gram matrices.
+    """
+
+    vocabulary: int
+    neurons: int
+    heads: int
+    dtype: str
+
+    capabilities: ClassVar[frozenset[str]] = frozenset({"gram", "conserved", "attention"})
+    layers: ClassVar[int] = 1
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"a": ("neuron",), "width": ()}
+
+    @property
+    def coordinates(self) -> dict[str, list[Any]]:
+        """The number of its layer, those of its heads, and the names of what `conserved` gives."""
+        return {"layer": [0], "head": list(range(self.heads)), "conserved": ["value_square", "score_square"]}
+
+    @classmethod
+    def of(cls, model: OneLayerTransformer) -> "GramModel":
+        """The same model in Gram variables."""
+        return cls(model.vocabulary, model.neurons, model.heads, model.dtype)
+
+    def apply(self, variables: PyTree, *args: Any, method: str = "__call__") -> Any:
+        """F and the intermediates of OneLayerTransformer at variables["params"], or the result of another method."""
+        gram = Gram(**variables["params"])
+        if method == "__call__":
+            (tokens,) = args
+            return read_tables(list(gram.A), list(gram.G), tokens, variables["constants"]["width"])
+        return getattr(self, method)(gram, *args)
+
+    def gram(self, gram: Gram) -> Gram:
+        """The Gram matrices."""
+        return gram
+
+    def conserved(self, gram: Gram) -> tuple[Array, Array]:
+        """The two squares of gram_invariants.
+
+        The traces are linear in the Gram matrices: every Runge-Kutta method keeps them, and they certify nothing here.
+        """
+        _, value_square, _, score_square = gram_invariants(gram, self.neurons)
+        return value_square, score_square
+
+    def velocity(self, params: PyTree, slope: PyTree) -> dict[str, Array]:
+        """The velocity of the Gram matrices under gradient flow on the weights, with z = slope["G"], M = slope["A"].
+
+        Ġ = S z + m1 C_V z      Ṡ = 2 m1 Gᵀz           Ċ_V = z Gᵀ + G zᵀ
+        Ȧ = C_K M + M C_Q       Ċ_K = A Mᵀ + M Aᵀ      Ċ_Q = Aᵀ M + Mᵀ A
+
+        Args:
+            params: the Gram matrices, with the shapes of Gram.
+            slope: −∂L/∂ of each of them; only those of A and G are used, L depends on no other.
+        """
+        A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
+        z_HxD, M_HxDxD, m1 = slope["G"], slope["A"], self.neurons
+        M_T = jnp.swapaxes(M_HxDxD, -1, -2)
+        return {
+            "A": C_K @ M_HxDxD + M_HxDxD @ C_Q,
+            "G": S * z_HxD + m1 * jnp.einsum("higj,gj->hi", C_V_HxDxHxD, z_HxD),
+            "S": 2 * m1 * jnp.sum(G_HxD * z_HxD),
+            "C_V": _symmetric_between_heads(jnp.einsum("hi,gj->higj", z_HxD, G_HxD)),
+            "C_K": _symmetric(A_HxDxD @ M_T),
+            "C_Q": _symmetric(M_T @ A_HxDxD),
+        }
+
+    def step(self, params: PyTree, slope: PyTree, eta: Any) -> dict[str, Array]:
+        """The Gram matrices after one step η of gradient descent on the weights, exactly; arguments as in `velocity`.
+
+        G' = G + η(m1 C_V z + S z) + η² m1 (Gᵀz) z      S' = S + 2η m1 Gᵀz + η² m1² zᵀC_V z
+        C_V' = C_V + η(zGᵀ + Gzᵀ) + η² S zzᵀ            A' = A + η(C_K M + M C_Q) + η² M Aᵀ M
+        C_K' = C_K + η(AMᵀ + MAᵀ) + η² M C_Q Mᵀ         C_Q' = C_Q + η(AᵀM + MᵀA) + η² Mᵀ C_K M
+        """
+        A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
+        z_HxD, M_HxDxD, m1 = slope["G"], slope["A"], self.neurons
+        M_T = jnp.swapaxes(M_HxDxD, -1, -2)
+        second_order = {
+            "A": M_HxDxD @ jnp.swapaxes(A_HxDxD, -1, -2) @ M_HxDxD,
+            "G": m1 * jnp.sum(G_HxD * z_HxD) * z_HxD,
+            "S": m1**2 * jnp.einsum("hi,higj,gj->", z_HxD, C_V_HxDxHxD, z_HxD),
+            "C_V": S * jnp.einsum("hi,gj->higj", z_HxD, z_HxD),
+            "C_K": M_HxDxD @ C_Q @ M_T,
+            "C_Q": M_T @ (C_K @ M_HxDxD),
+        }
+        velocity = self.velocity(params, slope)
+        return {name: params[name] + eta * velocity[name] + eta**2 * second_order[name] for name in params}
+
+
+def gram_invariants(gram: Gram, neurons: int) -> Float[Array, " invariant"]:
+    """The quantities that gradient flow conserves, from the Gram matrices, in the order of GRAM_INVARIANTS.
+
+    value_trace = S − m1 tr C_V        value_square = S²/m1² + ‖C_V‖² − (2/m1)‖G‖²
+    score_trace = tr C_Q − tr C_K      score_square = ‖C_Q‖² + ‖C_K‖² − 2‖A‖²
+
+    They are trace and squared norm of WᵀW − W_V W_Vᵀ (its part along a; the trace times m1) and of
+    W_Q W_Qᵀ − W_K W_Kᵀ, summed over heads.
+    """
+    A, G, S, C_V, C_K, C_Q = gram
+    return jnp.stack(
+        [
+            S - neurons * jnp.einsum("hihi->", C_V),
+            S**2 / neurons**2 + jnp.sum(C_V**2) - 2 / neurons * jnp.sum(G**2),
+            jnp.einsum("hii->", C_Q) - jnp.einsum("hii->", C_K),
+            jnp.sum(C_Q**2) + jnp.sum(C_K**2) - 2 * jnp.sum(A**2),
+        ]
+    )
+
+
+def _symmetric(matrix: Float[Array, "H d d"]) -> Float[Array, "H d d"]:
+    return matrix + jnp.swapaxes(matrix, -1, -2)
+
+
+def _symmetric_between_heads(tensor: Float[Array, "H d H d"]) -> Float[Array, "H d H d"]:
+    return tensor + jnp.transpose(tensor, (2, 3, 0, 1))
