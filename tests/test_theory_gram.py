@@ -191,7 +191,7 @@ def test_any_width(width):
     found = dynamics.Experiment.from_config(config)
     assert sum(x.size for x in found.start_of("gram")[0].values()) == 4 * 81 + 9 + 1
     end = dynamics.joined([part for part, _ in dynamics.solve(found, "gram")])
-    t1 = dynamics.trajectory.classification_time(end.t, end.probes["margin"])
+    t1 = dynamics.analysis.events.classification_time(end.t, end.probes["margin"])
     assert 1 < t1 * width < 1e4
     assert np.isfinite(end.probes["loss"]).all()
 
