@@ -17,7 +17,7 @@ T = np.array([0.0, 0.1, 1.0, 10.0])
 
 
 class Given(SweepRecord):
-    """A sweep whose results are given: loss = value · (1 + t), classification_time = value, nan where a member diverged."""
+    """A sweep whose results are given: loss = value · (1 + t), classification time = value, nan where diverged."""
 
     def __init__(self, overrides, value, diverged):
         super().__init__(pathlib.Path("nowhere"))

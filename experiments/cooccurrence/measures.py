@@ -1,7 +1,7 @@
 """What the claims of arXiv:2410.09605 measure: (datasets, name of a case) -> Finding.
 
-T1 is operational, see dynamics.analysis.events.classification_time; a value at T1 is one at the first saved time from T1
-on. T2 is the last saved time.
+T1 is operational, see dynamics.analysis.events.classification_time; a value at T1 is that at the first saved time from
+T1 on. T2 is the last saved time.
 """
 
 from typing import Any

@@ -197,7 +197,7 @@ def even(mean: float) -> Callable[[Data, str], Finding]:
 
 
 def eigenvalue_deviation(evidence: Any, at: int = -1) -> Any:
-    """The standard deviation of the eigenvalues, √(mean |λ − mean λ|²) [seed], at a saved time; if none is given, at the last."""
+    """The standard deviation of the eigenvalues, √(mean |λ − mean λ|²) [seed], at a saved time or the last."""
     spectrum = evidence.qk_spectrum.isel(t=at)
     return np.sqrt(((spectrum - spectrum.mean("mode")) ** 2).sum("part").mean("mode"))
 
