@@ -23,7 +23,7 @@ def seen(request):
 
 def test_dimensions(seen):
     found, values = seen
-    labels = coordinates(found.task, found.words, found.model)
+    labels = coordinates(found.task, found.model, found.words)
     for name, value in values.items():
         dims = dimensions(name, found.model)
         if dims == ("parameter",):  # all weights, which have no labels
@@ -147,9 +147,7 @@ def test_matrices_are_decomposed_one_after_another(kind):
     found = dynamics.Experiment.from_config(config)
     params, objective, survey = found.abstract_start_of("flow")
     names = [name for name, probe in PROBES.items() if probe.fits(found.task, objective.model)]
-    names = [
-        name for name in names if not PROBES[name].needs_fresh and not (kind == "gram" and PROBES[name].needs_weights)
-    ]
+    names = [name for name in names if not PROBES[name].fresh]
 
     def evaluate(params, objective, survey):
         return evaluator(tuple(names), View(objective, survey, params, found.words))(params)

@@ -138,7 +138,11 @@ def test_flow_conserves(scores):
     found = markov(**{"model.scores": scores})
     (part, _), *_ = dynamics.solve(found, "flow")
     assert part.probes["loss"][-1] < 0.8 * part.probes["loss"][0]
-    assert part.probes["drift"].shape[-1] == len(found.model.CONSERVED) == (2 if scores == "factored" else 1)
+    assert (
+        part.probes["drift"].shape[-1]
+        == len(found.model.coordinates["conserved"])
+        == (2 if scores == "factored" else 1)
+    )
     assert np.max(part.probes["drift"]) < 1e-7
 
 
@@ -148,7 +152,7 @@ def test_attention_probes_have_their_dimensions():
     view = View(objective, Survey.of(found.task, objective.batch, fresh=True), params, found.words)
     fitting = [name for name, probe in PROBES.items() if probe.fits(found.task, found.model) and name != "sharpness"]
     assert "qk_spectrum" in fitting and "scores" not in fitting and "margin" not in fitting
-    labels = coordinates(found.task, found.words, found.model)
+    labels = coordinates(found.task, found.model, found.words)
     values = jax.jit(lambda: evaluator(tuple(fitting), view)(params))()
     rows = M // found.model.heads  # of the W_Q and W_K of a head
     assert (values["qk_numerical_rank"] == rows).all() and (values["qk_rank"] < rows).all()
@@ -224,7 +228,10 @@ def test_adamw():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"probes": ("margin",)}, "probes = 'margin': needs 'logistic', which neither this task nor this model has"),
+        (
+            {"probes": ("margin",)},
+            "probes = 'margin': needs 'signed_labels', which neither this task nor this model has",
+        ),
         ({"probes": ("scores",)}, "probes = 'scores': needs 'gram'"),
         ({"model.heads": 3}, "model.heads = 3: must divide the width, 8"),
         ({"regulariser.kappa": -1.0}, "regulariser.kappa = -1.0: must not be negative"),

@@ -17,7 +17,7 @@ T = np.array([0.0, 0.1, 1.0, 10.0])
 
 
 class Given(SweepRecord):
-    """A sweep whose results are given: loss = value · (1 + t), classification_time = value, nan where a member diverged."""
+    """A sweep whose results are given: loss = value · (1 + t), classification time = value, nan where diverged."""
 
     def __init__(self, overrides, value, diverged):
         super().__init__(pathlib.Path("nowhere"))
@@ -41,7 +41,10 @@ class Given(SweepRecord):
             for key, (dim, values) in self.sweep.axes.labels.items()
         }
         variables = {name: (dims, values) for name, values in of_member.items()}
-        variables |= {"classification_time": (dims, arrays["classification_time"]), "loss": ([*dims, "t"], arrays["loss"])}
+        variables |= {
+            "classification_time": (dims, arrays["classification_time"]),
+            "loss": ([*dims, "t"], arrays["loss"]),
+        }
         self.data = xr.Dataset(variables | labels, {"t": T})
 
     def __getitem__(self, law):
@@ -112,9 +115,15 @@ def test_provenance_names_members_and_no_swept_value(plane):
 
 SWEEPS = {
     "one axis": (grid({"model.width": (8, 16, 32)}, seeds(2)), "last loss against width"),
-    "two axes": (grid({"model.width": (8, 16, 32), "task.length": (4, 5)}, seeds(2)), "classification time, median over seed"),
+    "two axes": (
+        grid({"model.width": (8, 16, 32), "task.length": (4, 5)}, seeds(2)),
+        "classification time, median over seed",
+    ),
     "three axes": (grid({"model.width": (8, 16), "task.length": (4, 5), "model.neurons": (2, 3)}), "over neurons"),
-    "texts": (grid({"task.words": ("uniform", "distinct"), "task.vocabulary": (40,)}, seeds(2)), "classification time against words"),
+    "texts": (
+        grid({"task.words": ("uniform", "distinct"), "task.vocabulary": (40,)}, seeds(2)),
+        "classification time against words",
+    ),
     "seeds alone": (seeds(3), "classification time against seed"),
     "one member": (seeds(1), "loss over t"),
     "no grid": (
@@ -162,7 +171,9 @@ def test_losses_lie_where_they_were_seen(plane, drawn):
 
 
 def test_nothing_has_ended(plane, drawn):
-    plane.data = plane.data.assign(classification_time=plane.data.classification_time * np.nan, loss=plane.data.loss * np.nan)
+    plane.data = plane.data.assign(
+        classification_time=plane.data.classification_time * np.nan, loss=plane.data.loss * np.nan
+    )
     assert sweep_plots.draw(plane, pathlib.Path("here"))
     plane.data = plane.data.drop_vars(["classification_time", "loss"])
     assert sweep_plots.draw(plane, pathlib.Path("here")) == []

@@ -224,7 +224,7 @@ def test_any_width(width):
     experiment = dynamics.Experiment.from_config(config)
     assert sum(x.size for x in experiment.start_of("gram")[0].values()) == 4 * 81 + 9 + 1
     trajectory = solved(experiment, "gram")
-    t1 = dynamics.trajectory.classification_time(trajectory.t, trajectory.probes["margin"])
+    t1 = dynamics.analysis.events.classification_time(trajectory.t, trajectory.probes["margin"])
     assert 1 < t1 * width < 1e4
     assert np.isfinite(trajectory.probes["loss"]).all()
 

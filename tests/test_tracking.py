@@ -64,7 +64,10 @@ def test_a_sweep_is_a_group(tmp_path, members):
     t = np.array([0.0, 1.0])
     for width in range(members):
         laws = {"flow": Shown(t, {"loss": (("t",), t + width + 1)}, {}, 3)}
-        tracker.member(f"width={width}", lambda w=width, laws=laws: ({"width": w}, laws, {"state": "done", "classification_time": 0.5}))
+        tracker.member(
+            f"width={width}",
+            lambda w=width, laws=laws: ({"width": w}, laws, {"state": "done", "classification_time": 0.5}),
+        )
     tracker.finish({}, [{"id": "a", "classification_time": 0.5}, {"id": "b", "loss": 2.0}])
     found = [inspected(file) for file in sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))]
     runs = [record["run"] for records in found for record in records if record["type"] == "run"]

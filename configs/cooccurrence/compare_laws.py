@@ -37,7 +37,7 @@ def get_config(variant: str = "laws"):
     }
     config.times.update(spacing="linear", stop=0.96, count=12)
     config.probes = ("loss", "margin", "output", "mlp", "parameters")
-    config.update(words=3, checkpoints=1)
+    config.update(words=3, checkpoints=2)  # orders in η are read at half of the time
     config.figures = "experiments.cooccurrence.comparison"
     config.compare.update(
         pairs=(

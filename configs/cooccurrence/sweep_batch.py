@@ -30,7 +30,7 @@ def get_config(variant: str = "kaiming"):
         "sgd": {"name": "sgd", "learning_rate": 0.01, "batch_size": 60, "replacement": False},
     }
     config.times.update(start=0.01, stop=20.48, count=24)
-    config.probes = ("loss", "margin", "mlp")
+    config.probes = ("loss", "margin", "mlp", "starting_sharpness")
     config.update(words=3, checkpoints=1)
     config.figures = "experiments.cooccurrence.sweeps"
     if variant == "smoke":

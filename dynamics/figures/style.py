@@ -25,7 +25,6 @@ __all__ = [
     "figure",
     "heatmap",
     "is_geometric",
-    "mark_phases",
     "median",
     "places",
     "provenance",
@@ -167,20 +166,20 @@ def shades(count: int) -> list[Any]:
     return [mpl.colormaps[SEQUENTIAL](0.9 * i / max(count - 1, 1)) for i in range(count)]
 
 
-def ticks(axes: Axes, which: str, found: Places, most: int = 7) -> None:
-    """Put names at places, at every second, third, ... one where there are more than `most`.
+def ticks(axes: Axes, which: str, at: Places, most: int = 7) -> None:
+    """Write names along an axis, of every second, third, ... place where there are more than `most`.
 
     Args:
         axes: to be changed.
         which: "x" or "y".
-        found: the places.
-        most: names that fit.
+        at: the places.
+        most: how many names fit.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
-    if found.logarithmic:
+    if at.logarithmic:
         (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    every = slice(None, None, -(-len(found.names) // most))
-    axis.set_ticks(found.centres[every], found.names[every])
+    every = slice(None, None, -(-len(at.names) // most))
+    axis.set_ticks(at.centres[every], at.names[every])
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 
@@ -188,10 +187,10 @@ def ticks(axes: Axes, which: str, found: Places, most: int = 7) -> None:
 def median(values: Any, over: Any) -> Any:
     """The median over dimensions of an xarray DataArray; nan counts as larger than every number.
 
-    What was never reached, or blew up, is late and large: without it a median would be that of the others alone.
+    What was never reached, or blew up, is late and large; a median that left it out would be too small.
     """
-    found = values.fillna(np.inf).median(over)
-    return found.where(np.isfinite(found))
+    middle = values.fillna(np.inf).median(over)
+    return middle.where(np.isfinite(middle))
 
 
 def bands(axes: Axes, values: Any, x: str, over: str, **style: Any) -> None:
@@ -201,7 +200,7 @@ def bands(axes: Axes, values: Any, x: str, over: str, **style: Any) -> None:
 
     Args:
         axes: to draw on; where labels along x are geometric it becomes logarithmic, texts lie side by side.
-        values: an xarray DataArray [x, over]; without `over` there is a line alone.
+        values: an xarray DataArray [x, over]; if it has no dimension `over`, only the line is drawn.
         x: the dimension along the axis.
         over: the dimension of the band.
         style: of the line.
@@ -240,8 +239,8 @@ def heatmap(
         y: the dimension upwards.
         label: of the colour bar.
         marked: a DataArray [x, y] of booleans, True where members diverged or failed.
-        logarithmic: whether colours are; when all are positive and span a factor of 20 without.
-        limits: of the colours; those of the values without.
+        logarithmic: whether colours are; if not given, when all values are positive and span a factor of 20.
+        limits: of the colours; if not given, those of the values.
         colours: the name of a map.
     """
     shown = values.transpose(y, x).values.astype(float)
@@ -269,21 +268,6 @@ def heatmap(
         rows, columns = np.nonzero(marked.transpose(y, x).values)
         for colour, width in (("white", 3.2), ("black", 1.4)):  # seen on every colour
             axes.plot(right.centres[columns], upwards.centres[rows], "x", color=colour, markersize=7, mew=width)
-
-
-def mark_phases(axes: Axes, t1: float, end: float) -> None:
-    """Phase 1 shaded until T1, both phases named."""
-    axes.axvspan(axes.get_xlim()[0], t1, color="#F0E442", alpha=0.18, linewidth=0)
-    axes.axvline(t1, color="black", linewidth=0.8, linestyle=":")
-    logarithmic = axes.get_xscale() == "log"
-    first = (axes.get_xlim()[0] * t1) ** 0.5 if logarithmic else t1
-    second = (t1 * end) ** 0.5 if logarithmic else (t1 + end) / 2
-    style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "fontsize": 8, "va": "bottom"}
-    if logarithmic:
-        axes.text(first, 1.0, "Phase 1", ha="center", **style)
-        axes.text(second, 1.0, "Phase 2", ha="center", **style)
-    else:
-        axes.text(first, 1.0, f"Phase 1 ends at t = {t1:.3g}", ha="left", **style)
 
 
 def save(drawn: Figure, folder: pathlib.Path, name: str, line: str) -> list[pathlib.Path]:

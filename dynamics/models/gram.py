@@ -46,8 +46,14 @@ class GramModel:
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
-        """The number of its layer, those of its heads, and the names of what `conserved` gives."""
-        return {"layer": [0], "head": list(range(self.heads)), "conserved": ["value_square", "score_square"]}
+        """The numbers of its layer, its heads and its eigenvalues, and the names of what `conserved` gives."""
+        return {
+            "layer": [0],
+            "head": list(range(self.heads)),
+            "value_mode": list(range(self.heads * self.vocabulary + 1)),
+            "score_mode": list(range(2 * self.vocabulary)),
+            "conserved": ["value_square", "score_square"],
+        }
 
     @classmethod
     def of(cls, model: OneLayerTransformer) -> "GramModel":

@@ -63,6 +63,13 @@ def parameters(params: PyTree, view: View) -> Array:
     return ravel_pytree(params)[0]
 
 
+@probe(needs=("weights",), at_start=lambda params, view: top_eigenpair(view.objective.loss, params)[0])
+def starting_sharpness(params: PyTree, view: View) -> Array:
+    """λmax of ∇²L at t = 0, the same number at all times: one search, where `sharpness` searches at every time."""
+    del params
+    return view.known["starting_sharpness"]
+
+
 @probe(needs=("weights",), at_start=lambda params, view: top_eigenpair(view.objective.loss, params)[1])
 def sharpness(params: PyTree, view: View) -> Array:
     """λmax, the largest eigenvalue of ∇²L; gradient descent with step η is stable while η λmax < 2.

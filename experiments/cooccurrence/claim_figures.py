@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from dynamics.analysis.fits import exponent
 from dynamics.figures.style import COLOURS, DIVERGING, figure, provenance, save, styled
 from dynamics.runs.record import Record
-from experiments.cooccurrence.measures import t1
+from experiments.cooccurrence.measures import score_change, t1
+from experiments.cooccurrence.theory import SIGNALS
 
 __all__ = ["draw"]
 
@@ -91,8 +92,8 @@ def _balancing(data: Any) -> Figure:
 
 
 def _coefficients(data: Any) -> Figure:
-    widest = data.score_change.isel(width=-1, seed=0)
-    names, largest = widest.any_key.values, float(np.abs(widest).max())
+    widest = score_change(data).isel(width=-1, seed=0)
+    names, largest = widest.key.values, float(np.abs(widest).max())
     share = widest.values / largest
     drawn = figure(9.2, 4.2, right=0.9, wspace=0.5)
     left, right = drawn.subplots(1, 2)
@@ -102,7 +103,7 @@ def _coefficients(data: Any) -> Figure:
     signed = right.imshow(share[:FIRST, :FIRST], cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
     drawn.colorbar(signed, ax=right, shrink=0.8, label="coefficient, largest = 1")
     right.set_title(f"the first {FIRST}")
-    for i, j in np.ndindex(3, 3):
+    for i, j in np.ndindex(len(SIGNALS), len(SIGNALS)):
         colour = "white" if abs(share[i, j]) > 0.6 else "black"
         right.text(j, i, f"{share[i, j]:.2f}", ha="center", va="center", fontsize=5, color=colour)
     for axes, ticks in ((left, [0, len(names) - 1]), (right, [0, 1, 2, FIRST - 1])):

@@ -44,7 +44,7 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
     drawn = figure(10.4, 8.0, wspace=0.45, hspace=0.42)
     (curves, errors), (band, phases) = drawn.subplots(2, 2)
     _curves(curves, data, colours)
-    if any("step" in found.dims for found in data.values()):
+    if any("step" in runs.dims for runs in data.values()):
         _errors(errors, record)
     else:
         _distances(errors, record, first[0], colours)
@@ -59,7 +59,7 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
         for axes in (curves, band) if random is not None else (curves,):
             axes.set_xscale("symlog", linthresh=t[1], linscale=0.3)
             axes.set_xlim(0, t[-1])
-    t1 = float(data[first[0]].T1.mean())
+    t1 = float(data[first[0]].classification_time.mean())
     drawn.suptitle(
         f"{len(record[first[0]].seed)} starts each; T1 of the {NAMES[first[0]]}: {t1:.3g} on average",
         x=0.01,
@@ -70,18 +70,18 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
     return save(drawn, folder, "comparison", provenance(record))
 
 
-def _one(found: Any) -> Any:
+def _one(runs: Any) -> Any:
     """The first start and the largest step of a law; the mean over draws."""
-    found = found.isel(seed=0)
-    found = found.isel(step=0) if "step" in found.dims else found
-    return found.mean("draw") if "draw" in found.dims else found
+    runs = runs.isel(seed=0)
+    runs = runs.isel(step=0) if "step" in runs.dims else runs
+    return runs.mean("draw") if "draw" in runs.dims else runs
 
 
 def _curves(axes: Axes, data: dict[str, Any], colours: dict[str, str]) -> None:
-    for law, found in data.items():
-        one = _one(found)
-        step = f", η = {float(found.step[0]):g}" if "step" in found.dims else ""
-        mean = ", mean" if "draw" in found.dims else ""
+    for law, runs in data.items():
+        one = _one(runs)
+        step = f", η = {float(runs.step[0]):g}" if "step" in runs.dims else ""
+        mean = ", mean" if "draw" in runs.dims else ""
         flow = "flow" in law
         axes.plot(
             one.t,
@@ -108,25 +108,25 @@ def _errors(axes: Axes, record: Record) -> None:
     ]
     numbered = 0
     for law, reference in pairs:
-        found = record[f"{law} to {reference}"].load().isel(t=-1)
-        if "step" not in found.dims or found.step.size < FEWEST:
+        distances = record[f"{law} to {reference}"].load()
+        if "step" not in distances.dims or distances.step.size < FEWEST:
             continue
-        probe = "parameters" if "parameters" in found else "output"
-        values = found[probe]
-        fit = order(
-            found.step.values, values.values, found[f"{probe}_error"].values if f"{probe}_error" in found else 0
-        )
+        probe = "parameters" if "parameters" in distances else "output"  # the parameters are seen at checkpoints
+        last = distances.isel({"checkpoint" if probe == "parameters" else "t": -1})
+        values = last[probe]
+        error = last[f"{probe}_error"].values if f"{probe}_error" in last else 0
+        fit = order(last.step.values, values.values, error)
         said = f"{NAMES.get(law, law)} from {NAMES.get(reference, reference)}"
-        if f"{probe}_error" in found:
+        if f"{probe}_error" in last:
             # The mean over the draws is lost in their noise; its square is the variance over the number of draws.
-            fit = order(found.step.values, found.output_variance.values)
-            values, said = found.output_variance, f"variance of {NAMES.get(law, law)}'s outputs"
+            fit = order(last.step.values, last.output_variance.values)
+            values, said = last.output_variance, f"variance of {NAMES.get(law, law)}'s outputs"
         colour = COLOURS[PALETTE[numbered % len(PALETTE)]]
         numbered += 1
-        axes.plot(np.tile(found.step, (found.seed.size, 1)).T, values.T, ".", color=colour, markersize=3)
+        axes.plot(np.tile(last.step, (last.seed.size, 1)).T, values.T, ".", color=colour, markersize=3)
         middle = np.exp(np.mean(np.log(values.values)))
-        line = middle * (found.step / np.exp(np.mean(np.log(found.step)))) ** fit.slope
-        axes.plot(found.step, line, color=colour, linewidth=1, label=f"{said}: {fit}")
+        line = middle * (last.step / np.exp(np.mean(np.log(last.step)))) ** fit.slope
+        axes.plot(last.step, line, color=colour, linewidth=1, label=f"{said}: {fit}")
     axes.set(xscale="log", yscale="log", xlabel="step η", ylabel="relative distance at the last t")
     _mark_steps(axes, next(record[law].step.values for law in record.laws if "step" in record[law].dims))
     axes.set_title("(ii) distances and their orders, 95 %")
@@ -138,8 +138,8 @@ def _errors(axes: Axes, record: Record) -> None:
 def _distances(axes: Axes, record: Record, flow: str, colours: dict[str, str]) -> None:
     for law, colour in colours.items():
         if f"{law} to {flow}" in record.groups():
-            found = record[f"{law} to {flow}"].load().output.isel(seed=0, t=slice(1, None))
-            axes.plot(found.t, found, color=COLOURS[colour], label=NAMES.get(law, law))
+            runs = record[f"{law} to {flow}"].load().output.isel(seed=0, t=slice(1, None))
+            axes.plot(runs.t, runs, color=COLOURS[colour], label=NAMES.get(law, law))
     axes.set(xscale="log", yscale="log", xlabel="t", ylabel=f"distance of the outputs from the {NAMES[flow]}")
     axes.set_title("(ii) one start")
     axes.legend(fontsize=7.5)
@@ -165,10 +165,10 @@ def _band(axes: Axes, flow: Any, random: Any, law: str) -> None:
 
 
 def _shift(axes: Axes, data: dict[str, Any], flow: str, colours: dict[str, str]) -> None:
-    for law, found in data.items():
-        if "step" not in found.dims:
+    for law, runs in data.items():
+        if "step" not in runs.dims:
             continue
-        shift = np.abs(found.T1 - data[flow].T1).mean("seed")
+        shift = np.abs(runs.classification_time - data[flow].classification_time).mean("seed")
         if not (shift > 0).all():
             continue  # some start has no T1 yet
         fit = exponent(shift.step, shift)
@@ -178,7 +178,7 @@ def _shift(axes: Axes, data: dict[str, Any], flow: str, colours: dict[str, str])
         axes.set(xscale="log", yscale="log")
         axes.legend(fontsize=7)
     axes.set(xlabel="step η", ylabel=f"|T1 − T1 of the {NAMES[flow]}|")
-    _mark_steps(axes, next(found.step.values for found in data.values() if "step" in found.dims))
+    _mark_steps(axes, next(runs.step.values for runs in data.values() if "step" in runs.dims))
     axes.set_title("(iii) shift of the phase boundary, mean over starts")
 
 
@@ -188,9 +188,13 @@ def _mark_steps(axes: Axes, steps: Any) -> None:
 
 
 def _phases(axes: Axes, data: dict[str, Any]) -> None:
-    for row, found in enumerate(data.values()):
-        t1 = found.T1.mean("draw") if "draw" in found.T1.dims else found.T1
-        steps = found.step.values if "step" in found.dims else [None]
+    for row, runs in enumerate(data.values()):
+        t1 = (
+            runs.classification_time.mean("draw")
+            if "draw" in runs.classification_time.dims
+            else runs.classification_time
+        )
+        steps = runs.step.values if "step" in runs.dims else [None]
         for i, step in enumerate(steps):
             values = t1.sel(step=step) if step is not None else t1
             height = row + (i - (len(steps) - 1) / 2) * 0.14
@@ -206,4 +210,4 @@ def _phases(axes: Axes, data: dict[str, Any]) -> None:
 
 
 def _first_with_steps(data: dict[str, Any]) -> int:
-    return next((row for row, found in enumerate(data.values()) if "step" in found.dims), -1)
+    return next((row for row, runs in enumerate(data.values()) if "step" in runs.dims), -1)

@@ -10,17 +10,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dynamics.figures.style import COLOURS, DIVERGING, figure, mark_phases, provenance, save, save_animation, styled
+from dynamics.figures.style import COLOURS, DIVERGING, figure, provenance, save, save_animation, styled
 from dynamics.runs.record import Record
+from experiments.cooccurrence.theory import SCORES, SIGNALS
 
-__all__ = ["compare", "draw"]
+__all__ = ["compare", "draw", "mark_phases"]
 
 # (key, query): name and colour; the paper follows the targets' attention to each other and to the common token.
 PAIRS = {
-    ("μ2", "μ1"): ("μ1 attends to μ2", COLOURS["blue"]),
-    ("μ1", "μ2"): ("μ2 attends to μ1", COLOURS["sky"]),
-    ("μ3", "μ1"): ("μ1 attends to μ3", COLOURS["vermilion"]),
-    ("μ3", "μ2"): ("μ2 attends to μ3", COLOURS["orange"]),
+    (key, query): (f"{query} attends to {key}", COLOURS[colour])
+    for (key, query), colour in zip(SCORES, ("blue", "sky", "vermilion", "orange"), strict=True)
 }
 TYPES = {
     "I1": ("I1: μ1 and μ2, y = +1", COLOURS["blue"]),
@@ -28,7 +27,6 @@ TYPES = {
     "I3": ("I3: μ2 alone, y = −1", COLOURS["orange"]),
     "I4": ("I4: neither, y = −1", COLOURS["green"]),
 }
-SIGNALS = ["μ1", "μ2", "μ3"]
 SNAPSHOTS = 6
 FRAMES = 48
 
@@ -60,7 +58,7 @@ def compare(records: Sequence[Record], folder: pathlib.Path) -> list[pathlib.Pat
         _plot_losses(bottom, data)
         for axes in (top, bottom):
             _time_axis(axes, data, logarithmic=True)
-        top.set_title(record.config.init.name, pad=16)
+        top.set_title({"normal": "theory"}.get(record.config.init.name, record.config.init.name), pad=16)
     panels[0, 0].set_ylabel("change of score since t = 0")
     panels[1, 0].set_ylabel("training loss")
     for row in panels:
@@ -97,13 +95,28 @@ def _legend(axes: Axes, data: Data) -> None:
 def _time_axis(axes: Axes, data: Data, logarithmic: bool) -> None:
     """Time, with the phases of the first law."""
     one = _first(data)
-    t, t1 = one.t.values, one.attrs.get("T1", np.nan)
+    t, t1 = one.t.values, one.attrs.get("classification_time", np.nan)
     if logarithmic:
         axes.set(xscale="log", xlim=(t[1], t[-1]), xlabel="t = ηk (logarithmic)")
     else:
         axes.set(xlim=(0.0, t[-1]), xlabel="t = ηk (linear)")
     if np.isfinite(t1) and t1 > t[1]:
         mark_phases(axes, t1, t[-1])
+
+
+def mark_phases(axes: Axes, t1: float, end: float) -> None:
+    """Phase 1 shaded until T1, both phases named."""
+    axes.axvspan(axes.get_xlim()[0], t1, color="#F0E442", alpha=0.18, linewidth=0)
+    axes.axvline(t1, color="black", linewidth=0.8, linestyle=":")
+    logarithmic = axes.get_xscale() == "log"
+    first = (axes.get_xlim()[0] * t1) ** 0.5 if logarithmic else t1
+    second = (t1 * end) ** 0.5 if logarithmic else (t1 + end) / 2
+    style: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "fontsize": 8, "va": "bottom"}
+    if logarithmic:
+        axes.text(first, 1.0, "Phase 1", ha="center", **style)
+        axes.text(second, 1.0, "Phase 2", ha="center", **style)
+    else:
+        axes.text(first, 1.0, f"Phase 1 ends at t = {t1:.3g}", ha="left", **style)
 
 
 def _changes(one: Any) -> Any:

@@ -1,6 +1,7 @@
 """What the claims of arXiv:2410.09605 measure: (datasets, name of a case) -> Finding.
 
-T1 is operational, see dynamics.trajectory.classification_time; T2 is the last saved time.
+T1 is operational, see dynamics.analysis.events.classification_time; a value at T1 is that at the first saved time from
+T1 on. T2 is the last saved time.
 """
 
 from typing import Any
@@ -8,15 +9,15 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dynamics.analysis.events import classification_time
 from dynamics.analysis.fits import exponent
 from dynamics.studies.claims import Data, Finding, all_of, within
-from dynamics.trajectory import classification_time
+from experiments.cooccurrence.theory import SCORES, SIGNALS, TYPES, VALUES, Signs, signed
 
 SIZES = (18, 36)  # n, beside the 60 of the other cases
 SIZES_WIDTH = 2**14
 SLACK = 0.1  # by which a fitted exponent may miss the stated one
 LENGTH = 5  # L
-TYPES = ("I1", "I2", "I3", "I4")
 
 
 def t1(data: Any) -> Any:
@@ -26,13 +27,18 @@ def t1(data: Any) -> Any:
     )
 
 
+def saved_t1(data: Any) -> Any:
+    """The first saved time from T1 on [width, seed]."""
+    return data.t.where(data.t >= t1(data)).min("t")
+
+
 def _at(t: Any, values: Any) -> Any:
     """Values at one saved time per member; nan where that time is."""
     return values.where(values.t == t).max("t")
 
 
 def _at_t1(data: Any, values: Any) -> Any:
-    return _at(t1(data), values)
+    return _at(saved_t1(data), values)
 
 
 def _phase2(data: Any, values: Any) -> Any:
@@ -60,13 +66,9 @@ def _range(values: Any, what: str) -> str:
     return f"{what} {float(values.min()):.3g} to {float(values.max()):.3g}"
 
 
-def _pair(values: Any, key: str, query: str) -> Any:
-    return values.sel(key=key, query=query, drop=True)
-
-
 def _words(values: Any) -> tuple[Any, Any, Any]:
     """G of μ1, μ2, μ3."""
-    return tuple(values.sel(word=word, drop=True) for word in ("μ1", "μ2", "μ3"))
+    return tuple(values.sel(word=word, drop=True) for word in SIGNALS)
 
 
 def _variances(case: str, m: Any) -> tuple[Any, Any, int]:
@@ -96,13 +98,13 @@ def signals_at_t1(data: Data, case: str) -> Finding:
 
 def grams_stay(data: Data, case: str) -> Finding:
     """The exponents of how far every Gram matrix has moved by T1, in its own unit."""
-    found = data[case]
-    sigma0_squared, sigma1_squared, _ = _variances(case, found.width)
+    runs = data[case]
+    sigma0_squared, sigma1_squared, _ = _variances(case, runs.width)
     findings = []
     for name in ("scores", "key_gram", "query_gram", "value_gram", "neuron_gram"):
-        change = np.abs(found[name] - found[name].isel(t=0)).where(found.t <= t1(found))
+        change = np.abs(runs[name] - runs[name].isel(t=0)).where(runs.t <= saved_t1(runs))
         moved = change.max([dim for dim in change.dims if dim not in ("width", "seed")])
-        unit = (sigma1_squared if name == "neuron_gram" else sigma0_squared) * np.sqrt(found.width)
+        unit = (sigma1_squared if name == "neuron_gram" else sigma0_squared) * np.sqrt(runs.width)
         findings.append(_trend(moved / unit, -np.inf, SLACK, f"{name}:"))
     return all_of(*findings)
 
@@ -121,51 +123,45 @@ def loss_at_the_end(data: Data, case: str) -> Finding:
 
 def scores_move(data: Data, case: str) -> Finding:
     """The signs of the targets' scores on [T1, T2]."""
-    found = data[case]
-    signs = {("μ2", "μ1"): 1, ("μ1", "μ2"): 1, ("μ3", "μ1"): -1, ("μ3", "μ2"): -1}
-    return _monotone(found, found.scores, found.scores_velocity, signs)
+    return _monotone(data[case], "scores", SCORES)
 
 
 def values_move(data: Data, case: str) -> Finding:
     """The signs of the targets' value Grams on [T1, T2]."""
-    found = data[case]
-    signs = {("μ1", "μ2"): 1, ("μ1", "μ3"): -1, ("μ2", "μ3"): -1}
-    return _monotone(found, found.value_gram, found.value_gram_velocity, signs)
+    return _monotone(data[case], "value_gram", VALUES)
 
 
-def _monotone(data: Any, values: Any, velocity: Any, signs: dict[tuple[str, str], int]) -> Finding:
+def _monotone(data: Any, gram: str, signs: Signs) -> Finding:
     """Velocities of one sign on [T1, T2], and the recorded values changed that way."""
-    right, moving = [], []
-    for pair, sign in signs.items():
-        phase2 = _phase2(data, sign * _pair(velocity, *pair))
-        right.append(float((phase2 > 0).sum() / max(int(phase2.notnull().sum()), 1)))
-        change = sign * (_pair(values, *pair).isel(t=-1) - _at_t1(data, _pair(values, *pair)))
-        moving.append((_lowest(phase2) > 0) & (change > 0))
-    share = min(right)
-    every = _always(np.logical_and.reduce(moving), "all signs")
+    values, phase2 = signed(data[gram], signs), _phase2(data, signed(data[f"{gram}_velocity"], signs))
+    everything = [dim for dim in phase2.dims if dim != "pair"]
+    right = (phase2 > 0).sum(everything) / phase2.notnull().sum(everything).clip(1)
+    change = values.isel(t=-1) - _at_t1(data, values)
+    every = _always(((_lowest(phase2) > 0) & (change > 0)).all("pair"), "all signs")
+    share = float(right.min())
     return every._replace(measured=f"{every.measured}; at least {100 * share:.1f} % of the times of each")
 
 
-def _separation(found: Any) -> Any:
+def _separation(runs: Any) -> Any:
     """The smallest of G(μ1) + G(μ2) + G(μ3), −G(μ1) − G(μ3), −G(μ2) − G(μ3) over t."""
-    one, two, three = _words(found.mlp)
+    one, two, three = _words(runs.mlp)
     return np.minimum(one + two + three, np.minimum(-one - three, -two - three))
 
 
 def signals_separate(data: Data, case: str) -> Finding:
     """The smallest of the three sums of G on [T1, T2]."""
-    found = data[case]
-    smallest = _lowest(_phase2(found, _separation(found)))
+    runs = data[case]
+    smallest = _lowest(_phase2(runs, _separation(runs)))
     trend = _trend(smallest, -SLACK, np.inf, "exponent")
     return trend._replace(measured=f"{_range(smallest, 'smallest of the three on [T1, T2]:')}, {trend.measured}")
 
 
 def signals_separate_in_the_end(data: Data, case: str) -> Finding:
     """From when on the three sums of G keep their signs."""
-    found = data[case]
-    separation = _separation(found)
-    wrong = found.t.where(~(separation > 0)).max("t")
-    since = found.t.where(found.t > wrong).min("t") / t1(found)
+    runs = data[case]
+    separation = _separation(runs)
+    wrong = runs.t.where(~(separation > 0)).max("t")
+    since = runs.t.where(runs.t > wrong).min("t") / saved_t1(runs)
     trend = _trend(since, -np.inf, SLACK, "exponent")
     ends = _trend(separation.isel(t=-1), -SLACK, np.inf, "of the smallest at T2")
     return all_of(trend._replace(measured=f"{_range(since, 'from t / T1 =')} on, {trend.measured}"), ends)
@@ -183,43 +179,44 @@ def training_loss(data: Data, case: str) -> Finding:
 
 def population_loss(data: Data, case: str) -> Finding:
     """The population loss where the training loss is 1/m, and its exponent."""
-    found = data[case]
-    estimate = _at(_t_star(found), found.population_loss)
+    runs = data[case]
+    estimate = _at(_t_star(runs), runs.population_loss)
     mean = estimate.sel(estimate="mean", drop=True)
     error = float(estimate.sel(estimate="standard error").max())
     trend = _trend(mean, -np.inf, -SLACK, "exponent")
     seen = f"{_range(mean, 'population loss there:')} (± {error:.2g}), {trend.measured}"
     if case == "theory":
         by_size = {n: data[f"theory, n = {n}"].population_loss.isel(t=-1) for n in SIZES}
-        by_size[60] = found.population_loss.sel(width=SIZES_WIDTH).isel(t=-1)
+        by_size[60] = runs.population_loss.sel(width=SIZES_WIDTH).isel(t=-1)
         sizes = ", ".join(f"{float(x.sel(estimate='mean').mean()):.3g} at n = {n}" for n, x in by_size.items())
         seen += f"; at T2 and m = {SIZES_WIDTH}: {sizes}"
     return trend._replace(measured=seen)
 
 
-def _signal_coefficients(found: Any) -> Any:
+def score_change(data: Any) -> Any:
+    """The table W_KᵀW_Q at the end minus at t = 0, over the whole vocabulary [..., key, query]."""
+    table = data.score_table.rename(any_key="key", any_query="query")
+    return table.isel(checkpoint=-1, drop=True) - table.isel(checkpoint=0, drop=True)
+
+
+def _signal_coefficients(data: Any) -> Any:
     """C_{1,2}, C_{2,1}, −C_{3,1}, −C_{3,2}, by the paper's indices C_{key, query} [4, width, seed]."""
-    change = found.score_change
-    pairs = {("μ1", "μ2"): 1, ("μ2", "μ1"): 1, ("μ3", "μ1"): -1, ("μ3", "μ2"): -1}
-    return xr.concat([s * change.sel(any_key=k, any_query=q, drop=True) for (k, q), s in pairs.items()], "pair")
+    return signed(score_change(data), SCORES)
 
 
 def common_order(data: Data, case: str) -> Finding:
     """The spread of the four coefficients of the targets' scores."""
     signal = _signal_coefficients(data[case])
     spread = signal.max("pair") / signal.min("pair")
-    found = _always((signal.min("pair") > 0) & (spread <= 10), "positive and within a factor 10")
-    return found._replace(measured=f"{found.measured}; {_range(spread, 'largest over smallest:')}")
+    every = _always((signal.min("pair") > 0) & (spread <= 10), "positive and within a factor 10")
+    return every._replace(measured=f"{every.measured}; {_range(spread, 'largest over smallest:')}")
 
 
-def _random_share(found: Any) -> Any:
+def _random_share(data: Any) -> Any:
     """The largest coefficient of a random word over the mean of the signals' [width, seed]."""
-    names = found.any_key.values
-    is_random = xr.DataArray(np.arange(len(names)) >= 3, dims="any_key", coords={"any_key": names})
-    involved = is_random | is_random.rename(any_key="any_query")
-    return np.abs(found.score_change).where(involved).max(("any_key", "any_query")) / _signal_coefficients(found).mean(
-        "pair"
-    )
+    change = score_change(data)
+    involved = ~change["key"].isin(SIGNALS) | ~change["query"].isin(SIGNALS)
+    return np.abs(change).where(involved).max(("key", "query")) / _signal_coefficients(data).mean("pair")
 
 
 def random_words(data: Data, case: str) -> Finding:
@@ -237,21 +234,21 @@ def random_words(data: Data, case: str) -> Finding:
 
 def start_of_targets(data: Data, case: str) -> Finding:
     """Ġ(μ1), Ġ(μ2) at t = 0 over m1 (σ0² + σ1²) m."""
-    found = data[case]
-    sigma0_squared, sigma1_squared, m1 = _variances(case, found.width)
-    one, two, _ = _words(found.mlp_velocity.isel(t=0))
-    slope = np.minimum(one, two) / (m1 * (sigma0_squared + sigma1_squared) * found.width)
+    runs = data[case]
+    sigma0_squared, sigma1_squared, m1 = _variances(case, runs.width)
+    one, two, _ = _words(runs.mlp_velocity.isel(t=0))
+    slope = np.minimum(one, two) / (m1 * (sigma0_squared + sigma1_squared) * runs.width)
     trend = _trend(slope, -SLACK, SLACK, "exponent")
     return trend._replace(measured=f"{_range(slope, 'over (σ0² + σ1²) m:')}, {trend.measured}")
 
 
 def start_of_common(data: Data, case: str) -> Finding:
     """Ġ(μ3) at t = 0 over the targets', and over the stated bound."""
-    found = data[case]
-    m = found.width
+    runs = data[case]
+    m = runs.width
     sigma0_squared, sigma1_squared, m1 = _variances(case, m)
-    one, two, three = _words(found.mlp_velocity.isel(t=0))
-    largest = np.abs(found.output.isel(t=0)).max("sample")
+    one, two, three = _words(runs.mlp_velocity.isel(t=0))
+    largest = np.abs(runs.output.isel(t=0)).max("sample")
     noise = sigma1_squared * np.sqrt(m * m1) + sigma0_squared * np.sqrt(m * LENGTH)
     bound = noise + (sigma0_squared + sigma1_squared) * m * largest
     share = np.abs(three) / np.minimum(one, two)
@@ -263,21 +260,21 @@ def start_of_common(data: Data, case: str) -> Finding:
 
 def velocities_balance(data: Data, case: str) -> Finding:
     """The largest C with (1 + C) max(Ġ(μ1), Ġ(μ2)) ≤ −Ġ(μ3) ≤ (1 − C)(Ġ(μ1) + Ġ(μ2)) on [T1, T2]."""
-    found = data[case]
-    one, two, three = _words(_phase2(found, found.mlp_velocity))
+    runs = data[case]
+    one, two, three = _words(_phase2(runs, runs.mlp_velocity))
     constant = _lowest(np.minimum(-three / np.maximum(one, two) - 1, 1 + three / (one + two)))
     trend = _trend(constant, -SLACK, np.inf, "exponent")
     return trend._replace(measured=f"{_range(constant, 'largest C that holds on [T1, T2]:')}, {trend.measured}")
 
 
-def _g(found: Any) -> list[Any]:
+def _g(runs: Any) -> list[Any]:
     """Σ g over I1, ..., I4, divided by n, on [T1, T2]."""
-    return [_phase2(found, found.gradient_by_type.sel(type=kind, drop=True)) for kind in TYPES]
+    return [_phase2(runs, runs.gradient_by_type.sel(type=kind, drop=True)) for kind in TYPES]
 
 
 def _balance(data: Data, case: str, first: int, second: int) -> Finding:
-    found = data[case]
-    one, two = _g(found)[first], _g(found)[second]
+    runs = data[case]
+    one, two = _g(runs)[first], _g(runs)[second]
     gap = (np.abs(one - two) / np.minimum(one, two)).max("t")
     small = _always(gap <= 0.5, "at most 0.5")
     return small._replace(measured=f"{small.measured} ({_range(gap, 'largest on [T1, T2]:')})")
@@ -295,8 +292,8 @@ def others_balance(data: Data, case: str) -> Finding:
 
 def types_balance(data: Data, case: str) -> Finding:
     """The two ratios of sums of g, and R(t), on [T1, T2]."""
-    found = data[case]
-    one, two, three, four = _g(found)
+    runs = data[case]
+    one, two, three, four = _g(runs)
     total = one + two + three + four
     negatives, positives = two + three + four - one, one - two
     both = np.minimum(_lowest(negatives / total), _lowest(positives / total))
@@ -310,20 +307,16 @@ def types_balance(data: Data, case: str) -> Finding:
 
 def value_velocities(data: Data, case: str) -> Finding:
     """The signs of the two velocities of value Grams on [T1, T2]."""
-    found = data[case]
-    signs = {("μ2", "μ1"): 1, ("μ1", "μ3"): -1}
-    return _monotone(found, found.value_gram, found.value_gram_velocity, signs)
+    return _monotone(data[case], "value_gram", {("μ2", "μ1"): 1, ("μ1", "μ3"): -1})
 
 
 def score_velocities(data: Data, case: str) -> Finding:
     """The velocities of the four scores in units of loss σ0² √m / L, on [T1, T2]."""
-    found = data[case]
-    m = found.width
+    runs = data[case]
+    m = runs.width
     sigma0_squared, _, _ = _variances(case, m)
-    unit = found.loss * sigma0_squared * np.sqrt(m) / LENGTH
-    pairs = {("μ2", "μ1"): 1, ("μ1", "μ2"): 1, ("μ3", "μ1"): -1, ("μ3", "μ2"): -1}
-    quotients = xr.concat([s * _pair(found.scores_velocity, *pair) / unit for pair, s in pairs.items()], "pair")
-    phase2 = _phase2(found, quotients)
+    unit = runs.loss * sigma0_squared * np.sqrt(m) / LENGTH
+    phase2 = _phase2(runs, signed(runs.scores_velocity, SCORES) / unit)
     lowest, largest = _lowest(phase2).min("pair"), phase2.max(("t", "pair"))
     return all_of(
         _trend(lowest, -SLACK, np.inf, f"{_range(phase2, 'quotients')}, exponent of the smallest"),

@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 
 from dynamics.studies.claims import Claim, Data, Finding
-from experiments.cooccurrence.measures import others_balance, t1, targets_balance
+from experiments.cooccurrence.measures import others_balance, saved_t1, t1, targets_balance
+from experiments.cooccurrence.theory import SCORES, SIGNALS, score_signs, signed
 
 __all__ = ["CLAIMS", "TABLES"]
 
 LAWS = ("flow", "gd", "sgd", "heavy_ball")
 MOSTLY = 0.5
 LATER = 20
-SIGNALS, OTHERS = ("μ1", "μ2", "μ3"), ("μ4", "μ5", "μ6")
+RANDOM = ("μ4", "μ5", "μ6")  # words in the place of μ1, μ2, μ3, of which nothing is stated
 
 
 def _always(condition: Any, what: str) -> Finding:
@@ -21,19 +22,18 @@ def _always(condition: Any, what: str) -> Finding:
 
 
 def _classified(data: Data, case: str) -> Finding:
-    found = t1(data[case])
-    return _always(np.isfinite(found), f"T1 {float(found.min()):.3g} to {float(found.max()):.3g}, exists")
+    times = t1(data[case])
+    return _always(np.isfinite(times), f"T1 {float(times.min()):.3g} to {float(times.max()):.3g}, exists")
 
 
 def _phases(data: Data, case: str, times: float) -> Finding:
     """The part of the final change of the two targets' scores that is made by so many T1, the larger one."""
-    found = data[case]
-    change = np.abs(found.scores - found.scores.isel(t=0))
-    now = change.t.where(change.t <= times * t1(found)).max("t")
+    runs = data[case]
+    change = np.abs(runs.scores - runs.scores.isel(t=0))
+    now = change.t.where(change.t <= times * saved_t1(runs)).max("t")
     then = change.where(change.t == now).max("t")
-    pairs = (("μ2", "μ1"), ("μ1", "μ2"))
-    both = [(then / change.isel(t=-1)).sel(key=key, query=query, drop=True) for key, query in pairs]
-    share = np.maximum(*both)
+    increasing = {pair: sign for pair, sign in SCORES.items() if sign > 0}
+    share = signed(then / change.isel(t=-1), increasing).max("pair", skipna=False)
     held = _always(share < MOSTLY, "below")
     return Finding(held.holds, f"share {float(share.min()):.3f} to {float(share.max()):.3f}, {held.measured}")
 
@@ -46,20 +46,13 @@ def _later(data: Data, case: str) -> Finding:
     return _phases(data, case, LATER)
 
 
-def _signed(found: Any, words: tuple[str, str, str]) -> list[Any]:
-    """The four scores of Theorem 3.2 with the signs that make them increase, for these words as μ1, μ2, μ3."""
-    one, two, three = words
-    signs = ((two, one, 1), (one, two, 1), (three, one, -1), (three, two, -1))
-    return [sign * found.scores.sel(key=key, query=query, drop=True) for key, query, sign in signs]
-
-
 def _signs(data: Data, case: str, words: tuple[str, str, str]) -> Finding:
     """The changes of the scores between consecutive saved times from T1 on."""
-    found = data[case]
-    steps = [scores.diff("t", label="lower") for scores in _signed(found, words)]
-    moves = [(step > 0).where(found.t >= t1(found)) for step in steps]
-    share = min(float(move.mean()) for move in moves)
-    every = _always(np.logical_and.reduce([move.min("t") > 0 for move in moves]), "all signs")
+    runs = data[case]
+    steps = signed(runs.scores, score_signs(*words)).diff("t", label="lower")
+    moves = (steps > 0).where(runs.t >= t1(runs))
+    share = float(moves.mean([dim for dim in moves.dims if dim != "pair"]).min())
+    every = _always((moves.min("t") > 0).all("pair"), "all signs")
     return Finding(every.holds, f"{every.measured}; at least {100 * share:.0f} % of the saved intervals of each")
 
 
@@ -68,14 +61,15 @@ def _scores_move(data: Data, case: str) -> Finding:
 
 
 def _others_move(data: Data, case: str) -> Finding:
-    return _signs(data, case, OTHERS)
+    return _signs(data, case, RANDOM)
 
 
 def _in_the_end(data: Data, case: str, words: tuple[str, str, str]) -> Finding:
     """The change of the scores from T1 to the last time."""
-    found = data[case]
-    held = [scores.isel(t=-1) > scores.where(found.t == t1(found)).max("t") for scores in _signed(found, words)]
-    return _always(np.logical_and.reduce(held), "all signs")
+    runs = data[case]
+    scores = signed(runs.scores, score_signs(*words))
+    held = scores.isel(t=-1) > scores.where(runs.t == saved_t1(runs)).max("t")
+    return _always(held.all("pair"), "all signs")
 
 
 def _scores_end(data: Data, case: str) -> Finding:
@@ -83,12 +77,11 @@ def _scores_end(data: Data, case: str) -> Finding:
 
 
 def _others_end(data: Data, case: str) -> Finding:
-    return _in_the_end(data, case, OTHERS)
+    return _in_the_end(data, case, RANDOM)
 
 
 def _mlp(data: Data, case: str, words: tuple[str, str, str]) -> Finding:
-    found = data[case].mlp
-    one, two, three = (found.sel(word=word, drop=True) for word in words)
+    one, two, three = (data[case].mlp.sel(word=word, drop=True) for word in words)
     later = data[case].t >= t1(data[case])
     smallest = np.minimum(np.minimum(one, two), -three).where(later).min("t")
     return _always(smallest > 0, f"smallest on [T1, T2] {float(smallest.min()):.3g}, positive")
@@ -99,7 +92,7 @@ def _signals(data: Data, case: str) -> Finding:
 
 
 def _not_signals(data: Data, case: str) -> Finding:
-    return _mlp(data, case, OTHERS)
+    return _mlp(data, case, RANDOM)
 
 
 # Why a claim is known to fail for a law.

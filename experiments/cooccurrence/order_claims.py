@@ -17,7 +17,7 @@ def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
 
     def measure(data: Data, case: str) -> Finding:
         # Half of the time, about T1. In Gram variables the distance is mostly that of S, which crosses 0 later.
-        found = data[case].parameters.isel(t=data[case].t.size // 2)
+        found = data[case].parameters.isel(checkpoint=data[case].checkpoint.size // 2)
         fit = order(found.step.values, found.values)
         return Finding(within(fit, low, high), f"order {fit} over {found.step.size} steps and {found.seed.size} seeds")
 

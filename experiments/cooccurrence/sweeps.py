@@ -3,37 +3,31 @@
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from dynamics.analysis.curvature import top_eigenpair
 from dynamics.analysis.fits import FEWEST, Fit, order
 from dynamics.figures import sweep as sweep_plots
 from dynamics.figures.style import COLOURS, bands, figure, heatmap, median, provenance, save, shades, styled
-from dynamics.runs.experiment import Experiment
 from dynamics.sweeps.results import SweepRecord
+from experiments.cooccurrence.theory import SCORES, VALUES, Signs, signed
 
 __all__ = ["draw"]
 
-# (key, query) of the scores that Theorem 3.2 speaks about, and their signs.
-SCORES = {("μ2", "μ1"): 1, ("μ1", "μ2"): 1, ("μ3", "μ1"): -1, ("μ3", "μ2"): -1}
-VALUES = {("μ1", "μ2"): 1, ("μ1", "μ3"): -1, ("μ2", "μ3"): -1}
 PALETTE, DASHES = ("blue", "sky", "vermilion", "orange"), ("-", "--", "-", "--")
 RISE = 0.01  # the part of its first value by which a loss has to rise
-FRESH = 4096  # samples that a population loss is a mean over
 EDGE = 2.0  # of η λmax
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The page of a sweep, by what is swept; that of any sweep for another one."""
+    """The page of a sweep, by what is swept; for other sweeps the general page."""
     pages = {
         frozenset({"width"}): ("sweep_width", _width),
-        frozenset({"sigma0", "sigma1"}): ("sweep_scales", _scales),
+        frozenset({"std", "W"}): ("sweep_scales", _scales),
         frozenset({"length", "samples"}): ("sweep_length", _length),
         frozenset({"learning_rate", "batch_size"}): ("sweep_batch", _batch),
     }
@@ -48,20 +42,17 @@ def _title(drawn: Figure, text: str) -> None:
     drawn.suptitle(text.replace("^-", "^−"), x=0.01, y=0.99, ha="left", fontsize=10)
 
 
-def _change(values: Any, pairs: dict[tuple[str, str], int]) -> Any:
+def _change(values: Any, signs: Signs) -> Any:
     """What the entries of a Gram matrix gained since t = 0, in the direction of their signs [pair, ...]."""
-    change = values - values.isel(t=0)
-    return xr.concat(
-        [sign * change.sel(key=key, query=query, drop=True) for (key, query), sign in pairs.items()], "pair"
-    )
+    return signed(values - values.isel(t=0), signs)
 
 
 def _minus(sign: int) -> str:
     return "−" if sign < 0 else ""
 
 
-def _names(pairs: dict[tuple[str, str], int]) -> list[str]:
-    return [f"{_minus(sign)}({key}, {query})" for (key, query), sign in pairs.items()]
+def _names(signs: Signs) -> list[str]:
+    return [f"{_minus(sign)}({key}, {query})" for (key, query), sign in signs.items()]
 
 
 def _line(axes: Axes, x: Any, y: Any, label: str | None = None) -> None:
@@ -80,8 +71,8 @@ def _at(time: Any, values: Any) -> Any:
 
 def _width(record: SweepRecord) -> Figure:
     """T1, scores, value Grams and G against m, each with its exponent over the wider half."""
-    found = record["flow"].load()
-    widths = found.width.values
+    runs = record["flow"].load()
+    widths = runs.width.values
     wide = widths >= widths[max(0, min(len(widths) // 2, len(widths) - FEWEST))]
 
     def fitted(values: Any) -> Fit:
@@ -94,15 +85,15 @@ def _width(record: SweepRecord) -> Figure:
         axes.set(yscale="log" if fits else "linear", xlabel="width m", ylabel=label)
         axes.legend(fontsize=7.5, title="exponents of m, 95 %" if fits else None, title_fontsize=7.5)
 
-    end = found.isel(t=-1)
-    scores = _change(found.scores, SCORES).isel(t=-1) / np.sqrt(found.width)
-    values = _change(found.value_gram, VALUES).isel(t=-1)
+    end = runs.isel(t=-1)
+    scores = _change(runs.scores, SCORES).isel(t=-1) / np.sqrt(runs.width)
+    values = _change(runs.value_gram, VALUES).isel(t=-1)
     mlp = {f"{_minus(s)}G({w})": s * end.mlp.sel(word=w) for w, s in (("μ1", 1), ("μ2", 1), ("μ3", -1))}
     growth = median(end.mlp.sel(word="μ1"), "seed")[wide]
     doubling = float(growth[-1] - growth[0]) / np.log2(widths[-1] / widths[wide][0])
     drawn = figure(10.4, 8.0, wspace=0.28, hspace=0.36, top=0.85)
     (boundary, score_panel), (value_panel, mlp_panel) = drawn.subplots(2, 2)
-    lines(boundary, {"T1": found.T1}, "T1")
+    lines(boundary, {"T1": runs.classification_time}, "T1")
     boundary.set_title("(i) T1: every sample classified from then on")
     lines(score_panel, dict(zip(_names(SCORES), scores, strict=True)), "change of the score (key, query), over √m")
     score_panel.set_title(f"(ii) scores at t = {float(end.t):g}, as softmax sees them")
@@ -110,11 +101,11 @@ def _width(record: SweepRecord) -> Figure:
     value_panel.set_title("(iii) value Grams (ν, μ) at the same t")
     lines(mlp_panel, mlp, "G(μ) = aᵀ W W_V μ", fits=False)
     mlp_panel.set_title(f"(iv) G at the same t: G(μ1) gains {doubling:.2f} per doubling of m")
-    first, scored = fitted(found.T1), fitted(scores.isel(pair=0))
+    first, scored = fitted(runs.classification_time), fitted(scores.isel(pair=0))
     _title(
         drawn,
         f"T1 ∝ m^{first.slope:.3f}; what softmax sees of the trained scores shrinks, m^{scored.slope:.2f}\n"
-        f"exponents with 95 % intervals over {found.seed.size} seeds, fitted to m ≥ {widths[wide][0]}; "
+        f"exponents with 95 % intervals over {runs.seed.size} seeds, fitted to m ≥ {widths[wide][0]}; "
         "lines: medians, bands: smallest to largest",
     )
     return drawn
@@ -122,43 +113,43 @@ def _width(record: SweepRecord) -> Figure:
 
 def _scales(record: SweepRecord) -> Figure:
     """What of the paper's picture is seen at which initial scales."""
-    found, config = record["flow"].load(), record.config
+    runs, config = record["flow"].load(), record.config
     root_m = np.sqrt(config.model.width)
-    targets = _change(found.scores, dict(list(SCORES.items())[:2])).mean("pair")
-    by_t1 = _at(found.T1, targets) / targets.isel(t=-1)
-    losses = found.loss_by_type.sel(type=["I2", "I3"])
+    targets = _change(runs.scores, {pair: sign for pair, sign in SCORES.items() if sign > 0}).mean("pair")
+    by_t1 = _at(runs.classification_time, targets) / targets.isel(t=-1)
+    losses = runs.loss_by_type.sel(type=["I2", "I3"])
     rises = (losses.max("t") > (1 + RISE) * losses.isel(t=0)).all("type")
-    signs = (_change(found.scores, SCORES).isel(t=-1) > 0).all("pair")
+    signs = (_change(runs.scores, SCORES).isel(t=-1) > 0).all("pair")
     panels: tuple[tuple[str, Any, dict[str, Any]], ...] = (
-        ("(i) T1", median(found.T1, "seed"), {}),
+        ("(i) T1", median(runs.classification_time, "seed"), {}),
         ("(ii) share of the targets' score change made by T1", median(by_t1, "seed"), {"limits": (0, 1)}),
         ("(iii) seeds in which the losses of I2 and I3 rise first", rises.mean("seed"), {"limits": (0, 1)}),
         ("(iv) seeds with the signs of Theorem 3.2 at the end", signs.mean("seed"), {"limits": (0, 1)}),
         ("(v) change of the targets' scores, over √m", median(targets.isel(t=-1), "seed") / root_m, {}),
-        (f"(vi) loss at t = {float(found.t[-1]):g}", median(found.loss.isel(t=-1), "seed"), {}),
+        (f"(vi) loss at t = {float(runs.t[-1]):g}", median(runs.loss.isel(t=-1), "seed"), {}),
     )
-    wrong = sweep_plots.went_wrong(found).any("seed")
+    wrong = sweep_plots.went_wrong(runs).any("seed")
     d, m = config.task.vocabulary, config.model.width
     starts = {
-        "theory": ("*", config.init.sigma0, config.init.sigma1),
+        "theory": ("*", config.init.std, config.init.std_of.W),
         "PyTorch's Linear": ("s", (3 * d) ** -0.5, (3 * m) ** -0.5),
         "true Kaiming": ("D", (2 / d) ** 0.5, (2 / m) ** 0.5),
     }
     drawn = figure(13.0, 8.0, wspace=0.38, hspace=0.36, left=0.9, right=0.55, top=0.9)
     for axes, (title, values, style) in zip(drawn.subplots(2, 3).ravel(), panels, strict=True):
-        heatmap(axes, values, "sigma0", "sigma1", marked=wrong, **style)
+        heatmap(axes, values, "std", "W", marked=wrong, **style)
         for name, (marker, sigma0, sigma1) in starts.items():
             axes.plot(sigma0, sigma1, marker, color="white", markeredgecolor="black", markersize=9, label=name)
         axes.set(xlabel="σ0 of W_Q, W_K, W_V", ylabel="σ1 of W")
         axes.set_title(title, fontsize=9)
     drawn.axes[0].legend(fontsize=7.5, loc="lower left", facecolor="white", frameon=True, framealpha=0.9)
-    product = found.sigma0 * found.sigma1
+    product = runs.std * runs.W
     small = product < 0.999 * product.where(~rises.all("seed")).min()
     share = float(median(by_t1, "seed").where(small).max())
     _title(
         drawn,
         f"Up to σ0 σ1 = {float(product.where(small).max()):.2g} the losses of I2 and I3 first rise in all "
-        f"{found.seed.size} seeds, and at most {100 * share:.0f} % of the targets' score change is made by T1; true "
+        f"{runs.seed.size} seeds, and at most {100 * share:.0f} % of the targets' score change is made by T1; true "
         f"Kaiming has σ0 σ1 = {2 / (d * m) ** 0.5:.2g}.\nThe signs of Theorem 3.2 hold in {int(signs.sum())} of "
         f"{signs.size} runs; the scores over √m change by at most {float(np.abs(panels[4][1]).max()):.1g}. Colours: "
         "medians over seeds, or shares of them",
@@ -166,33 +157,16 @@ def _scales(record: SweepRecord) -> Figure:
     return drawn
 
 
-def _population_loss(record: SweepRecord, found: Any) -> Any:
-    """The mean loss over fresh samples at the last time, with all words of a sample attended to alike.
-
-    Then F(X) = Σ_l G(x_l); at these widths the trained attention differs from that by less than 1 in 1000.
-    """
-    losses = xr.full_like(found.T1, np.nan)
-    for place in np.ndindex(losses.shape):
-        member = dict(zip(losses.dims, place, strict=True))
-        config = record.sweep.config_of(
-            next(one for one in record.sweep.members if one.id == str(found.id.isel(member).values))
-        )
-        batch = Experiment.from_config(config).task.sample(jax.random.key(0), FRESH)
-        output = found.mlp.isel(t=-1, **member).values[np.asarray(batch.tokens)].sum(axis=1)
-        losses[member] = np.logaddexp(0, -np.asarray(batch.label) * output).mean()
-    return losses
-
-
 def _length(record: SweepRecord) -> Figure:
     """T1, training and population loss over L and n."""
-    found = record["flow"].load()
-    population = median(_population_loss(record, found), "seed")
+    runs = record["flow"].load()
+    population = median(runs.population_loss.sel(estimate="mean").isel(t=-1), "seed")
     panels = (
-        ("(i) T1", median(found.T1, "seed")),
-        (f"(ii) training loss at t = {float(found.t[-1]):g}", median(found.loss.isel(t=-1), "seed")),
+        ("(i) T1", median(runs.classification_time, "seed")),
+        (f"(ii) training loss at t = {float(runs.t[-1]):g}", median(runs.loss.isel(t=-1), "seed")),
         ("(iii) population loss then", population),
     )
-    wrong = sweep_plots.went_wrong(found).any("seed")
+    wrong = sweep_plots.went_wrong(runs).any("seed")
     drawn = figure(12.6, 4.6, wspace=0.42, right=0.6, top=0.85)
     for axes, (title, values) in zip(drawn.subplots(1, 3), panels, strict=True):
         heatmap(axes, values, "length", "samples", marked=wrong)
@@ -209,29 +183,19 @@ def _length(record: SweepRecord) -> Figure:
         f"Every training set is fitted, to {float(training.max()):.1g} or less; the population loss is "
         f"{float(population.min()):.1g} to {float(population.max()):.2g}, no better than guessing (ln 2) for "
         f"{int((population > np.log(2)).sum())} of {population.size} pairs,\nand the larger the earlier T1 (rank "
-        f"correlation {ranks:.2f}); medians over {found.seed.size} seeds",
+        f"correlation {ranks:.2f}); medians over {runs.seed.size} seeds",
     )
     return drawn
 
 
-def _largest_curvature(record: SweepRecord, found: Any) -> Any:
-    """λmax at t = 0 [seed]."""
-    at_start = jax.jit(lambda params, objective: top_eigenpair(objective.loss, params)[0])
-    curvatures = []
-    for seed in found.seed.values:
-        config = record.config.to_dict() | {"seed": int(seed)}
-        curvatures.append(float(at_start(*Experiment.from_config(config).start)))
-    return np.array(curvatures)
-
-
 def _batch(record: SweepRecord) -> Figure:
     """T1 and the last loss over learning rates and batch sizes, against those of the flow; GD's losses over t."""
-    found, flow = (record[law].load() for law in ("sgd", "flow"))
-    edges = EDGE / _largest_curvature(record, found)
-    wrong = sweep_plots.went_wrong(found).any("seed")
+    runs, flow = (record[law].load() for law in ("sgd", "flow"))
+    edges = EDGE / flow.starting_sharpness.isel(t=0, learning_rate=0, batch_size=0).values  # of every seed
+    wrong = sweep_plots.went_wrong(runs).any("seed")
     panels = (
-        ("(i) T1, over that of the flow", median(found.T1 / flow.T1, "seed")),
-        ("(ii) loss at the end, over that of the flow", median(found.loss.isel(t=-1) / flow.loss.isel(t=-1), "seed")),
+        ("(i) T1, over that of the flow", median(runs.classification_time / flow.classification_time, "seed")),
+        ("(ii) loss at the end, over that of the flow", median(runs.loss.isel(t=-1) / flow.loss.isel(t=-1), "seed")),
     )
     drawn = figure(13.0, 4.7, wspace=0.4, top=0.9)
     *maps, losses = drawn.subplots(1, 3)
@@ -241,8 +205,8 @@ def _batch(record: SweepRecord) -> Figure:
             _line(axes, [edge, edge], axes.get_ylim())
         axes.set(xlabel="learning rate η", ylabel=f"batch size (of {record.config.task.samples} samples)")
         axes.set_title(title)
-    gd = found.isel(batch_size=-1)
-    steps = found.learning_rate.values
+    gd = runs.isel(batch_size=-1)
+    steps = runs.learning_rate.values
     for step, colour in zip(steps, shades(len(steps)), strict=True):
         one = gd.sel(learning_rate=step)
         later = one.loss.assign_coords(t=_times(one)).isel(t=slice(1, None))
@@ -253,7 +217,7 @@ def _batch(record: SweepRecord) -> Figure:
     losses.set(xscale="log", yscale="log", ylim=(smallest / 100, 1e4), xlabel="t = ηk", ylabel="training loss")
     losses.set_title("(iii) GD (the largest batch)")
     losses.legend(fontsize=7)
-    bad = sweep_plots.went_wrong(found)
+    bad = sweep_plots.went_wrong(runs)
     first = steps[bad.any(("batch_size", "seed")).values].min(initial=np.inf)
     steady = steps[steps < first].max(initial=0)
     ratios, beyond = steady / edges, bad.sel(learning_rate=steps[steps > steady])
@@ -261,7 +225,7 @@ def _batch(record: SweepRecord) -> Figure:
         drawn,
         f"No run diverges up to η = {steady:g}, {ratios.min():.2g} to {ratios.max():.2g} times the 2/λmax of its start "
         f"(dashed, a line per seed); of those with larger steps {int(beyond.sum())} of {beyond.size} do\n"
-        f"colours: medians over {found.seed.size} seeds; grey: half of them or more have none; "
+        f"colours: medians over {runs.seed.size} seeds; grey: half of them or more have none; "
         "cross: one of them or more diverged",
     )
     return drawn

@@ -5,9 +5,10 @@ import pathlib
 import numpy as np
 from matplotlib.ticker import NullFormatter
 
-from dynamics.figures.style import COLOURS, figure, mark_phases, provenance, save, styled
+from dynamics.analysis.events import classification_time
+from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.runs.record import Record
-from dynamics.trajectory import classification_time
+from experiments.cooccurrence.figures import mark_phases
 
 __all__ = ["draw"]
 

@@ -37,11 +37,11 @@ def _columns(record: Record) -> list[Column]:
 def _page(columns: Sequence[Column]) -> Figure:
     drawn = figure(3.4 * len(columns) + 2.4, 8.2, right=1.7, top=0.4, wspace=0.28, hspace=0.26)
     panels = drawn.subplots(4, len(columns), squeeze=False, sharex="col")
-    for column, (law, found, data) in zip(panels.T, columns, strict=True):
+    for column, (law, run, data) in zip(panels.T, columns, strict=True):
         for axes, plot in zip(column, (_losses, _spectrum, _entropy, _localisation), strict=True):
-            plot(axes, found, data)
+            plot(axes, run, data)
             axes.set_xscale("log")
-            axes.set_xlim(float(found.t[1]), float(found.t[-1]))
+            axes.set_xlim(float(run.t[1]), float(run.t[-1]))
         column[0].set_title(law)
         column[-1].set_xlabel("t = η k")
     labels = ("loss per word (nats)", "eigenvalues, real part", "entropy (nats)", "share")
@@ -56,10 +56,10 @@ def _one(values: Any) -> Any:
     return values.isel({dim: 0 for dim in ("layer", "head") if dim in values.dims})
 
 
-def _losses(axes: Axes, found: Any, data: Any) -> None:
-    axes.plot(found.t, found.data_loss, color=COLOURS["black"], label="training set")
-    test = found.population_loss.sel(estimate="mean")
-    axes.plot(found.t, test, color=COLOURS["vermilion"], label="fresh sequences")
+def _losses(axes: Axes, run: Any, data: Any) -> None:
+    axes.plot(run.t, run.data_loss, color=COLOURS["black"], label="training set")
+    test = run.population_loss.sel(estimate="mean")
+    axes.plot(run.t, test, color=COLOURS["vermilion"], label="fresh sequences")
     if "transitions" in data:
         T = data.transitions.values
         at_hand = np.full(len(T), 1 / len(T))
@@ -68,42 +68,42 @@ def _losses(axes: Axes, found: Any, data: Any) -> None:
             floor.append(-at_hand @ np.sum(T * np.log(T), axis=1))
             at_hand = at_hand @ T
         axes.axhline(np.mean(floor), color=COLOURS["grey"], linestyle=":", label="the chain's entropy")
-    highest = 1.6 * float(found.data_loss[0])
-    axes.set_ylim(0, min(highest, 1.1 * float(max(test.max(), found.data_loss.max()))))
+    highest = 1.6 * float(run.data_loss[0])
+    axes.set_ylim(0, min(highest, 1.1 * float(max(test.max(), run.data_loss.max()))))
 
 
-def _spectrum(axes: Axes, found: Any, _: Any) -> None:
-    spectrum = _one(found.qk_spectrum)
+def _spectrum(axes: Axes, run: Any, _: Any) -> None:
+    spectrum = _one(run.qk_spectrum)
     real = spectrum.sel(part="real")
     for mode in range(real.sizes["mode"]):
         axes.plot(
-            found.t, real.isel(mode=mode), color=COLOURS["sky"], linewidth=0.6, label="one each" if mode == 0 else None
+            run.t, real.isel(mode=mode), color=COLOURS["sky"], linewidth=0.6, label="one each" if mode == 0 else None
         )
     mean = real.mean("mode")
     deviation = np.sqrt(((spectrum - spectrum.mean("mode")) ** 2).sum("part").mean("mode"))
-    axes.plot(found.t, mean, color=COLOURS["blue"], label="mean")
+    axes.plot(run.t, mean, color=COLOURS["blue"], label="mean")
     axes.fill_between(
-        found.t, mean - deviation, mean + deviation, color=COLOURS["blue"], alpha=0.15, linewidth=0, label="± deviation"
+        run.t, mean - deviation, mean + deviation, color=COLOURS["blue"], alpha=0.15, linewidth=0, label="± deviation"
     )
     axes.axhline(0, color=COLOURS["grey"], linewidth=0.6)
 
 
-def _entropy(axes: Axes, found: Any, data: Any) -> None:
-    axes.plot(found.t, _one(found.attention_entropy), color=COLOURS["purple"], label="attention")
+def _entropy(axes: Axes, run: Any, data: Any) -> None:
+    axes.plot(run.t, _one(run.attention_entropy), color=COLOURS["purple"], label="attention")
     uniform = float(np.mean(np.log(np.arange(1, data.sizes["position"] + 1))))
     axes.axhline(uniform, color=COLOURS["grey"], linestyle=":", label="uniform")
     axes.set_ylim(0, 1.1 * uniform)
 
 
-def _localisation(axes: Axes, found: Any, data: Any) -> None:
-    within = _one(found.attention_within)
+def _localisation(axes: Axes, run: Any, data: Any) -> None:
+    within = _one(run.attention_within)
     positions = np.arange(1, data.sizes["position"] + 1)
     for window, colour in ((1, "blue"), (4, "green")):
         what = "current word" if window == 1 else f"last {window} words"
-        axes.plot(found.t, within.sel(window=window), color=COLOURS[colour], label=f"attention on the\n{what}")
+        axes.plot(run.t, within.sel(window=window), color=COLOURS[colour], label=f"attention on the\n{what}")
         uniform = float(np.mean(np.minimum(window / positions, 1)))
         axes.axhline(uniform, color=COLOURS[colour], linestyle=":", linewidth=0.9)
-    if "peak_within" in found:
-        peak = _one(found.peak_within).sel(window=1)
-        axes.plot(found.t, peak, color=COLOURS["orange"], label="queries that attend\nmost to their own word")
+    if "peak_within" in run:
+        peak = _one(run.peak_within).sel(window=1)
+        axes.plot(run.t, peak, color=COLOURS["orange"], label="queries that attend\nmost to their own word")
     axes.set_ylim(0, 1)

@@ -77,8 +77,8 @@ def means(of: str = "") -> Callable[[Data, str], Finding]:
     """The sampled means of z_t, of another case where one is named, are the formula's."""
 
     def measure(data: Data, case: str) -> Finding:
-        found, formula = data[of or case], data[case]
-        errors = np.abs(found["mean"] - formula.mean_formula) / np.sqrt(formula.variance_formula / found.samples)
+        sampled, formula = data[of or case], data[case]
+        errors = np.abs(sampled["mean"] - formula.mean_formula) / np.sqrt(formula.variance_formula / sampled.samples)
         return _worst(errors, MEANS, "standard errors")
 
     return measure
@@ -94,36 +94,36 @@ def deviations(of: str = "") -> Callable[[Data, str], Finding]:
     return measure
 
 
-def _half(found: Any, values: Any) -> Any:
+def _half(evidence: Any, values: Any) -> Any:
     """Values at t = T/2."""
-    return values.isel(t=found.of_length.astype(int) // 2 - 1)
+    return values.isel(t=evidence.of_length.astype(int) // 2 - 1)
 
 
 def crossings(data: Data, case: str) -> Finding:
     """The share of z_T > z_{T/2} against the exact probability, in its standard errors."""
-    found = data[case]
-    return _errors(found, found.exact)
+    evidence = data[case]
+    return _errors(evidence, evidence.exact)
 
 
 def crossings_in_the_limit(data: Data, case: str) -> Finding:
     """The same against Φ(SNR_t)."""
-    found = data[case]
-    return _errors(found, _half(found, found.crossing_formula))
+    evidence = data[case]
+    return _errors(evidence, _half(evidence, evidence.crossing_formula))
 
 
 def crossings_without_b(data: Data, case: str) -> Finding:
     """The same against Φ(g/√a), without the term of b."""
-    found = data[case]
-    SNR = stats.norm.ppf(_half(found, found.crossing_formula))
+    evidence = data[case]
+    SNR = stats.norm.ppf(_half(evidence, evidence.crossing_formula))
     # At t = T/2 the variance is a + 2b; where W is symmetric a = b.
-    return _errors(found, stats.norm.cdf(SNR * np.sqrt(3)))
+    return _errors(evidence, stats.norm.cdf(SNR * np.sqrt(3)))
 
 
-def _errors(found: Any, probability: Any) -> Finding:
+def _errors(evidence: Any, probability: Any) -> Finding:
     probability = np.asarray(probability)
-    error = np.sqrt(np.maximum(probability * (1 - probability), 1e-12) / found.samples)
-    sizes = np.abs(_half(found, found.crossing).values - probability) / error
-    skewed = int((found.of_skew > 0).sum())
+    error = np.sqrt(np.maximum(probability * (1 - probability), 1e-12) / evidence.samples)
+    sizes = np.abs(_half(evidence, evidence.crossing).values - probability) / error
+    skewed = int((evidence.of_skew > 0).sum())
     within = int((sizes <= CROSSINGS).sum())
     measured = f"{within} of {sizes.size} cells ({skewed} not symmetric), the largest {float(sizes.max()):.2f}"
     return Finding(bool(within == sizes.size and sizes.size >= FEWEST_CELLS and skewed > 0), measured)
@@ -131,21 +131,21 @@ def _errors(found: Any, probability: Any) -> Finding:
 
 def limit(data: Data, case: str) -> Finding:
     """Max over t of |P − Φ(SNR_t)|."""
-    found = data[case]
-    return _worst(np.abs(found.crossing - found.crossing_formula), LIMIT, "|P − Φ|")
+    evidence = data[case]
+    return _worst(np.abs(evidence.crossing - evidence.crossing_formula), LIMIT, "|P − Φ|")
 
 
 def limit_without_b(data: Data, case: str) -> Finding:
-    """The same without the term of b: SNR = g/√a."""
-    found = data[case]
-    SNR, T = stats.norm.ppf(found.crossing_formula), found.of_length
-    share = (1 + T / (T - found.t)).where(found.t < T)
-    return _worst(np.abs(found.crossing - stats.norm.cdf(SNR * np.sqrt(share))), LIMIT, "|P − Φ|")
+    """The same for SNR = g/√a, which lacks the term of b."""
+    evidence = data[case]
+    SNR, T = stats.norm.ppf(evidence.crossing_formula), evidence.of_length
+    share = (1 + T / (T - evidence.t)).where(evidence.t < T)
+    return _worst(np.abs(evidence.crossing - stats.norm.cdf(SNR * np.sqrt(share))), LIMIT, "|P − Φ|")
 
 
-def _seen(found: Any, what: str, mean: float) -> dict[float, float]:
+def _seen(evidence: Any, what: str, mean: float) -> dict[float, float]:
     """{variance: what the last query's attention does there} at one mean."""
-    chosen = found.where(found.of_mean == mean, drop=True)
+    chosen = evidence.where(evidence.of_mean == mean, drop=True)
     return dict(zip(chosen.of_variance.values.tolist(), chosen.attention.sel(seen=what).values.tolist(), strict=True))
 
 
@@ -153,9 +153,9 @@ def geometric(variance: float) -> Callable[[Data, str], Finding]:
     """The entropy at this variance and mean 1 is that of the geometric distribution."""
 
     def measure(data: Data, case: str) -> Finding:
-        found = data[case]
-        H = _seen(found, "entropy", 1.0)[variance]
-        stated = theory.geometric_entropy(1.0, int(found.of_length[0]))
+        evidence = data[case]
+        H = _seen(evidence, "entropy", 1.0)[variance]
+        stated = theory.geometric_entropy(1.0, int(evidence.of_length[0]))
         return Finding(abs(H - stated) <= ENTROPY, f"H = {H:.3f} at v = {variance:g}, geometric {stated:.3f}")
 
     return measure
@@ -190,31 +190,31 @@ def even(mean: float) -> Callable[[Data, str], Finding]:
     """At this mean every key wins against the query's own in half of the samples."""
 
     def measure(data: Data, case: str) -> Finding:
-        found = data[case].where(data[case].of_mean == mean, drop=True)
-        return _worst(np.abs(found.crossing - 0.5), EVEN, "|P − ½|")
+        evidence = data[case].where(data[case].of_mean == mean, drop=True)
+        return _worst(np.abs(evidence.crossing - 0.5), EVEN, "|P − ½|")
 
     return measure
 
 
-def eigenvalue_deviation(found: Any, at: int = -1) -> Any:
-    """The standard deviation of the eigenvalues, √(mean |λ − mean λ|²) [seed], at a saved time; the last without."""
-    spectrum = found.qk_spectrum.isel(t=at, width=0)
+def eigenvalue_deviation(evidence: Any, at: int = -1) -> Any:
+    """The standard deviation of the eigenvalues, √(mean |λ − mean λ|²) [seed], at a saved time or the last."""
+    spectrum = evidence.qk_spectrum.isel(t=at)
     return np.sqrt(((spectrum - spectrum.mean("mode")) ** 2).sum("part").mean("mode"))
 
 
-def entropy(found: Any, at: int = -1) -> Any:
+def entropy(evidence: Any, at: int = -1) -> Any:
     """Entropy of attention [seed]."""
-    return found.attention_entropy.isel(t=at, width=0)
+    return evidence.attention_entropy.isel(t=at)
 
 
-def on_current_token(found: Any, at: int = -1) -> Any:
+def on_current_token(evidence: Any, at: int = -1) -> Any:
     """Attention on the query's own position [seed]."""
-    return found.attention_within.isel(t=at, width=0).sel(window=1)
+    return evidence.attention_within.isel(t=at).sel(window=1)
 
 
-def best_test_loss(found: Any) -> Any:
+def best_test_loss(evidence: Any) -> Any:
     """The least loss on fresh samples over all saved times [seed]."""
-    return found.population_loss.isel(width=0).sel(estimate="mean").min("t")
+    return evidence.population_loss.sel(estimate="mean").min("t")
 
 
 def paired(values: Any) -> tuple[float, float, float]:
@@ -224,8 +224,9 @@ def paired(values: Any) -> tuple[float, float, float]:
     return float(values.mean()), float(values.mean() - half), float(values.mean() + half)
 
 
-def _interval(found: tuple[float, float, float]) -> str:
-    return f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]"
+def _shown(interval: tuple[float, float, float]) -> str:
+    mean, low, high = interval
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _without(case: str) -> str:
@@ -249,9 +250,9 @@ def rises(what: Callable[[Any, int], Any], at: int = -1) -> Callable[[Data, str]
 
     def measure(data: Data, case: str) -> Finding:
         difference = what(data[case], at) - what(data[_without(case)], at)
-        found = paired(difference)
-        shown = f"{_interval(found)}, higher in {int((difference > 0).sum())} of {difference.size} seeds"
-        return Finding(found[1] > 0, shown)
+        interval = paired(difference)
+        shown = f"{_shown(interval)}, higher in {int((difference > 0).sum())} of {difference.size} seeds"
+        return Finding(interval[1] > 0, shown)
 
     return measure
 
@@ -263,8 +264,8 @@ def _gain(data: Data, case: str) -> Any:
 
 def generalises(data: Data, case: str) -> Finding:
     """The best test loss is lower than without a penalty: the interval of the paired gain is above 0."""
-    found = paired(_gain(data, case))
-    return Finding(found[1] > 0, f"gain {_interval(found)}")
+    interval = paired(_gain(data, case))
+    return Finding(interval[1] > 0, f"gain {_shown(interval)}")
 
 
 def gains_much(other: str) -> Callable[[Data, str], Finding]:
@@ -272,16 +273,16 @@ def gains_much(other: str) -> Callable[[Data, str], Finding]:
 
     def measure(data: Data, case: str) -> Finding:
         del case
-        found = paired(_gain(data, other))
-        return Finding(found[0] > MUCH, f"gain {_interval(found)}")
+        interval = paired(_gain(data, other))
+        return Finding(interval[0] > MUCH, f"gain {_shown(interval)}")
 
     return measure
 
 
 def does_not_generalise(data: Data, case: str) -> Finding:
     """The best test loss is not lower: the interval of the paired gain is not above 0."""
-    found = paired(_gain(data, case))
-    return Finding(found[1] <= 0, f"gain {_interval(found)}")
+    interval = paired(_gain(data, case))
+    return Finding(interval[1] <= 0, f"gain {_shown(interval)}")
 
 
 # Bounds, set before the seeds of the claims were seen.

@@ -17,7 +17,7 @@ TASKS = {"markov": "chain of order 1", "bag": "bag of words"}
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The page of a sweep over κ or τ; that of any sweep for another one."""
+    """The page of a sweep over κ or τ; for other sweeps the general page."""
     along = [dim for dim in ("kappa", "tau") if dim in record.dims.values()]
     if not along:
         return sweep_plots.draw(record, folder)
@@ -25,12 +25,12 @@ def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     return save(_page(record[law].load(), along[0]), folder, record.sweep.name, provenance(record))
 
 
-def _page(found: Any, along: str) -> Figure:
-    others = [dim for dim in found.status.dims if dim not in (along, "seed")]
-    lines = [{}] if not others else [{others[0]: label} for label in found[others[0]].values]
+def _page(runs: Any, along: str) -> Figure:
+    others = [dim for dim in runs.status.dims if dim not in (along, "seed")]
+    lines = [{}] if not others else [{others[0]: label} for label in runs[others[0]].values]
     text = others == ["layers"]
-    last = found.isel(t=-1)
-    best = found.population_loss.sel(estimate="mean").min("t")
+    last = runs.isel(t=-1)
+    best = runs.population_loss.sel(estimate="mean").min("t")
     learnt = {"best loss on fresh sequences": best}
     if text:
         learnt = {"best perplexity on held-out text": np.exp(best)}
@@ -52,7 +52,7 @@ def _page(found: Any, along: str) -> Figure:
         axes.set_title(title, fontsize=8)
         axes.set_xlabel({"kappa": "κ", "tau": "τ"}[along])
         if along == "kappa":
-            axes.set_xscale("symlog", linthresh=float(found.kappa[1]))
+            axes.set_xscale("symlog", linthresh=float(runs.kappa[1]))
             axes.tick_params(axis="x", labelsize=7)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
     return drawn
