@@ -7,18 +7,17 @@ import functools
 import hashlib
 import importlib.machinery
 import json
-import math
 import pathlib
 import sys
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from dynamics.hints import MAPPINGS, PHRASES, SEQUENCES, parts, phrase
+from dynamics.hints import MAPPINGS, SEQUENCES, fits, parts, phrase
 
 __all__ = [
     "ConfigError",
@@ -157,7 +156,7 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
         value = build(origin, value, f"{path}.")
     elif origin is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not _is(hint if arguments else origin, value):
+    if not fits(hint if arguments else origin, value):
         raise _MisfitError
     return value
 
@@ -187,21 +186,6 @@ def _sequence(origin: Any, arguments: tuple[Any, ...], values: Any, path: str) -
         return SEQUENCES[origin](items)
     except TypeError:  # a set of what cannot be in one
         raise _MisfitError from None
-
-
-def _is(hint: Any, value: Any) -> bool:
-    """Whether the value is of this type; numbers must be finite, and a bool is not a number."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return False
-    if isinstance(value, bool) and hint in (int, float):
-        return False
-    if typing.get_origin(hint) is Literal:
-        return any(value == allowed and type(value) is type(allowed) for allowed in typing.get_args(hint))
-    if isinstance(hint, type) and hint in PHRASES:
-        return hint is Any or isinstance(value, hint)
-    from beartype.door import is_bearable  # takes a quarter of a second, and few fields need it
-
-    return is_bearable(value, hint)
 
 
 def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:

@@ -1,12 +1,13 @@
 """What Python's type hints mean for a value of a config, in code and in English."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections import abc
 from typing import Annotated, Any, Final, Literal
 
-__all__ = ["MAPPINGS", "PHRASES", "SEQUENCES", "parts", "phrase"]
+__all__ = ["MAPPINGS", "SEQUENCES", "fits", "parts", "phrase"]
 
 # Types that a list of a config can become, by the type of the field.
 SEQUENCES: dict[Any, Any] = {
@@ -39,6 +40,21 @@ def parts(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     if origin in MAPPINGS and not arguments:
         arguments = (Any, Any)
     return origin, arguments
+
+
+def fits(hint: Any, value: Any) -> bool:
+    """Whether the value is of this type; numbers must be finite, and a bool is not a number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    if isinstance(value, bool) and hint in (int, float):
+        return False
+    if typing.get_origin(hint) is Literal:
+        return any(value == allowed and type(value) is type(allowed) for allowed in typing.get_args(hint))
+    if isinstance(hint, type) and hint in PHRASES:
+        return hint is Any or isinstance(value, hint)
+    from beartype.door import is_bearable  # takes a quarter of a second, and few fields need it
+
+    return is_bearable(value, hint)
 
 
 def phrase(hint: Any, plural: bool = False) -> str:

@@ -140,6 +140,8 @@ def test_groups(values, sentence):
         ("laws.gd", {"name": "gd", 3: 1}, "laws.gd.3 = 1: the key 3 must be a text"),
         ("laws.gd", {"name": ["gd"]}, "laws.gd.name = ['gd']: must be one of 'flow', "),
         ("laws", {3: {"name": "flow"}}, "laws.3 = {'name': 'flow'}: the key 3 must be a text"),
+        ("laws.gd", {"name": "gd", "learning_rate": 1e-300}, "times.stop = 10.0: must be less than 2^53 steps"),
+        ("times.count", 2_000_000, "times.count = 2000000: must be 2 to 1000000"),
         ("laws", 3, "laws = 3: must be a group of keys"),
         ("task", "bag", "task = 'bag': must be a group of keys"),
         ("regulariser", [1], "regulariser = [1]: must be a group of keys"),
