@@ -35,12 +35,12 @@ from .runs.engine import solve as solve
 from .runs.experiment import Experiment as Experiment
 from .runs.record import Record as Record
 from .runs.run import execute as execute
-from .sweeps.results import SweepRecord as SweepRecord
 from .studies.claims import Claim as Claim
 from .studies.claims import Finding as Finding
 from .studies.evidence import Case as Case
 from .studies.evidence import Measured as Measured
 from .studies.evidence import load as load
+from .sweeps.results import SweepRecord as SweepRecord
 from .sweeps.sweep import chain as chain
 from .sweeps.sweep import choice as choice
 from .sweeps.sweep import grid as grid

@@ -1,4 +1,4 @@
-"""python -m dynamics."""
+"""The command `python -m dynamics`."""
 
 import sys
 

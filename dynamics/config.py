@@ -1,21 +1,23 @@
-"""From a config to typed objects; every mistake in it is one line that names the key."""
+"""From a config to typed objects. Every mistake in a config is one line that names the key."""
 
 import contextlib
 import dataclasses
 import difflib
 import functools
 import hashlib
-import importlib.util
+import importlib.machinery
 import json
-import math
 import pathlib
+import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import ml_collections
 from ml_collections.config_dict import placeholder
+
+from dynamics.hints import MAPPINGS, SEQUENCES, fits, parts, phrase
 
 __all__ = [
     "ConfigError",
@@ -31,19 +33,28 @@ __all__ = [
 ]
 
 
+GROUPS = (Mapping, ml_collections.ConfigDict)  # of keys
+LONGEST = 200  # characters of a value in a message
+
+
 class ConfigError(ValueError):
-    """A bad value in a config: the key, the value found and what is allowed."""
+    """A bad value in a config: the key, its value and what is allowed; or, given alone, the whole message."""
 
-    def __init__(self, key: str, found: Any = None, allowed: str | None = None):
-        # absl passes on an error of a config file as type(error)(message): a lone argument is the whole message.
-        super().__init__(key if allowed is None else f"{key} = {found!r}: {allowed}")
-        self.key, self.found, self.allowed = key, found, allowed
+    def __init__(self, key: str, value: Any = None, allowed: str | None = None):
+        super().__init__(key if allowed is None else f"{key} = {_shown(value)}: {allowed}")
+        self.key, self.value, self.allowed = key, value, allowed
 
 
-def require(condition: bool, key: str, found: Any, allowed: str) -> None:
+def _shown(value: Any) -> str:
+    """A value in one line; the middle of a long one is left out."""
+    text = repr(value).replace("\n", " ")
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+
+
+def require(condition: bool, key: str, value: Any, allowed: str) -> None:
     """Raise ConfigError unless `condition` holds."""
     if not condition:
-        raise ConfigError(key, found, allowed)
+        raise ConfigError(key, value, allowed)
 
 
 @contextlib.contextmanager
@@ -52,7 +63,7 @@ def under(path: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(path + error.key, error.found, error.allowed) from None
+        raise ConfigError(path + error.key, error.value, error.allowed) from None
 
 
 def base() -> ml_collections.ConfigDict:
@@ -114,61 +125,90 @@ def base() -> ml_collections.ConfigDict:
     )
 
 
-_type_hints = functools.cache(typing.get_type_hints)
+_type_hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
 
 
-def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return "one of " + ", ".join(repr(v) for v in typing.get_args(hint))
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(h) for h in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return f"a list of {_type_name(typing.get_args(hint)[0])}"
-    if typing.get_origin(hint) is dict:
-        return f"a group of keys, each {_type_name(typing.get_args(hint)[1])}"
-    return {int: "an integer", float: "a finite number", str: "a text", bool: "True or False", type(None): "nothing"}[
-        hint
-    ]
+class _MisfitError(Exception):
+    """A value is not of the type of its field."""
 
 
-def _fits(hint: Any, value: Any) -> bool:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return any(value == v and type(value) is type(v) for v in arguments)
-    if origin in (typing.Union, types.UnionType):
-        return any(_fits(h, value) for h in arguments)
-    if origin in (tuple, dict):
-        kinds, hint_of_entry = ((tuple, list), arguments[0]) if origin is tuple else (Mapping, arguments[1])
-        entries = value.values() if isinstance(value, Mapping) else value
-        return isinstance(value, kinds) and all(_fits(hint_of_entry, entry) for entry in entries)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
+def _converted(hint: Any, value: Any, path: str) -> Any:
+    """The value as a field of this type holds it: floats for integers, tuples for lists, dicts for groups of keys.
+
+    Raises:
+        _MisfitError: for a value that is not of this type.
+        ConfigError: for a bad key in a field that is a dataclass itself, and for an integer of more than 64 bits.
+    """
+    origin, arguments = parts(hint)
+    if isinstance(value, ml_collections.ConfigDict):
+        value = value.to_dict()
+    require(not isinstance(value, int) or abs(value) < 2**63, path, value, "must fit into 64 bits")
+    if origin is typing.Union:
+        return _first_converted(arguments, value, path)
+    if origin in SEQUENCES:
+        return _sequence(origin, arguments, value, path)
+    if origin in MAPPINGS:
+        return _mapping(arguments[0], arguments[1], value, path)
+    if origin is Annotated:
+        value = _converted(arguments[0], value, path)
+    elif dataclasses.is_dataclass(origin) and isinstance(value, Mapping):
+        value = build(origin, value, f"{path}.")
+    elif origin is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not fits(hint if arguments else origin, value):
+        raise _MisfitError
+    return value
 
 
-def _converted(hint: Any, value: Any) -> Any:
-    if typing.get_origin(hint) is tuple:
-        return tuple(_converted(typing.get_args(hint)[0], v) for v in value)
-    if typing.get_origin(hint) is dict:
-        return {k: _converted(typing.get_args(hint)[1], v) for k, v in value.items()}
-    floating = hint is float or float in typing.get_args(hint)
-    return float(value) if floating and value is not None else value
+def _first_converted(hints: Sequence[Any], value: Any, path: str) -> Any:
+    for hint in hints:
+        with contextlib.suppress(_MisfitError):
+            return _converted(hint, value, path)
+    raise _MisfitError
 
 
-def check_keys(found: Mapping[str, Any], allowed: Iterable[str], path: str) -> None:
+def _mapping(key_hint: Any, value_hint: Any, values: Any, path: str) -> dict[Any, Any]:
+    if not isinstance(values, Mapping):
+        raise _MisfitError
+    return {_converted(key_hint, k, path): _converted(value_hint, v, f"{path}.{k}") for k, v in values.items()}
+
+
+def _sequence(origin: Any, arguments: tuple[Any, ...], values: Any, path: str) -> Any:
+    if not isinstance(values, (list, tuple)):
+        raise _MisfitError
+    any_length = origin is not tuple or arguments[1:] == (...,)
+    hints = arguments[:1] * len(values) if any_length else arguments
+    if len(hints) != len(values):
+        raise _MisfitError
+    items = [_converted(hint, item, f"{path}[{i}]") for i, (hint, item) in enumerate(zip(hints, values, strict=True))]
+    try:
+        return SEQUENCES[origin](items)
+    except TypeError:  # a set of what cannot be in one
+        raise _MisfitError from None
+
+
+def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:
     """Refuse a key that is not allowed, with the nearest allowed one as a hint.
 
     Raises:
-        ConfigError: naming the first unknown key.
+        ConfigError: for `values` that are not a group of keys; naming the first key that is not a text or not allowed.
     """
+    _check_texts(values, path)
     allowed = sorted(allowed)
-    for key in found:
+    for key in values:
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(path + key, found[key], f"unknown key; {hint}allowed: {', '.join(allowed)}")
+            raise ConfigError(path + key, values[key], f"unknown key; {hint}allowed: {', '.join(allowed)}")
+
+
+def _check_texts(values: Any, path: str) -> None:
+    """Refuse a key that is not a text, at any depth."""
+    require(isinstance(values, GROUPS), path.rstrip(".") or "config", values, "must be a group of keys")
+    for key, value in values.items():
+        require(isinstance(key, str), f"{path}{key}", value, f"the key {key!r} must be a text")
+        if isinstance(value, GROUPS):
+            _check_texts(value, f"{path}{key}.")
 
 
 def check_path(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
@@ -188,39 +228,43 @@ def check_path(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
         node = node[part]
 
 
-def build(cls: Any, values: Mapping[str, Any], path: str, **given: Any) -> Any:
+def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
     """cls(**values, **given), with unknown keys, missing keys and wrong types refused under `path`.
 
     Args:
         cls: a dataclass whose annotations are the schema of `values`.
-        values: a part of a config.
+        values: a part of a config, which must be a group of keys.
         path: the dotted key of that part with a final dot, for messages ("task.").
         given: fields that do not come from the config.
 
     Raises:
-        ConfigError: naming the key, the value found and what is allowed.
+        ConfigError: naming the key, its value and what is allowed.
     """
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in {"parent", *given}}
     hints = _type_hints(cls)
     check_keys(values, fields, path)
+    converted = {}
     for key, field in fields.items():
         if key in values:
-            if not _fits(hints[key], values[key]):
-                raise ConfigError(path + key, values[key], f"must be {_type_name(hints[key])}")
+            try:
+                converted[key] = _converted(hints[key], values[key], path + key)
+            except _MisfitError:
+                raise ConfigError(path + key, values[key], f"must be {phrase(hints[key])}") from None
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigError(path + key, None, f"missing; needs {_type_name(hints[key])}")
+            raise ConfigError(path + key, None, f"is missing; it must be {phrase(hints[key])}")
     with under(path):
-        return cls(**{k: _converted(hints[k], v) for k, v in values.items()}, **given)
+        return cls(**converted, **given)
 
 
-def choose(registry: Mapping[str, Any], values: Mapping[str, Any], path: str, **given: Any) -> Any:
+def choose(registry: Mapping[str, Any], values: Any, path: str, **given: Any) -> Any:
     """build() of the class that `values["name"]` names in `registry`, with those of `given` that it has a field for.
 
     Raises:
         ConfigError: as build(), and for a name that is not in the registry.
     """
-    name = values.get("name")
     allowed = "one of " + ", ".join(repr(k) for k in registry)
+    require(isinstance(values, GROUPS), path.rstrip("."), values, f"must be a group of keys, its name {allowed}")
+    name = values.get("name")
     if not isinstance(name, str) or name not in registry:
         raise ConfigError(f"{path}name", name, f"must be {allowed}")
     cls = registry[name]
@@ -233,14 +277,27 @@ def choose(registry: Mapping[str, Any], values: Mapping[str, Any], path: str, **
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the config's content; where it runs and who mirrors it is left out."""
+    """Twelve hexadecimal digits of the config's content, the groups `launch` and `wandb` left out."""
     content = {k: v for k, v in config.items() if k not in ("launch", "wandb")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def module_of(path: pathlib.Path) -> types.ModuleType:
-    """The module of a config file, executed anew; what it registers is registered then."""
-    specification: Any = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+def module_of(path: pathlib.Path, copy_of: pathlib.Path | None = None) -> types.ModuleType:
+    """The module of a config file. Every call executes the file again, and registers what it registers.
+
+    Args:
+        path: the file.
+        copy_of: the file that it is a copy of, whose neighbours it may read.
+    """
+    loader = importlib.machinery.SourceFileLoader(f"{path.stem}_file", str(path))
+    module = types.ModuleType(loader.name)
+    module.__file__ = str(copy_of or path)
+    sys.modules[loader.name] = module  # where Python looks up annotations that are texts
+    loader.exec_module(module)
     return module
+
+
+def load_config(path: pathlib.Path, variant: str | None = None) -> ml_collections.ConfigDict:
+    """The config of a file, of its default variant if none is given."""
+    module = module_of(path)
+    return module.get_config(variant) if variant else module.get_config()

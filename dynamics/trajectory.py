@@ -24,6 +24,8 @@ __all__ = [
 
 Values = Array | np.ndarray  # in a solve, and on the host
 
+MOST_TIMES = 1_000_000  # that a grid may have
+
 COMPLETED, NON_FINITE, OUT_OF_STEPS = 0, 1, 2
 REASONS = {
     COMPLETED: "reached the last time",
@@ -104,7 +106,7 @@ class Times:
             increasing = all(a < b for a, b in zip((0.0, *self.given), self.given, strict=False))
             require(bool(self.given) and increasing, "given", self.given, "must be positive and increasing")
             return
-        require(self.count >= 2, "count", self.count, "must be at least 2")
+        require(2 <= self.count <= MOST_TIMES, "count", self.count, f"must be 2 to {MOST_TIMES}")
         require(self.stop > 0, "stop", self.stop, "must be positive")
         if self.spacing == "logarithmic":
             require(0 < self.start < self.stop, "start", self.start, f"must lie between 0 and stop = {self.stop}")
@@ -127,6 +129,8 @@ class Times:
             ideal = np.geomspace(self.start, self.stop, self.count)
         if step is None:
             return np.concatenate([[0.0], ideal])
+        allowed = f"must be less than 2^53 steps of the learning rate {step}"
+        require(float(ideal[-1]) < 2**53 * step, "stop", float(ideal[-1]), allowed)
         k = np.rint(ideal / step).astype(np.int64)
         if self.spacing == "given":
             off = np.abs(k * step - ideal) > 1e-9 * ideal

@@ -7,6 +7,7 @@ import ml_collections
 import numpy as np
 import pytest
 from conftest import small_config
+from dynamics.runs.ensemble import Ensemble
 from scipy import stats
 
 import dynamics
@@ -14,7 +15,6 @@ import dynamics.cli
 import experiments
 from dynamics.analysis.fits import exponent
 from dynamics.laws import GramFlow
-from dynamics.runs.ensemble import Ensemble
 from dynamics.studies.claims import Case, Claim, Finding, all_of, gather, judge, markdown, within
 from experiments.cooccurrence import controls
 

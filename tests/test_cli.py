@@ -1,6 +1,5 @@
 """The command line: one line and exit code 2 for bad input, nothing written; the other exit codes."""
 
-import os
 import pathlib
 
 import pytest
@@ -8,6 +7,7 @@ from conftest import ROOT, small_config
 
 import dynamics
 import dynamics.cli
+import dynamics.cli.arguments
 
 FIGURE1 = f"--config={ROOT}/configs/cooccurrence/figure1.py"
 SMOKE = FIGURE1 + ":smoke"
@@ -18,7 +18,7 @@ FEW = "--config.probes=('loss', 'margin')"
 BAD = {
     "no config": ([], "--config = None: must be FILE[:variant]"),
     "missing file": (["--config=nosuch.py"], "--config: no such file: 'nosuch.py'"),
-    "variant": ([FIGURE1 + ":nosuch"], "variant = 'nosuch': must be one of kaiming_normal,"),
+    "variant": ([FIGURE1 + ":nosuch"], "dynamics: variant = 'nosuch': must be one of kaiming_normal,"),
     "flag": ([SMOKE, "--wrkdir=x"], "Unknown command line flag 'wrkdir'"),
     "argument": ([SMOKE, "extra"], "argument = 'extra': takes flags only"),
     "unknown key": (
@@ -90,6 +90,64 @@ def test_bad_input(tmp_path, capsys, arguments, message):
     assert not list(tmp_path.iterdir())
 
 
+HEAD = "import dynamics\n"
+BAD_FILES = {
+    "exception": (
+        HEAD + "def get_config():\n    return 1 / 0\n",
+        "{file}, line 3: ZeroDivisionError: division by zero",
+    ),
+    "value error": (HEAD + "def get_config():\n    return float('a\\nb')\n", "{file}, line 3: ValueError: could not "),
+    "type error": (HEAD + "def get_config():\n    return 'a' + 1\n", "{file}, line 3: TypeError: can only "),
+    "syntax": (HEAD + "def get_config()\n    return 1\n", "{file}, line 2: SyntaxError: expected ':'\n"),
+    "import": ("import nosuch\n", "{file}, line 1: ModuleNotFoundError: No module named 'nosuch'"),
+    "a file it reads": (
+        HEAD + "def get_config():\n    return open('/no/such')\n",
+        "{file}, line 3: FileNotFoundError: [Errno 2] No such file or directory: '/no/such'",
+    ),
+    "key": (
+        HEAD + "def get_config():\n    config = dynamics.base()\n    config.sed = 1\n    return config\n",
+        "sed = 1: ",
+    ),
+    "part": (
+        HEAD + "def get_config():\n    config = dynamics.base()\n    config.task = 3\n    return config\n",
+        "line 4: TypeError: ",
+    ),
+    "law": (
+        HEAD + "def get_config():\n    config = dynamics.base()\n    config.laws.gd = 3\n"
+        "    config.task = {'name': 'bag', 'samples': 3, 'length': 2, 'vocabulary': 3}\n"
+        "    config.model = {'name': 'transformer', 'width': 4}\n    return config\n",
+        "laws.gd = 3: must be a group of keys, its name one of 'flow', ",
+    ),
+    "no function": (HEAD, "--config = '{file}': must define get_config()"),
+    "no config": (
+        "def get_config():\n    return 3\n",
+        "--config = '{file}': its get_config() must return a ConfigDict",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_bad_config_file(tmp_path, capsys, text, message):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    assert dynamics.cli.main(["dynamics", "run", f"--config={file}", f"--workdir={tmp_path}/runs"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("dynamics: "), err
+    assert message.format(file=file) in err, err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_variant_that_a_config_file_does_not_take(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def get_config():\n    return 3\n")
+    assert dynamics.cli.main(["dynamics", "run", f"--config={tmp_path}/mine.py:wide"]) == 2
+    assert "mine.py: TypeError: get_config() takes 0 positional arguments" in capsys.readouterr().err
+
+
+def test_the_config_file_is_not_the_value_of_another_flag():
+    words = ["run", "--config", "mine.py:wide", "--workdir", "elsewhere", "--config.seed=1", "--dry-run"]
+    assert dynamics.cli.arguments.config_file(words) == (pathlib.Path("mine.py"), "wide")
+
+
 def test_a_name_that_exists(smoke, capsys):
     before = sorted(smoke.path.rglob("*"))
     workdir = f"--workdir={smoke.path.parent}"
@@ -157,19 +215,8 @@ def test_a_failed_law_is_exit_1(tmp_path, capsys):
     assert record.status["state"] == "failed" and len(record["flow"].t) >= 1 and len(record["gd"].t) == 21
 
 
-def test_runs_arenumbered(tmp_path):
+def test_runs_are_numbered(tmp_path):
     from dynamics.cli.arguments import numbered, stem
 
     (tmp_path / "figure1-1").mkdir()
     assert numbered(tmp_path, stem(["run", "--config=configs/cooccurrence/figure1.py:smoke"])) == "figure1-2"
-
-
-@pytest.mark.parametrize("flags", ["", "--xla_cpu_enable_fast_math=false"])
-def test_programs_are_compiled_at_level_2_unless_told_otherwise(monkeypatch, flags):
-    monkeypatch.setenv("XLA_FLAGS", flags)
-    for _ in range(2):  # a process that this one starts asks for it again
-        dynamics.environment.configure_compiler()
-        assert os.environ["XLA_FLAGS"].split() == [*flags.split(), "--xla_backend_optimization_level=2"]
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    dynamics.environment.configure_compiler()
-    assert os.environ["XLA_FLAGS"] == "--xla_backend_optimization_level=0"

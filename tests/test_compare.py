@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 from conftest import small_config
+from dynamics.runs.ensemble import Ensemble
 
 import dynamics
 import dynamics.cli
 from dynamics.analysis.fits import order, weighted_order
-from dynamics.runs.ensemble import Ensemble
 from dynamics.studies.comparison import Comparison, compare
 from dynamics.studies.tables import tables
 from dynamics.trajectory import NON_FINITE
@@ -222,7 +222,7 @@ LINES = {
     "a pair of three": ({"compare.pairs": (("gd", "flow", "sgd"),)}, r"compare.pairs = .* must be \(law, reference\)"),
     "steps": ({"compare.steps": (0.1, 0.1)}, r"compare.steps = \(0.1, 0.1\): must be positive and different"),
     "steps that do not divide": ({"compare.steps": (0.04, 0.03)}, "compare.steps = 0.03: must divide the largest step"),
-    "steps that are no numbers": ({"compare.steps": ("a",)}, r"compare.steps = \('a',\): must be a list of a finite"),
+    "steps that are no numbers": ({"compare.steps": ("a",)}, r"compare.steps = \('a',\): must be a list of finite"),
     "no seeds": ({"compare.seeds": 0}, "compare.seeds = 0: must be at least 1"),
     "one draw": ({"compare.draws": 1}, "compare.draws = 1: must be at least 2, since laws.sgd is random"),
     "no tolerance": ({"compare.tolerance": 0.0}, "compare.tolerance = 0.0: must be positive"),

@@ -5,11 +5,11 @@ import importlib.util
 import numpy as np
 import pytest
 from conftest import ROOT
+from dynamics.sweeps.groups import groups
 
 import dynamics
 import dynamics.cli
 from dynamics.studies.comparison import Comparison
-from dynamics.sweeps.groups import groups
 from dynamics.sweeps.sweep import Sweep
 
 FILES = sorted((ROOT / "configs").glob("*/*.py"))

@@ -2,14 +2,14 @@
 
 import collections
 
+import dynamics.sweeps.groups
 import numpy as np
 import pytest
 from conftest import ROOT
+from dynamics.runs.programs import solve
 
 import dynamics
 import dynamics.cli
-import dynamics.sweeps.groups
-from dynamics.runs.programs import solve
 from dynamics.sweeps.ledger import Ledger, Worker
 from dynamics.sweeps.sweep import Sweep
 from dynamics.trajectory import joined

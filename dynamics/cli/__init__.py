@@ -10,8 +10,8 @@
     dynamics figures RUN ...
     dynamics claims EXPERIMENT [--workdir=runs] [--name=NAME]
 
-Exit codes: 0 done, 2 bad input (one line, nothing written), 1 failed run or member (recorded) or a claim that should
-pass but does not, 130 interrupted (recorded).
+Exit codes: 0 done; 1 a run or member failed and is recorded, or a claim that should pass does not; 2 bad input: one
+line, nothing written; 130 interrupted and recorded.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from dynamics.config import ConfigError
 
 __all__ = ["main"]
 
-OF_CONFIGS = ("run", "compare", "sweep")  # flags of absl, so that any value of a config is one
+OF_CONFIGS = ("run", "compare", "sweep")  # absl parses their flags, since any value of a config can be a flag
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command line; the exit code."""
+    """Run a command line and return its exit code."""
     argv = sys.argv if argv is None else argv
     try:
         if argv[1:2] and argv[1] in OF_CONFIGS and argv[1:3] != ["sweep", "status"]:
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _command(name: str) -> Callable[..., int]:
-    """A command; imported now, so that a mistake in a command line is answered at once."""
+    """A command, imported when it is needed: the answer to a mistake in the command line needs no jax."""
     module = {"sweep": "sweeps", "status": "status", "compare": "studies", "claims": "studies"}.get(name, "commands")
     return getattr(importlib.import_module(f"dynamics.cli.{module}"), name)
 
@@ -57,23 +57,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="run | compare | sweep | ls | show | figures | claims")
     commands.add_parser("run", help="execute a config; --help lists its flags")
-    commands.add_parser("compare", help="the laws of a config against one another; --help lists its flags")
-    sweep = commands.add_parser("sweep", help="the members of a sweep; --help lists its flags")
-    status = sweep.add_subparsers(required=True).add_parser("status", help="how far a sweep is, and what failed")
+    commands.add_parser("compare", help="compare the laws of a config; --help lists its flags")
+    sweep = commands.add_parser("sweep", help="execute the members of a sweep; --help lists its flags")
+    status = sweep.add_subparsers(required=True).add_parser(
+        "status", help="print the progress and the failures of a sweep"
+    )
     status.add_argument("sweep", type=pathlib.Path)
     status.set_defaults(command="status")
-    ls = commands.add_parser("ls", help="the runs of a folder")
+    ls = commands.add_parser("ls", help="list the runs of a folder")
     ls.add_argument("--workdir", default="runs", type=pathlib.Path)
     ls.set_defaults(command="ls")
-    show = commands.add_parser("show", help="what a run found")
+    show = commands.add_parser("show", help="print the results of a run")
     show.add_argument("run")
     show.set_defaults(command="show")
-    figures = commands.add_parser("figures", help="draw the figures of runs; of several runs, their comparison too")
+    figures = commands.add_parser("figures", help="draw the figures of each run, and those that compare several runs")
     figures.add_argument("runs", nargs="+", metavar="RUN")
     figures.set_defaults(command="figures")
-    claims = commands.add_parser("claims", help="check what a paper states; writes the table, JSON and Markdown")
+    claims = commands.add_parser(
+        "claims", help="check the claims of a paper, and write their table as JSON and Markdown"
+    )
     claims.add_argument("paper", nargs="?", help="a folder of experiments/")
-    claims.add_argument("--module", default="", help="the claims of a paper kept elsewhere: any module on the Python path")
+    claims.add_argument(
+        "--module", default="", help="the claims of a paper kept elsewhere: any module on the Python path"
+    )
     claims.add_argument("--launcher", default="here", help="here, local (processes) or slurm (jobs)")
     claims.add_argument("--workdir", default="runs", type=pathlib.Path)
     claims.add_argument("--name", default=None)

@@ -1,10 +1,11 @@
-"""Command lines of configs: flags, overrides, names; every mistake as one line."""
+"""Command lines that take a config: flags, overrides, names; every mistake is one line."""
 
 import importlib.util
 import itertools
 import json
 import pathlib
 import re
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -12,87 +13,128 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from dynamics.config import ConfigError, check_path, require
+from dynamics.config import ConfigError, check_path, module_of, require
 
 __all__ = ["check_module", "check_name", "config_file", "flag_values", "numbered", "parsed", "plain", "stem"]
 
-
+OVERRIDE = "--?config[.]"
 Define = Callable[[flags.FlagValues], None]
 
 
 def flag_values(argv: list[str], define: Define = lambda _: None) -> flags.FlagValues:
     """The flags of a command that takes a config, and those that `define` adds; not parsed yet."""
-    values = flags.FlagValues()
-    flags.DEFINE_string("workdir", "runs", "Folder of run folders.", flag_values=values)
-    flags.DEFINE_string("name", None, "Of the folder; named after the config file without.", flag_values=values)
-    define(values)
+    values = _common_flags(define)
     config_flags.DEFINE_config_file("config", None, "FILE[:variant].", flag_values=values, sys_argv=argv)
     return values
 
 
+def _common_flags(define: Define) -> flags.FlagValues:
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "runs", "Folder of run folders.", flag_values=values)
+    flags.DEFINE_string("name", None, "Of the run folder. If not given, that of the config file.", flag_values=values)
+    define(values)
+    return values
+
+
 def parsed(argv: list[str], define: Define = lambda _: None) -> tuple[flags.FlagValues, ml_collections.ConfigDict]:
-    """The flags and the config of a command line; every mistake as one line."""
-    overrides = [a for a in argv if re.match("--?config[.]", a)]
+    """The flags and the config of a command line; every mistake as one line.
+
+    Raises:
+        ConfigError: for a bad flag, a bad override, and whatever the config file raises.
+    """
+    overrides = [a for a in argv if re.match(OVERRIDE, a)]
     try:
-        # Without overrides first, so that a wrong key can be named with its neighbours.
-        bare = [a for a in argv if a not in overrides]
-        values = flag_values(bare, define)
-        rest = values(bare)
-        require(values["config"].value is not None, "--config", None, "must be FILE[:variant]")
+        rest = _with_file(define)([a for a in argv if a not in overrides])
         require(len(rest) == 1, "argument", rest[-1], "takes flags only, --flag=value")
+        # The config file is executed before its flags are, so that its own errors and a wrong key can be named.
+        config = _executed(*config_file(argv))
         for override in overrides:
             key, _, value = override.lstrip("-").removeprefix("config.").partition("=")
-            check_path(values["config"].value, key, value)
+            check_path(config, key, value)
         values = flag_values(argv, define)
         values(argv)
-        config: Any = values["config"].value
-        config.to_dict()  # a config file that raised does so again now
-        return values, config
+        return values, values["config"].value
     except ConfigError:
         raise
     except (flags.Error, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(_one_line(error)) from error
 
 
+def _with_file(define: Define) -> flags.FlagValues:
+    """The same flags, the config no more than its file: without executing it."""
+    values = _common_flags(define)
+    flags.DEFINE_string("config", None, "FILE[:variant].", flag_values=values)
+    return values
+
+
+def _executed(file: pathlib.Path, variant: str | None) -> ml_collections.ConfigDict:
+    """The config that a file makes.
+
+    Raises:
+        ConfigError: the file's own, or for any other exception in one line with its place in the file.
+    """
+    if not file.is_file():
+        raise ConfigError(f"--config: no such file: {str(file)!r}")
+    try:
+        module = module_of(file)
+        require("get_config" in vars(module), "--config", str(file), "must define get_config()")
+        config = module.get_config(*([] if variant is None else [variant]))
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(_of_file(file, error)) from error
+    is_config = isinstance(config, ml_collections.ConfigDict)
+    require(is_config, "--config", str(file), "its get_config() must return a ConfigDict, such as dynamics.base()")
+    return config
+
+
+def _of_file(file: pathlib.Path, error: Exception) -> str:
+    """The error that a config file raised, in one line that says where."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    message = str(error)
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        lines, message = [error.lineno], error.msg
+    place = f", line {lines[-1]}" if lines else ""
+    return f"--config={file}{place}: {type(error).__name__}: {' '.join(message.split())}"
+
+
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    if found := re.match(
-        r"flag --?config[.](\S+?)=(.*?): (invalid literal for int|could not convert string to float)", text
-    ):
-        key, value, kind = found.groups()
+    number = r"flag --?config[.](\S+?)=(.*?): (invalid literal for int|could not convert string to float)"
+    if match := re.match(number, text):
+        key, value, kind = match.groups()
         return str(ConfigError(key, value, "must be an integer" if "int" in kind else "must be a number"))
-    if found := re.match(r"flag --config=(\S+): (.*)", text):
-        return f"--config={found[1]}: {found[2]}"
-    if isinstance(error, OSError) and "No such file" in text:
-        return "--config: no such file: " + text.rpartition(": ")[2]
     return text
 
 
 def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """As plain values, references resolved and lists for tuples."""
+    """The config as plain values, with references resolved and lists for tuples."""
     return json.loads(json.dumps(config.to_dict()))
 
 
 def check_name(name: str | None) -> None:
-    """Refuse a name that is not one folder's."""
+    """Refuse a name that is not the name of one folder."""
     one_folder = name is None or (name == pathlib.Path(name).name and not name.startswith("."))
     require(one_folder, "name", name, "must be one folder name")
 
 
 def check_module(key: str, name: str) -> None:
-    """Refuse the name of a module that there is not; empty for none."""
+    """Refuse the name of a module that does not exist; an empty name is allowed."""
     try:
-        found = not name or importlib.util.find_spec(name) is not None
+        exists = not name or importlib.util.find_spec(name) is not None
     except ModuleNotFoundError:  # of its package
-        found = False
-    require(found, key, name, "must be a module that can be imported, or empty")
+        exists = False
+    require(exists, key, name, "must be a module that can be imported, or empty")
 
 
 def config_file(argv: list[str]) -> tuple[pathlib.Path, str | None]:
     """The config file of a command line, and its variant."""
-    given = next(re.split("^--?config=", a)[-1] for a in reversed(argv) if re.match("--?config=|[^-]", a))
-    file, _, variant = given.partition(":")
-    return pathlib.Path(file), variant or None
+    values = _with_file(lambda _: None)
+    values([a for a in argv if not re.match(OVERRIDE, a)], known_only=True)
+    given: Any = values["config"].value
+    require(bool(given), "--config", given, "must be FILE[:variant]")
+    file, colon, variant = given.partition(":")
+    return pathlib.Path(file), variant if colon else None
 
 
 def stem(argv: list[str]) -> str:
@@ -101,5 +143,5 @@ def stem(argv: list[str]) -> str:
 
 
 def numbered(workdir: pathlib.Path, stem: str) -> str:
-    """figure1-1, figure1-2, ...: the first that is free."""
+    """The first of figure1-1, figure1-2, ... that does not exist yet."""
     return next(f"{stem}-{i}" for i in itertools.count(1) if not (workdir / f"{stem}-{i}").exists())

@@ -16,7 +16,7 @@ from dynamics.cli.status import print_states
 from dynamics.config import require
 from dynamics.environment import configure_compiler
 from dynamics.runs.experiment import Experiment
-from dynamics.runs.record import Record, runs
+from dynamics.runs.record import runs
 from dynamics.runs.run import execute
 from dynamics.studies.evidence import ClaimsRecord, load
 from dynamics.studies.tables import tables

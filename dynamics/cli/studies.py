@@ -32,7 +32,9 @@ def compare(argv: list[str], argv0: str) -> int:
     del argv0
     begin = time.monotonic()
     if {"--help", "-h", "-help"} & set(argv):
-        print(f"dynamics compare --config=FILE[:variant] [--config.a.b=value ...]\n{flag_values(argv, define).get_help()}")
+        print(
+            f"dynamics compare --config=FILE[:variant] [--config.a.b=value ...]\n{flag_values(argv, define).get_help()}"
+        )
         return 0
     values, config = parsed(argv, define)
     check_module("figures", config.figures)
@@ -45,8 +47,7 @@ def compare(argv: list[str], argv0: str) -> int:
     folder = workdir / (values["name"].value or numbered(workdir, stem(argv)))
     record, interrupted = launched(folder, Source("compare", config_file(argv)[0], {"": sweep}), planned, options)
     if interrupted:
-        print(f"interrupted after {time.monotonic() - begin:.0f} s: {folder}; the same command with --name={folder.name} goes on")
-        return EXIT["interrupted"]
+        return _interrupted(folder, begin)
     return _judged(record, Compared(record), module_named(config.compare.claims), tables(record), begin)
 
 
@@ -75,10 +76,14 @@ def claims(arguments: argparse.Namespace) -> int:
     measure(module, folder, lambda case: print(f"{case}: measured", file=sys.stderr, flush=True))
     _, interrupted = launched(folder, source, planned, options)
     if interrupted:
-        print(f"interrupted after {time.monotonic() - begin:.0f} s: {folder}; the same command with --name={folder.name} goes on")
-        return EXIT["interrupted"]
+        return _interrupted(folder, begin)
     record = ClaimsRecord(folder)
     return _judged(record, {case: record[case].load() for case in record.cases}, module, (), begin)
+
+
+def _interrupted(folder: pathlib.Path, begin: float) -> int:
+    print(f"interrupted after {time.monotonic() - begin:.0f} s; the same command with --name={folder.name} goes on")
+    return EXIT["interrupted"]
 
 
 def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Sequence[Table], begin: float) -> int:

@@ -190,9 +190,7 @@ def _print_cost(swept: Sweep, planned: Plan, cost: Cost) -> None:
         more = f", ... ({len(labels)})" if len(labels) > 8 else ""
         table.add_row(escape(key), escape(shown + more) + ("" if dim in (key, None) else f"   with {dim}"))
     Console(width=max(Console().width, 140)).print(table)
-    plain = rich.table.Table(
-        "members", "paths", "compiled programs", "estimated time", "estimated disk", box=None
-    )
+    plain = rich.table.Table("members", "paths", "compiled programs", "estimated time", "estimated disk", box=None)
     plain.add_row(
         str(len(swept.members)),
         str(cost.paths),

@@ -87,7 +87,6 @@ class OneLayerTransformer(nn.Module):
     distribution: Literal["normal", "uniform"] = "normal"
     dtype: Literal["float64", "float32"] = "float64"
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "gram", "score_matrices", "conserved", "attention"})
     layers: ClassVar[int] = 1
     capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "gram", "score_matrices", "conserved", "attention"})
     dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"a": ("neuron",)}

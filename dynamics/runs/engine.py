@@ -22,7 +22,18 @@ from dynamics.runs.experiment import Experiment, StartInputs, draw_start, noise_
 from dynamics.runs.processes import on_host
 from dynamics.trajectory import COMPLETED, Trajectory, joined
 
-__all__ = ["MEASURED", "MOST_PATHS", "STRATEGIES", "Path", "Program", "Segment", "State", "Strategy", "integrate", "solve"]
+__all__ = [
+    "MEASURED",
+    "MOST_PATHS",
+    "STRATEGIES",
+    "Path",
+    "Program",
+    "Segment",
+    "State",
+    "Strategy",
+    "integrate",
+    "solve",
+]
 
 MOST_PATHS = 32  # integrated by one call of a program
 
@@ -195,8 +206,8 @@ class Program:
         # On the host, so that no program is needed that moves them to where they are integrated.
         places: _Places = jax.tree.map(np.asarray, self._places(paths, drawn))
         rows = self._order[: len(paths)]
-        at_start = jax.tree.map(lambda leaf: leaf[rows], (places.params, places.memory))
-        return places, State(0, *at_start, np.full(len(paths), COMPLETED, np.int32))
+        params, memory = jax.tree.map(lambda leaf: leaf[rows], (places.params, places.memory))
+        return places, State(0, params, memory, np.full(len(paths), COMPLETED, np.int32))
 
     def segment(self, paths: Sequence[Path], places: _Places, state: State) -> Segment:
         """Integrate one segment."""

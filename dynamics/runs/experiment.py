@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
 from dynamics.laws import LAWS, Flow, Law
-from dynamics.models import MODELS, GramModel, Initialisation, Model
+from dynamics.models import MODELS, GramModel, Initialisation
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
@@ -24,7 +24,10 @@ __all__ = ["TIGHTER", "Experiment", "StartInputs", "common_times", "draw_start",
 
 KEYS = ("data", "init", "noise")
 GROUPS = ("task", "model", "init", "regulariser", "laws", "times", "compare", "launch", "wandb")
-TIGHTER, TIGHTEST = 100, 1e-11  # certifying divides a flow's tolerances by TIGHTER; TIGHTEST is the smallest rtol allowed
+TIGHTER, TIGHTEST = (
+    100,
+    1e-11,
+)  # certifying divides a flow's tolerances by TIGHTER; TIGHTEST is the smallest rtol allowed
 WIDEST = 10**6  # weights have a row for every unit of width
 OWN_KEY = -1  # the draw of a path that has the noise key itself
 
@@ -63,8 +66,8 @@ class Experiment:
         draw: the number of this draw of the noise; None if there is only one.
     """
 
-    task: Task
-    model: Model
+    task: Any
+    model: Any
     initialisation: Initialisation
     regulariser: Regulariser | None
     laws: dict[str, Law]
@@ -166,10 +169,12 @@ class Experiment:
         return self.abstract_start(law)[1].model.capabilities | self.task.capabilities
 
     def probes_of(self, law: str) -> tuple[str, ...]:
-        """The probes that are recorded of a law: those that it can have; no large ones of every draw of a random law."""
+        """The probes that are recorded of a law: those that it can have, without large ones where draws are many."""
         capabilities, many = self.capabilities_of(law), self.draw is not None and self.laws[law].random
         probes = (PROBES[name] for name in self.probes)
-        return tuple(probe.name for probe in probes if capabilities.issuperset(probe.needs) and not (probe.large and many))
+        return tuple(
+            probe.name for probe in probes if capabilities.issuperset(probe.needs) and not (probe.large and many)
+        )
 
     @functools.cached_property
     def noise_key(self) -> PRNGKeyArray:
@@ -209,7 +214,7 @@ class Experiment:
         return StartInputs(self.seed, draw, self.initialisation, self.regulariser, width)
 
     @property
-    def start_model(self) -> Model:
+    def start_model(self) -> Any:
         """The model whose start is drawn: in Gram matrices if the config draws those."""
         return GramModel.of(self.model) if self.initialisation.draw == "gram" else self.model
 
@@ -315,12 +320,14 @@ def named_keys(seed: Any) -> dict[str, PRNGKeyArray]:
 def noise_key(seed: Any, draw: Any) -> PRNGKeyArray:
     """The key of a draw of the noise: fold_in(key, draw) of the key "noise", and that key itself for OWN_KEY."""
     key = named_keys(seed)["noise"]
-    data: Array = jnp.where(draw == OWN_KEY, jax.random.key_data(key), jax.random.key_data(jax.random.fold_in(key, draw)))
+    data: Array = jnp.where(
+        draw == OWN_KEY, jax.random.key_data(key), jax.random.key_data(jax.random.fold_in(key, draw))
+    )
     return jax.random.wrap_key_data(data)
 
 
 @functools.partial(jax.jit, static_argnames=("task", "model", "fresh"))
-def draw_start(inputs: StartInputs, *, task: Task, model: Model, fresh: bool) -> tuple[PyTree, Objective, Survey]:
+def draw_start(inputs: StartInputs, *, task: Task, model: Any, fresh: bool) -> tuple[PyTree, Objective, Survey]:
     """The parameters at t = 0, the objective, and what else probes look at."""
     keys = named_keys(inputs.seed)
     batch = task.training_set(keys["data"])
@@ -333,7 +340,7 @@ def draw_start(inputs: StartInputs, *, task: Task, model: Model, fresh: bool) ->
 
 
 @functools.lru_cache(maxsize=256)
-def _shapes(structure: Any, kinds: tuple[type, ...], task: Task, model: Model, fresh: bool) -> Any:
+def _shapes(structure: Any, kinds: tuple[type, ...], task: Any, model: Any, fresh: bool) -> Any:
     """Cached, since tracing takes milliseconds and a sweep has many members of one shape."""
     law, inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
     params, objective, survey = draw_start.eval_shape(inputs, task=task, model=model, fresh=fresh)

@@ -25,7 +25,9 @@ __all__ = ["Report", "described", "execute", "recorded", "summary_of", "training
 
 IMAGES_PER_LAW = 8
 
-Report = Callable[[str, Trajectory, float], None]  # (law, a part of its trajectory, the fraction of its time that is done)
+Report = Callable[
+    [str, Trajectory, float], None
+]  # (law, a part of its trajectory, the fraction of its time that is done)
 
 
 class _Clock:
@@ -193,9 +195,7 @@ def recorded(path: Path, trajectory: Trajectory) -> tuple[Arrays, dict[str, Any]
     """The probes of a path as named arrays, over t or over checkpoints, and the labels of their dimensions."""
     experiment = path.experiment
     model = experiment.abstract_start(path.law)[1].model
-    arrays: Arrays = {
-        name: (("t", *dimensions(name, model)), values) for name, values in trajectory.probes.items()
-    } | {
+    arrays: Arrays = {name: (("t", *dimensions(name, model)), values) for name, values in trajectory.probes.items()} | {
         name: (("checkpoint", *dimensions(name, model)), values) for name, values in trajectory.at_checkpoints.items()
     }
     reached = max((len(values) for values in trajectory.at_checkpoints.values()), default=0)

@@ -8,7 +8,19 @@ import numpy as np
 
 from dynamics.analysis.fits import Fit
 
-__all__ = ["FAIL", "INCONCLUSIVE", "PASS", "Claim", "Data", "Finding", "Verdict", "all_of", "judge", "markdown", "within"]
+__all__ = [
+    "FAIL",
+    "INCONCLUSIVE",
+    "PASS",
+    "Claim",
+    "Data",
+    "Finding",
+    "Verdict",
+    "all_of",
+    "judge",
+    "markdown",
+    "within",
+]
 
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 

@@ -123,8 +123,11 @@ def _distances(name: str, values: Any, reference: Any, entries: list[Any], over:
         variance = values.var("draw", ddof=1, skipna=False).sum(entries, skipna=False) / size**2
         squared = variance / values.sizes["draw"]
         if "draw" in reference.dims:  # the reference may be random as well
-            squared = squared + reference.var("draw", ddof=1, skipna=False).sum(entries, skipna=False) / size**2 / (
-                reference.sizes["draw"]
+            squared = (
+                squared
+                + reference.var("draw", ddof=1, skipna=False).sum(entries, skipna=False)
+                / size**2
+                / (reference.sizes["draw"])
             )
         arrays |= {f"{name}_variance": variance, f"{name}_error": np.sqrt(squared)}
     return {key: array.transpose(*(dim for dim in order if dim in array.dims)) for key, array in arrays.items()}

@@ -1,7 +1,7 @@
 """The evidence for claims: sweeps, one for each case, that share a folder, and what functions compute by sampling.
 
-    CLAIMS/sweep.json, ...        a sweep folder; its cases are configs with overrides
-    CLAIMS/measured.zarr/CASE     what a function computed
+CLAIMS/sweep.json, ...        a sweep folder; its cases are configs with overrides
+CLAIMS/measured.zarr/CASE     what a function computed
 """
 
 import functools

@@ -47,11 +47,11 @@ def tables(record: SweepRecord) -> list[Table]:
         orders,
     )
     tolerance = record.config.compare.tolerance
-    first = {law: reference for law, reference in reversed(pairs)}  # the first reference of every law
+    first = dict(reversed(pairs))  # the first reference of every law
     rows: list[tuple[str, ...]] = []
     for law in record.laws:
-        reference = first.get(law)
-        rows += _rows(record, law, reference, pairs[law, reference] if reference else None, tolerance)
+        compared = first.get(law)
+        rows += _rows(record, law, compared, pairs[law, compared] if compared else None, tolerance)
     events = Table(
         "Classified: the time from which on every sample of the training set is classified (mean over seeds and "
         "draws), and its shift; leaves: the first saved t at which the outputs on the training set are more than "

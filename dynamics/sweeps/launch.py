@@ -118,8 +118,14 @@ def _describe(folder: pathlib.Path, source: Source, planned: Plan) -> None:
         (folder / part).mkdir(exist_ok=True)
     sweeps = source.sweeps
     if not (folder / "sweep.json").exists() or read_sweeps(folder) != sweeps:
-        content = {"kind": source.kind, "sweeps": {case: sweep.as_dict() for case, sweep in sweeps.items()}}
-        write_json(folder / "sweep.json", {**content, "paths": planned.members, "refused": planned.refused})
+        content = {
+            "kind": source.kind,
+            "file": str(source.file.absolute()),
+            "sweeps": {case: sweep.as_dict() for case, sweep in sweeps.items()},
+            "paths": planned.members,
+            "refused": planned.refused,
+        }
+        write_json(folder / "sweep.json", content)
     dtypes = " ".join(dict.fromkeys(sweep.config["dtype"] for sweep in sweeps.values()))
     members = {case: [member.id for member in sweep.members] for case, sweep in sweeps.items()}
     write_json(folder / "provenance.json", {**provenance(dtypes), "config": config_hash({"members": members})})

@@ -1,7 +1,7 @@
 """Where the paths of a sweep are integrated: in this process, in processes on this machine, or as jobs of a cluster.
 
-A launcher of your own is a class with the methods of Launcher, or of JobLauncher when it starts processes elsewhere that
-share the folder; LAUNCHERS["name"] = YourClass makes it one for --launcher=name.
+A launcher of your own is a class with the methods of Launcher, or of JobLauncher if it starts processes that share the
+folder. LAUNCHERS["name"] = YourClass makes it the one for --launcher=name.
 """
 
 import abc
@@ -17,20 +17,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dynamics.config import ConfigError, module_of, require
+from dynamics.config import ConfigError, require
 from dynamics.environment import configure_compiler
 from dynamics.sweeps.ledger import FINISHED, Ledger
 from dynamics.sweeps.paths import Plan, plan
-from dynamics.sweeps.sweep import read_sweeps
+from dynamics.sweeps.sweep import execute_config, read_sweeps
 from dynamics.sweeps.worker import Attempts, Limits, Report, work
 
 __all__ = ["LAUNCHERS", "Here", "Job", "JobLauncher", "Launch", "Launcher", "Local", "Resources", "Slurm"]
 
 POLL_S = 1.0  # between looks at jobs
 # States of SLURM in which a job is over.
-OVER = frozenset(
-    "COMPLETED FAILED CANCELLED TIMEOUT NODE_FAIL OUT_OF_MEMORY BOOT_FAIL DEADLINE PREEMPTED REVOKED".split()
-)
+OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
+OVER |= {"PREEMPTED", "REVOKED"}
 
 
 @dataclass(frozen=True)
@@ -193,7 +192,7 @@ class Job:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.signal(signal.SIGUSR2, _interrupting(signal.getsignal(signal.SIGUSR2)))
         configure_compiler()
-        module_of(self.folder / "config.py")  # for its tasks, models, laws and probes
+        execute_config(self.folder)
         work(self.folder, plan(read_sweeps(self.folder)), self.attempts, self.limits)
 
     def checkpoint(self) -> Any:

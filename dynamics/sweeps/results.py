@@ -152,12 +152,16 @@ class SweepRecord:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
-        write_text(self.path / TABLE, _csv([row for case in self.cases for row in SweepRecord(self.path, case).table()]))
+        write_text(
+            self.path / TABLE, _csv([row for case in self.cases for row in SweepRecord(self.path, case).table()])
+        )
 
     def mirrored(self, member: Member) -> tuple[dict[str, Any], dict[str, Shown], dict[str, Any]]:
         """Of a member that has ended: its config, what to show of each law, and its summary."""
         config, entry = self.sweep.config_of(member), self.entries[member.id]
-        summary = {f"{law}/{key}": x for law, numbers in entry.line.get("laws", {}).items() for key, x in numbers.items()}
+        summary = {
+            f"{law}/{key}": x for law, numbers in entry.line.get("laws", {}).items() for key, x in numbers.items()
+        }
         summary |= {"state": entry.state, "reason": entry.reason, "seconds": entry.line.get("seconds")}
         laws: dict[str, Shown] = {}
         if entry.line.get("laws"):
@@ -208,7 +212,7 @@ def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment,
 class _Place(NamedTuple):
     """Where the row of a path belongs on the axes of its law."""
 
-    index: tuple[int, ...]
+    at: tuple[int, ...]
     row: int
 
 
@@ -233,11 +237,11 @@ class _Assembly:
         experiments = {m.id: Experiment.from_config(self._sweep.config_of(m)) for m in members.values()}
         return {key: experiments[member.id] for key, member in members.items()}
 
-    def _ids(self, law: str) -> tuple[dict[str, int], np.ndarray]:
-        """The axes on which a law depends, with their lengths, and the ids of its paths there; "" where there is none."""
+    def _ids(self, law: str) -> tuple[dict[str, int], Any]:
+        """The axes on which a law depends, with their lengths, and the ids of its paths; "" where there is none."""
         ids = np.full(tuple(self._axes.dims.values()), "", object)
         for member, place in zip(self._sweep.members, self._axes.places, strict=True):
-            ids[place] = self._record.members.id_of(member.id, law)
+            ids[place] = str(self._record.members.id_of(member.id, law))
         dims = dict(self._axes.dims)
         for axis, dim in reversed(list(enumerate(self._axes.dims))):
             # The first path along the axis; where there is none at its first place, another one's.
@@ -286,7 +290,7 @@ class _Assembly:
         example = next(iter(examples.values()))
         return arrays, labels, {"law": type(example.laws[law]).__name__}
 
-    def _of_ledger(self, dims: tuple[str, ...], ids: np.ndarray) -> Arrays:
+    def _of_ledger(self, dims: tuple[str, ...], ids: Any) -> Arrays:
         """Status, id and seconds; a place that has no member is "none"."""
         status, seconds = np.full(ids.shape, "none", "U12"), np.full(ids.shape, np.nan)
         for index in np.ndindex(*ids.shape):
@@ -314,7 +318,9 @@ class _Assembly:
                 for part, model in models.items()
                 if name in contents[part]
             }
-            every = [dim for dim in (first, *(PROBES[probe].dims if kind else ())) if any(dim in d for d in of_part.values())]
+            every = [
+                dim for dim in (first, *(PROBES[probe].dims if kind else ())) if any(dim in d for d in of_part.values())
+            ]
             rows = {}
             for part, own in of_part.items():
                 missing = [axis + 1 for axis, dim in enumerate(every) if dim not in own]
@@ -324,7 +330,7 @@ class _Assembly:
             for part, values in rows.items():
                 inside = tuple(slice(size) for size in values.shape[1:])
                 for place in parts[part]:
-                    placed[(*place.index, *inside)] = values[place.row]
+                    placed[(*place.at, *inside)] = values[place.row]
             arrays[probe] = ((*dims, *every), placed)
         return arrays
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ from dynamics.trajectory import Trajectory
 
 __all__ = ["Rows", "read_checkpoint", "read_rows", "rows_of", "write_checkpoint", "write_rows"]
 
-Rows = dict[str, np.ndarray]  # {name: [path, ...]}
+Rows = dict[str, Any]  # {name: [path, ...]}, numpy arrays
 
 
 def rows_of(paths: Sequence[Path], trajectories: Sequence[Trajectory]) -> Rows:
@@ -32,7 +33,7 @@ def rows_of(paths: Sequence[Path], trajectories: Sequence[Trajectory]) -> Rows:
     return rows
 
 
-def _padded(values: Sequence[np.ndarray], length: int) -> np.ndarray:
+def _padded(values: Sequence[Any], length: int) -> np.ndarray:
     padded = np.full((len(values), length, *values[0].shape[1:]), np.nan)
     for row, one in zip(padded, values, strict=True):
         row[: len(one)] = one
@@ -60,7 +61,7 @@ def read_rows(path: pathlib.Path, names: Sequence[str] | None = None) -> Rows:
 
 def write_checkpoint(file: pathlib.Path, trajectory: Trajectory, state: State) -> None:
     """Write what one path needs to go on: its trajectory so far, and its place in the state of its batch."""
-    content = {f"probes/{name}": values for name, values in trajectory.probes.items()}
+    content: Rows = {f"probes/{name}": values for name, values in trajectory.probes.items()}
     content |= {f"checkpoints/{name}": values for name, values in trajectory.at_checkpoints.items()}
     content |= {f"state/{i}": leaf for i, leaf in enumerate(jax.tree.leaves((state.params, state.memory)))}
     ends = {"t": trajectory.t, "steps": trajectory.steps, "outcome": trajectory.outcome, "end": trajectory.end}

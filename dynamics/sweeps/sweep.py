@@ -14,6 +14,7 @@ import itertools
 import json
 import math
 import pathlib
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from dynamics.config import ConfigError, check_path, config_hash, require
+from dynamics.config import ConfigError, check_path, config_hash, module_of, require
 
 __all__ = [
     "Axes",
@@ -29,6 +30,7 @@ __all__ = [
     "Sweep",
     "chain",
     "choice",
+    "execute_config",
     "grid",
     "log_uniform",
     "own_seeds",
@@ -256,6 +258,11 @@ def read_sweeps(folder: pathlib.Path) -> dict[str, Sweep]:
 def read_kind(folder: pathlib.Path) -> str:
     """Which command made a sweep folder: "sweep", "compare" or "claims"."""
     return _read(folder)["kind"]
+
+
+def execute_config(folder: pathlib.Path) -> types.ModuleType:
+    """The module that a sweep folder was made from, executed for what it registers; the folder has a copy of it."""
+    return module_of(folder / "config.py", copy_of=pathlib.Path(_read(folder)["file"]))
 
 
 def _read(folder: pathlib.Path) -> dict[str, Any]:

@@ -130,7 +130,9 @@ def integrated(
         restored = [read_checkpoint(file, at_start) for file in stored]
         parts = [[trajectory] for trajectory, _ in restored]
         states = [state for _, state in restored]
-        leaves = [jax.tree.map(lambda *rows: np.stack(rows), *values) for values in zip(*(s[1:] for s in states), strict=True)]
+        leaves = [
+            jax.tree.map(lambda *rows: np.stack(rows), *values) for values in zip(*(s[1:] for s in states), strict=True)
+        ]
         state = State(states[0].segment, *leaves)
     kept = time.perf_counter()
     for segment in integrate(program, paths, state):

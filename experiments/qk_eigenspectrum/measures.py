@@ -9,7 +9,8 @@ import numpy as np
 from scipy import stats
 
 from dynamics.models.attention import causal_mask, masked_softmax
-from dynamics.studies.claims import Data, Evidence, Finding
+from dynamics.studies.claims import Data, Finding
+from dynamics.studies.evidence import Evidence
 from experiments.qk_eigenspectrum import theory
 from experiments.qk_eigenspectrum.theory import Cell
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import jax
 import numpy as np
-
-import dynamics
 from dynamics.runs.ensemble import Ensemble
 from dynamics.runs.programs import form, programs
+
+import dynamics
 from dynamics.trajectory import COMPLETED, REASONS
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "figure1.py"

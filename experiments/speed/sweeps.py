@@ -20,10 +20,10 @@ from typing import Any
 
 import jax
 import numpy as np
-
-import dynamics
 from dynamics.runs.ensemble import PATHS, STRATEGIES, Strategy
 from dynamics.runs.programs import programs
+
+import dynamics
 from dynamics.sweeps import groups, jobs, launch, results
 from dynamics.sweeps import worker as work
 from dynamics.sweeps.ledger import Ledger, Worker
