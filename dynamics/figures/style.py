@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from PIL import Image
 
 from dynamics.runs.record import Record
+from dynamics.studies.evidence import ClaimsRecord
 from dynamics.sweeps.results import SweepRecord
 
 __all__ = [
@@ -98,7 +99,7 @@ def figure(
     return drawn
 
 
-def provenance(record: Record | SweepRecord) -> str:
+def provenance(record: Record | SweepRecord | ClaimsRecord) -> str:
     """Config, members of a sweep, commit, dtype, solver and tolerance, device, in one line."""
     origin = record.provenance
     swept = set(record.sweep.axes.labels) if isinstance(record, SweepRecord) else set()

@@ -39,7 +39,7 @@ def tables(record: SweepRecord) -> list[Table]:
                 distance = distance.reshape(-1, 1)
             steps = last.step.values.tolist() if "step" in last.dims else []
             error = last[f"{probe}_error"].values if f"{probe}_error" in last else 0.0
-            orders.append((law, reference, probe, _ends(distance.mean(axis=0)), _stated(steps, distance, error)))
+            orders.append((law, reference, probe, _ends(distance.mean(axis=0)[::-1]), _stated(steps, distance, error)))
     end = float(record[record.laws[0]].t[-1])
     by_step = Table(
         f"Distances at t = {end:g} (mean over seeds; largest step to smallest) and their order in the step, 95 %",
@@ -73,7 +73,7 @@ def _rows(record: SweepRecord, law: str, reference: str | None, pair: Any, toler
         away = pair.get("output")
         beyond = None if away is None else away.t.where(away > tolerance).min("t")
     rows: list[tuple[str, ...]] = []
-    for step in data.step.values if "step" in data.dims else (None,):
+    for step in data.step.values[::-1] if "step" in data.dims else (None,):
         at: dict[str, Any] = {} if step is None else {"step": step}
         rows.append(
             (

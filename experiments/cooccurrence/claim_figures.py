@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from dynamics.analysis.fits import exponent
 from dynamics.figures.style import COLOURS, DIVERGING, figure, provenance, save, styled
-from dynamics.runs.record import Record
+from dynamics.studies.evidence import ClaimsRecord
 from experiments.cooccurrence.measures import score_change, t1
 from experiments.cooccurrence.theory import SIGNALS
 
@@ -26,9 +26,9 @@ BALANCED = 2**14  # the width at which balancing is shown
 
 
 @styled
-def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
+def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     """All figures of a record of claims."""
-    line = f"{provenance(record)} · tsit5, rtol {record.config.cases.theory.laws.flow.rtol:g}"
+    line = f"{provenance(record)} · tsit5, rtol {record.case('theory').config.laws.flow.rtol:g}"
     data = {case: record[case].load() for case in SHOWN}
     return [
         *save(_widths(data), folder, "t1_against_width", line),

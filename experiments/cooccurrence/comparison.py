@@ -9,7 +9,8 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from dynamics.analysis.fits import FEWEST, exponent, order
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
-from dynamics.runs.record import Record
+from dynamics.studies.comparison import distances, pairs_of
+from dynamics.sweeps.results import SweepRecord
 
 __all__ = ["draw"]
 
@@ -34,12 +35,12 @@ SHADES = ("#08306b", "#2171b5", "#4292c6", "#6baed6", "#9ecae1")  # of steps, th
 
 
 @styled
-def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
+def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     """The page."""
     laws = [law for law in record.laws if law not in HIDDEN]
     first = [law for law in laws if "flow" in law]
     laws = [*first, *(law for law in laws if law not in first)]
-    data = {law: record[law].load() for law in laws}
+    data = {law: _largest_step_first(record[law].load()) for law in laws}
     colours = dict(zip(laws, ("black", *PALETTE), strict=False))
     drawn = figure(10.4, 8.0, wspace=0.45, hspace=0.42)
     (curves, errors), (band, phases) = drawn.subplots(2, 2)
@@ -68,6 +69,10 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
         fontsize=10,
     )
     return save(drawn, folder, "comparison", provenance(record))
+
+
+def _largest_step_first(runs: Any) -> Any:
+    return runs.sortby("step", ascending=False) if "step" in runs.dims else runs
 
 
 def _one(runs: Any) -> Any:
@@ -99,20 +104,14 @@ def _curves(axes: Axes, data: dict[str, Any], colours: dict[str, str]) -> None:
     axes.legend(fontsize=7.5)
 
 
-def _errors(axes: Axes, record: Record) -> None:
-    pairs = [
-        (law, reference)
-        for law in record.laws
-        for reference in record.laws
-        if f"{law} to {reference}" in record.groups()
-    ]
+def _errors(axes: Axes, record: SweepRecord) -> None:
     numbered = 0
-    for law, reference in pairs:
-        distances = record[f"{law} to {reference}"].load()
-        if "step" not in distances.dims or distances.step.size < FEWEST:
+    for law, reference in pairs_of(record):
+        pair = distances(record, law, reference)
+        if "step" not in pair.dims or pair.step.size < FEWEST:
             continue
-        probe = "parameters" if "parameters" in distances else "output"  # the parameters are seen at checkpoints
-        last = distances.isel({"checkpoint" if probe == "parameters" else "t": -1})
+        probe = "parameters" if "parameters" in pair else "output"
+        last = pair.isel({dim: -1 for dim in ("t", "checkpoint") if dim in pair.dims})
         values = last[probe]
         error = last[f"{probe}_error"].values if f"{probe}_error" in last else 0
         fit = order(last.step.values, values.values, error)
@@ -135,10 +134,10 @@ def _errors(axes: Axes, record: Record) -> None:
     axes.set_ylim(low, high * (high / low) ** 0.55)
 
 
-def _distances(axes: Axes, record: Record, flow: str, colours: dict[str, str]) -> None:
+def _distances(axes: Axes, record: SweepRecord, flow: str, colours: dict[str, str]) -> None:
     for law, colour in colours.items():
-        if f"{law} to {flow}" in record.groups():
-            runs = record[f"{law} to {flow}"].load().output.isel(seed=0, t=slice(1, None))
+        if (law, flow) in pairs_of(record):
+            runs = distances(record, law, flow).output.isel(seed=0, t=slice(1, None))
             axes.plot(runs.t, runs, color=COLOURS[colour], label=NAMES.get(law, law))
     axes.set(xscale="log", yscale="log", xlabel="t", ylabel=f"distance of the outputs from the {NAMES[flow]}")
     axes.set_title("(ii) one start")

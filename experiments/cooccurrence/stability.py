@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
-from dynamics.runs.record import Record
+from dynamics.studies.comparison import distances
+from dynamics.sweeps.results import SweepRecord
 
 __all__ = ["draw"]
 
@@ -15,19 +16,19 @@ SHOWN = ("vermilion", "orange", "sky")
 
 
 @styled
-def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
+def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     """Three panels over t, one start."""
     flow, gd = (record[law].load().isel(seed=0) for law in ("flow", "gd"))
-    distance = record["gd to flow"].load().isel(seed=0)
+    distance = distances(record, "gd", "flow").isel(seed=0)
     drawn = figure(12.0, 4.0, wspace=0.32)
-    losses, sharpness, distances = drawn.subplots(1, 3)
+    losses, sharpness, apart = drawn.subplots(1, 3)
     losses.plot(flow.t, flow.loss, color="black", linestyle="--", linewidth=1, zorder=3, label="gradient flow")
-    for step, name in zip(gd.step.values, SHOWN, strict=False):
+    for step, name in zip(gd.step.values[::-1], SHOWN, strict=False):
         one, colour = gd.sel(step=step), COLOURS[name]
         losses.plot(one.t, one.loss, ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
         sharpness.plot(one.t, step * one.sharpness, ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
         sharpness.plot(flow.t, step * flow.sharpness, color=colour, linestyle=":", linewidth=1)
-        distances.plot(one.t[1:], distance.output.sel(step=step)[1:], ".-", color=colour, markersize=3)
+        apart.plot(one.t[1:], distance.output.sel(step=step)[1:], ".-", color=colour, markersize=3)
         crossed = _passes(one, step)
         if np.isfinite(crossed):
             there = step * float(one.sharpness.sel(t=crossed))
@@ -38,8 +39,8 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
     sharpness.text(float(flow.t[-1]), EDGE, "2: unstable above", ha="right", va="bottom", fontsize=7.5)
     losses.set(ylabel="training loss", yscale="log", title="loss")
     sharpness.set(ylabel="η λmax", yscale="log", title="η λmax; dotted: along the flow; ▾: first above 2")
-    distances.set(ylabel="|F_GD − F_flow| / max |F_flow|", yscale="log", title="distance of the outputs")
-    for axes in (losses, sharpness, distances):
+    apart.set(ylabel="|F_GD − F_flow| / max |F_flow|", yscale="log", title="distance of the outputs")
+    for axes in (losses, sharpness, apart):
         axes.set_xscale("symlog", linthresh=float(flow.t[1]), linscale=0.5)
         axes.set(xlabel="t = ηk", xlim=(0, None))
     losses.legend(fontsize=7.5)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dynamics.figures.style import COLOURS, SEQUENTIAL, figure, provenance, save, shades, styled
-from dynamics.runs.record import Record
+from dynamics.studies.evidence import ClaimsRecord
 from experiments.qk_eigenspectrum import measures, theory
 
 __all__ = ["draw"]
@@ -28,10 +28,10 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
 
 
 @styled
-def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
+def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     """All figures of a record of claims."""
     line = provenance(record)
-    data = {case: record[case].load() for case in record.config.cases}
+    data = {case: record[case].load() for case in record.cases}
     return [
         *save(_collapses(data["examples"], data["plane"]), folder, "collapses", line),
         *save(_crossings(data["walks"]), folder, "crossings", line),
