@@ -5,7 +5,7 @@
 Tableaus and interpolations are diffrax's, and the rule for the next step is the default of its PIDController. The loop
 is our own because it compiles faster than `diffrax.diffeqsolve`, and solves faster in Gram variables. Measured on the
 flow of configs/cooccurrence/figure1.py (t to 300, rtol 1e-7, the loss at 201 times; 2 cores; medians of three series,
-the last two beside other work; 14 compilations without a cache, 175 solves of each in turn):
+the last two beside other work; in all 14 compilations without a cache and 175 or more solves of each):
 
     diffeqsolve / this loop         weights, 74 steps                 Gram variables, 89 steps
     trace, lower and compile, s     2.4, 2.0, 2.9 / 1.6, 1.3, 2.0     3.3, 2.5, 13.4 / 2.0, 1.4, 8.2
@@ -17,8 +17,8 @@ three times as long to trace. A stage here reads the slopes of non-zero weight o
 the tableau by all slopes, as diffrax does, a solve in Gram variables takes 1.5 times as long: the whole difference.
 
 `diffeqsolve` also has events, implicit solvers, gradients of the solution (with checkpoints) and dense output; this
-loop has none of them. Stabilised methods (RKC2, ROCK4) belong in dynamics/laws/stabilised.py: a class with `order` and
-`step`, as Method has them, for the same `integrate`. A switch between methods is then one more such class.
+loop has none of them. Stabilised methods (RKC2, ROCK4) and a switch between methods belong in
+dynamics/laws/stabilised.py: classes with `order` and `step`, as Method has them, for the same `integrate`.
 """
 
 from collections.abc import Callable, Sequence
