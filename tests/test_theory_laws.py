@@ -11,7 +11,7 @@ import pytest
 import dynamics
 from dynamics.analysis.invariants import relative_drift
 from dynamics.laws import LAWS, Law
-from dynamics.models.gram import gram_invariants
+from dynamics.models import gram_invariants
 from experiments.cooccurrence import controls  # noqa: F401  (two more laws)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from dynamics.analysis.invariants import relative_drift, spectra
-from dynamics.models.gram import gram_invariants
+from dynamics.models import gram_invariants
 from dynamics.probes.probe import MATRICES, View, probe
 
 __all__: list[str] = []

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.analysis.attention import MOMENTS
 from dynamics.config import require
-from dynamics.models.gram import GRAM_INVARIANTS
+from dynamics.models import GRAM_INVARIANTS
 from dynamics.objectives.objective import Objective
 from dynamics.tasks import Batch, Task
 
