@@ -1,4 +1,4 @@
-"""The adaptive integrator against closed forms, its orders, diffrax's own loop, and how it ends."""
+"""The adaptive integrator: closed forms, orders, diffrax's own loop for comparison, and how it ends."""
 
 import functools
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics.laws.runge_kutta import METHODS, integrate
+from dynamics.laws.runge_kutta import METHODS, Control, integrate
 
 TIMES = np.linspace(0.0, 20.0, 41)
 START = {"turning": jnp.array([1.0, 0.0]), "decaying": jnp.array(2.0)}
@@ -26,7 +26,8 @@ def exact(t):
 def run(f=velocity, y0=START, times=TIMES, method="tsit5", rtol=1e-6, max_steps=100_000):
     @jax.jit
     def integrated(rtol):
-        return integrate(f, y0, jnp.asarray(times), lambda y: y, METHODS[method], rtol, 1e-3 * rtol, max_steps)
+        control = Control(rtol, 1e-3 * rtol, max_steps)
+        return integrate(f, y0, jnp.asarray(times), lambda y: y, METHODS[method], control)
 
     return integrated(jnp.asarray(rtol))
 
@@ -48,7 +49,7 @@ def diffrax_run(times, solver, rtol):
 
 @pytest.mark.parametrize(("method", "order"), [("tsit5", 5), ("dopri8", 8)])
 def test_error_and_order(method, order):
-    """Each step, and between steps, errs by about rtol, which a rotation adds up; steps grow as rtol^(-1/order)."""
+    """Every step has an error of about rtol, interpolation too, and they add up; the steps grow as rtol^(-1/order)."""
     tolerances, times = np.geomspace(1e-7, 1e-12, 6), np.linspace(0.0, 100.0, 201)  # far from its few first steps
     steps = []
     for rtol in tolerances:
@@ -64,7 +65,7 @@ def test_error_and_order(method, order):
 
 @pytest.mark.parametrize(("method", "solver"), [("tsit5", diffrax.Tsit5()), ("dopri8", diffrax.Dopri8())])
 def test_as_many_steps_as_diffrax(method, solver):
-    """The same method and the same rule for the next step: as many of them, but for a few until the first is large."""
+    """The method and the rule for the next step are diffrax's; only the length of the first step differs."""
     times, rtol = np.array([0.0, 0.3, 1.0, 7.0, 50.0]), 1e-8
     path, expected = run(times=times, method=method, rtol=rtol), diffrax_run(times, solver, rtol)
     assert abs(int(path.steps) - int(expected.stats["num_accepted_steps"])) <= 4
@@ -83,7 +84,7 @@ def test_where_nothing_moves():
 
 
 def test_repeated_last_times():
-    """A segment is padded with its last time, and may be of that one alone."""
+    """A segment is padded with its last time, and may consist of repetitions of one time."""
     padded = run(times=np.array([0.0, 1.0, 1.0, 1.0]))
     assert int(padded.reached) == 4
     np.testing.assert_array_equal(padded.observed["turning"][1], padded.observed["turning"][3])
@@ -92,14 +93,14 @@ def test_repeated_last_times():
 
 
 def test_blow_up_ends():
-    """y' = y² from 1 leaves every bound at t = 1, which the error moves a little: what came before is kept."""
+    """y' = y² with y(0) = 1 is infinite at t = 1: the observations before are kept."""
     path = run(lambda y: y**2, jnp.array(1.0), np.array([0.0, 0.5, 0.9, 1.1]))
     assert int(path.reached) == 3 and abs(float(path.t) - 1) < 1e-4
     np.testing.assert_allclose(path.observed[:3], [1.0, 2.0, 10.0], rtol=1e-4)
 
 
 def test_velocity_that_stops_being_finite():
-    """Steps become shorter until they change nothing, and no longer after that."""
+    """Steps become shorter until they no longer change t, and the integration ends."""
     path = run(lambda y: jnp.where(y < 0.4, 1.0, jnp.nan), jnp.array(0.0))
     assert int(path.reached) == 1 and int(path.steps) < 1000
     assert abs(float(path.t) - 0.4) < 1e-12 and float(path.y) == pytest.approx(0.4)
@@ -111,7 +112,7 @@ def test_velocity_that_is_never_finite():
 
 
 def test_steps_are_counted():
-    """Rejected ones too: a kink costs some."""
+    """Rejected steps count too; the kink causes some."""
     path = run(lambda y: jnp.where(y < 0.5, 1.0, -1e3 * (y - 0.5)) + 0 * y, jnp.array(0.0), max_steps=30)
     assert int(path.steps) < 30 and int(path.reached) < len(TIMES) and 0 < float(path.t) < TIMES[-1]
     assert int(run(max_steps=5).steps) <= 5

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 from dynamics.laws.law import Law
-from dynamics.laws.runge_kutta import METHODS, integrate
+from dynamics.laws.runge_kutta import METHODS, Control, integrate
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, OUT_OF_STEPS, Trajectory
 
@@ -64,8 +64,8 @@ class Flow(Law):
             return probes(params), jnp.isfinite(objective.loss(params))
 
         velocity = functools.partial(self.velocity, objective)
-        tolerances = self.rtol, self.atol
-        path = integrate(velocity, params0, times, observe, METHODS[self.solver], *tolerances, self.max_steps)
+        control = Control(self.rtol, self.atol, self.max_steps)
+        path = integrate(velocity, params0, times, observe, METHODS[self.solver], control)
         values, finite = path.observed
         reached = jnp.arange(len(times)) < path.reached
         all_finite = (finite | ~reached).all() & (path.reached > 0)  # reached = 0: not finite at the start

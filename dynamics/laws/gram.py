@@ -8,14 +8,12 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
 
 from dynamics.config import require
 from dynamics.laws.descent import Descent, Minibatch
 from dynamics.laws.flow import Flow
 from dynamics.laws.law import Law
 from dynamics.models import GramModel
-from dynamics.objectives.objective import Objective
 
 __all__ = ["GramFlow", "GramGradientDescent", "GramLaw", "GramStochasticGradientDescent"]
 
@@ -45,11 +43,6 @@ class GramLaw(Law):
         return gram, dataclasses.replace(objective, model=GramModel.of(model), constants=constants)
 
 
-def _descended(objective: Objective, gradient: PyTree, params: PyTree, eta: float | Array) -> dict[str, Array]:
-    """The Gram matrices after one step η of gradient descent on the weights."""
-    return objective.model.step(params, jax.tree.map(jnp.negative, gradient), eta)
-
-
 class GramFlow(GramLaw, Flow):
     """Gradient flow on the weights, in Gram variables; see Flow for the solver's fields."""
 
@@ -63,7 +56,7 @@ class GramGradientDescent(GramLaw, Descent):
 
     def update(self, objective, gradient, params, memory):
         """The Gram matrices of the next weights; see GramModel.step."""
-        return _descended(objective, gradient, params, self.learning_rate), memory
+        return objective.model.step(params, jax.tree.map(jnp.negative, gradient), self.learning_rate), memory
 
 
 class GramStochasticGradientDescent(GramLaw, Minibatch):
@@ -71,4 +64,4 @@ class GramStochasticGradientDescent(GramLaw, Minibatch):
 
     def update(self, objective, gradient, params, memory):
         """The Gram matrices of the next weights, for the gradient of the minibatch."""
-        return _descended(objective, gradient, params, self.learning_rate), memory
+        return objective.model.step(params, jax.tree.map(jnp.negative, gradient), self.learning_rate), memory
