@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from conftest import small_config
 
 import dynamics
 
@@ -46,3 +47,27 @@ def test_matrices_are_independent():
     columns = np.stack([np.asarray(params[name]).ravel() for name in ("W_Q", "W_K", "W_V")])
     correlation = np.corrcoef(columns) - np.eye(3)
     assert np.abs(correlation).max() < 5 * columns.shape[1] ** -0.5
+
+
+@pytest.mark.parametrize("draw", ["weights", "gram"])
+def test_a_wrong_matrix_name(draw):
+    """In a config and in a call, of weights and of Gram matrices."""
+    message = "std_of.W_X = 0.1: unknown key; did you mean '.*allowed: W, W_K, W_Q, W_V"
+    config = small_config(**{"init.draw": draw, "init.std_of": {"W_X": 0.1}})
+    config["laws"] = {"flow": {"name": "flow" if draw == "weights" else "gram_flow"}}
+    with pytest.raises(dynamics.ConfigError, match=f"init.{message}"):
+        dynamics.Experiment.from_config(config)
+    init = dynamics.Initialisation("normal", 0.1, {"W_X": 0.1}, draw)
+    model = dynamics.OneLayerTransformer(**MODEL)
+    with pytest.raises(dynamics.ConfigError, match=message):
+        init(model, jax.random.key(0)) if draw == "weights" else init.gram(model, 8, jax.random.key(0))
+
+
+def test_every_matrix_has_its_own_scale_in_gram_variables():
+    """Gram matrices scale with the standard deviations of the matrices that they are made of."""
+    model, key = dynamics.OneLayerTransformer(**MODEL), jax.random.key(0)
+    one, _ = dynamics.Initialisation("normal", 1.0, {}, "gram").gram(model, 128, key)
+    s = {"W": 2.0, "W_V": 3.0, "W_K": 5.0, "W_Q": 7.0}
+    other, _ = dynamics.Initialisation("normal", 1.0, s, "gram").gram(model, 128, key)
+    for name, factor in {"A": 35.0, "G": 6.0, "S": 4.0, "C_V": 9.0, "C_K": 25.0, "C_Q": 49.0}.items():
+        np.testing.assert_allclose(other[name], factor * one[name], rtol=1e-12)

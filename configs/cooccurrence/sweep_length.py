@@ -4,7 +4,7 @@ The paper's experiment (d = 64, m = 128, m1 = 256) from the theory's start, σ0 
 L = 4, 8, 16 words in each of n = 12, 36, 108 samples, 3 seeds; gradient flow to t = 300, a compiled program for
 every pair.
 
-Population losses, medians, at n = 12, 36, 108: 0.37, 0.047, 0.001 (L = 4), 0.93, 0.39, 0.014 (8), 1.3, 0.99, 0.11 (16).
+Population losses, medians, at n = 12, 36, 108: 0.37, 0.044, 8e-4 (L = 4), 0.89, 0.36, 0.012 (8), 1.3, 1.1, 0.10 (16).
 
     dynamics sweep --config=configs/cooccurrence/sweep_length.py[:variant]    27 members, 9 programs, 150 s on 2 cores
 

@@ -105,7 +105,8 @@ class Probe:
         measure: (params, view) -> array with these dimensions.
         needs: capabilities, each of which the model or the task must have.
         fresh: whether it looks at fresh samples.
-        large: whether it is recorded at checkpoints only, and never for every draw of a random law.
+        large: whether it takes too much memory or time to be recorded more often than at checkpoints, and for every
+            draw of a random law.
         image: whether its last two dimensions are (key, query) and the wandb mirror draws it as pictures.
         labels: {dimension: labels} of dimensions that neither the task nor the model knows.
         at_start: (parameters at t = 0, view) -> what `measure` reads in view.known under its name; None for nothing.

@@ -63,9 +63,12 @@ def parameters(params: PyTree, view: View) -> Array:
     return ravel_pytree(params)[0]
 
 
-@probe(needs=("weights",), at_start=lambda params, view: top_eigenpair(view.objective.loss, params)[0])
+@probe(needs=("weights",), large=True, at_start=lambda params, view: top_eigenpair(view.objective.loss, params)[0])
 def starting_sharpness(params: PyTree, view: View) -> Array:
-    """λmax of ∇²L at t = 0, the same number at all times: one search, where `sharpness` searches at every time."""
+    """λmax of ∇²L at t = 0, the same number at all times: one search, where `sharpness` searches at every time.
+
+    It is large for its time: a search takes seconds to compile, and gives the same for every draw of a random law.
+    """
     del params
     return view.known["starting_sharpness"]
 

@@ -1,0 +1,175 @@
+"""A user's own task with an own source, and own probes with own dimensions, in a run; what the protocols promise."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import ROOT, small_config
+
+import dynamics
+from dynamics.models import MODELS, Model
+from dynamics.probes import PROBES, coordinates, probe
+from dynamics.tasks import TASKS, Batch, Task
+
+TASK_SETTINGS = {
+    "cooccurrence": {"samples": 12, "length": 4, "vocabulary": 9},
+    "markov": {"samples": 4, "length": 3, "vocabulary": 5},
+    "bag": {"samples": 4, "length": 3, "vocabulary": 5},
+    "text": {
+        "path": str(ROOT / "experiments/qk_eigenspectrum/genesis.txt"),
+        "samples": 4,
+        "length": 3,
+        "vocabulary": 5,
+    },
+}
+MODEL_SETTINGS = {
+    "one_layer": {"vocabulary": 9, "width": 4, "neurons": 6, "heads": 2},
+    "transformer": {"vocabulary": 9, "length": 4, "width": 4, "heads": 2, "layers": 2, "neurons": 3},
+}
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """y = sign of the sum of word weights that are drawn with the training set; a class of its own, no subclass."""
+
+    samples: int
+    length: int
+    vocabulary: int
+
+    loss: ClassVar[str] = "logistic"
+    population: ClassVar[int] = 8
+    named_words: ClassVar[int] = 2
+    capabilities: ClassVar[frozenset[str]] = frozenset({"signed_labels"})
+    dims: ClassVar[dict] = {"word_weight": ("every_word",), "scale": ()}
+    types: ClassVar[tuple[str, ...]] = ("sample",)
+
+    @property
+    def word_names(self):
+        return tuple("abcdefghijklmnopqrstuvwxyz"[: self.vocabulary])
+
+    @property
+    def coordinates(self):
+        return {"type": ["sample"], "sample": list(range(self.samples)), "every_word": list(self.word_names)}
+
+    def sample(self, key, n, source=None):
+        tokens = jax.random.randint(key, (n, self.length), 0, self.vocabulary, jnp.int32)
+        label = jnp.where(source["word_weight"][tokens].sum(axis=1) > 0, 1, -1)
+        return Batch(tokens, label.astype(jnp.int32), jnp.zeros(n, jnp.int32), source)
+
+    def training_set(self, key):
+        weight = jax.random.normal(jax.random.fold_in(key, 1), (self.vocabulary,))
+        return self.sample(key, self.samples, {"word_weight": weight, "scale": jnp.array(2.0)})
+
+
+@pytest.fixture
+def own():
+    """The registries with what the test adds; afterwards as they were."""
+    before = [dict(registry) for registry in (TASKS, PROBES)]
+    TASKS["weighted"] = Weighted
+    yield
+    for registry, content in zip((TASKS, PROBES), before, strict=True):
+        registry.clear()
+        registry.update(content)
+
+
+def config(**changes):
+    values = small_config(**{"times.count": 3, "checkpoints": 1, "wandb.mode": "offline", "words": 4})
+    values["task"] = {"name": "weighted", "samples": 12, "length": 4, "vocabulary": 9}
+    values["laws"] = {"gd": {"name": "gd", "learning_rate": 0.05}}
+    return {**values, **changes}
+
+
+def test_a_task_and_probes_of_ones_own(own, tmp_path):
+    @probe("matrix", "percentile", labels={"percentile": (10, 90)})
+    def weight_percentiles(params, view):
+        del view
+        return jnp.stack([jnp.percentile(params[name], jnp.array([10.0, 90.0])) for name in sorted(params)])
+
+    @probe("neuron_pair", "word")
+    def without_labels(params, view):
+        return jnp.ones((5, view.words)) * params["W"].sum()
+
+    probes = ("loss", "margin", "weight_percentiles", "without_labels", "population_loss")
+    record = dynamics.execute(config(probes=probes), tmp_path, "run")
+    assert record.state == "done"
+    data, source = record["gd"].load(), record["data"].load()
+    assert data.weight_percentiles.dims == ("t", "matrix", "percentile")
+    end = record.params("gd", float(data.t[-1]))
+    seen = data.weight_percentiles.isel(t=-1).sel(matrix="W_K", percentile=90)
+    np.testing.assert_allclose(seen, np.percentile(end["W_K"], 90), rtol=1e-12)
+    assert data.without_labels.dims == ("t", "neuron_pair", "word") and "neuron_pair" not in data.coords
+    assert list(data.word.values) == list("abcd")
+    assert source.word_weight.dims == ("every_word",) and source.scale.dims == ()
+    signs = np.sign(source.word_weight.values[source.tokens.values].sum(axis=1))
+    np.testing.assert_array_equal(source.label, signs)
+    assert record.status["laws"]["gd"]["classification_time"] is not None
+
+
+def test_a_source_without_dimension_names_is_refused(own, tmp_path, monkeypatch):
+    monkeypatch.setattr(Weighted, "dims", {"scale": ()})
+    with pytest.raises(dynamics.ConfigError, match=r"dims = .*: must name the dimensions of 'word_weight'"):
+        dynamics.execute(config(probes=("loss",)), tmp_path, "run")
+
+
+def test_a_probe_that_needs_what_is_not_there(own):
+    with pytest.raises(dynamics.ConfigError, match="probes = 'loss_by_type': needs 'types', which neither"):
+        dynamics.Experiment.from_config(config(probes=("loss_by_type",)))
+
+
+def test_a_probe_with_other_dimensions_than_it_names(own, tmp_path):
+    @probe("word")
+    def flat(params, view):
+        del view
+        return params["W_Q"]
+
+    with pytest.raises(
+        dynamics.ConfigError, match=r"probes = 'flat': must give an array .* \('word',\), but .* \(8, 9\)"
+    ):
+        dynamics.execute(config(probes=("flat",)), tmp_path, "run")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_tasks_have_what_they_promise(name):
+    task = TASKS[name](**TASK_SETTINGS[name])
+    assert isinstance(task, Task) and hash(task) == hash(TASKS[name](**TASK_SETTINGS[name]))
+    batch = jax.jit(task.training_set)(jax.random.key(0))
+    assert set(task.dims) == set(batch.source or {})
+    for array, dims in task.dims.items():
+        assert batch.source[array].ndim == len(dims)
+    assert len(task.coordinates["type"]) == len(task.types)
+    assert ("types" in task.capabilities) == (len(task.types) > 1)
+    assert ("canonical" in task.capabilities) == ("canonical" in dir(task))
+    assert ("signed_labels" in task.capabilities) == (set(np.unique(batch.label)) == {-1, 1})
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_have_what_they_promise(name):
+    model = MODELS[name](**MODEL_SETTINGS[name])
+    assert isinstance(model, Model)
+    tokens = jnp.zeros((3, 4), jnp.int32)
+    variables = jax.jit(model.init)(jax.random.key(0), tokens)
+    constants = variables.get("constants", {})
+    assert set(model.dims) == set(constants)
+    for array, dims in model.dims.items():
+        assert constants[array].ndim == len(dims)
+    assert model.coordinates["matrix"] == sorted(variables["params"])
+    assert "weights" in model.capabilities
+    _, intermediates = jax.jit(model.apply)(variables, tokens)
+    for capability in ("states", "attention"):
+        assert (capability in model.capabilities) == (capability in intermediates)
+    for capability in ("gram", "score_matrices", "conserved"):
+        assert (capability in model.capabilities) == (capability in dir(model))
+    conserved = jax.jit(lambda variables: model.apply(variables, method="conserved"))(variables)
+    assert len(conserved) == len(model.coordinates["conserved"])
+
+
+def test_who_names_a_dimension():
+    task = TASKS["cooccurrence"](**TASK_SETTINGS["cooccurrence"])
+    labels = coordinates(task, MODELS["one_layer"](**MODEL_SETTINGS["one_layer"]), 5)
+    assert labels["key"] == labels["word"] == ["μ1", "μ2", "μ3", "μ4", "μ5"] and len(labels["any_key"]) == 9
+    assert labels["type"] == ["I1", "I2", "I3", "I4"] and labels["head"] == [0, 1]
+    assert labels["window"] == [1, 2, 4, 8] and labels["estimate"] == ["mean", "standard error"]
