@@ -84,7 +84,7 @@ def ls(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """What a run found."""
+    """Print the results of a run."""
     record = load(arguments.run)
     if isinstance(record, ClaimsRecord):
         print((record.path / "claims.md").read_text())

@@ -1,10 +1,10 @@
-"""Run folders: the only module that touches disk.
+"""Run folders, written and read.
 
     RUN/config.json       the resolved config          RUN/provenance.json   versions, commit, device, dtype, command
     RUN/status.json       state, reason, timings       RUN/checkpoints/LAW/T the parameters at time T (orbax)
     RUN/trajectory.zarr   one group per law and `data`: tokens [n, L], label [n], type [n], a [m1]
 
-Everything is written beside its place and renamed into it, so that a reader never sees half of anything.
+Everything is written next to its place and then renamed, so that a reader never sees a part of anything.
 """
 
 import contextlib
@@ -221,7 +221,7 @@ class Record:
 
     @property
     def state(self) -> str:
-        """status["state"], or "killed" when the process that should be running on this machine is gone."""
+        """status["state"]; "killed" if the process that should be running on this machine is gone."""
         status = self.status
         if status["state"] == "running" and status["host"] == platform.node():
             try:
@@ -229,7 +229,7 @@ class Record:
             except ProcessLookupError:
                 return "killed"
             except PermissionError:
-                pass  # it lives, as somebody else
+                pass  # it lives, as another user
         return status["state"]
 
     @functools.cached_property
@@ -301,5 +301,5 @@ def load_run(path: pathlib.Path) -> Record:
 
 def runs(workdir: str | os.PathLike[str]) -> list[Record]:
     """The runs in a folder, oldest first."""
-    found = [p.parent for p in pathlib.Path(workdir).glob("*/config.json") if not p.parent.name.startswith(".")]
-    return [Record(p) for p in sorted(found, key=lambda p: (p / "config.json").stat().st_mtime)]
+    folders = [p.parent for p in pathlib.Path(workdir).glob("*/config.json") if not p.parent.name.startswith(".")]
+    return [Record(p) for p in sorted(folders, key=lambda p: (p / "config.json").stat().st_mtime)]

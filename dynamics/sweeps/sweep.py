@@ -231,7 +231,7 @@ class Sweep:
             if len(set(column)) == 1:
                 labels[key] = (None, column[:1])
                 continue
-            pairs = {leader: len(set(zip(column, found, strict=True))) for leader, found in leaders.items()}
+            pairs = {leader: len(set(zip(column, other, strict=True))) for leader, other in leaders.items()}
             same = [leader for leader, count in pairs.items() if count == len(set(column)) == len(set(leaders[leader]))]
             leader = same[0] if same else key
             leaders.setdefault(leader, column)
@@ -284,11 +284,11 @@ def _label(value: Any) -> Any:
 
 
 def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override: Override) -> Member:
-    found = copy.deepcopy(config)  # with its references, so that derived values follow
+    changed = copy.deepcopy(config)  # with its references, so that derived values follow
     for path, value in override.items():
-        check_path(found, path, value)
+        check_path(changed, path, value)
         *groups, key = path.split(".")
-        node: Any = found
+        node: Any = changed
         for group in groups:
             node = node[group]
         is_group = isinstance(node[key], ml_collections.ConfigDict)
@@ -298,7 +298,7 @@ def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override
         except (TypeError, ValueError):
             kind = type(node[key]).__name__
             raise ConfigError(path, value, f"must be of type {kind}, as in the config") from None
-    resolved = _plain(found)
+    resolved = _plain(changed)
     before = dict(_flat(base))
     changes = {path: value for path, value in _flat(resolved) if path not in before or before[path] != value}
     changes |= {path: value for path, value in _flat(resolved) if path in override}
