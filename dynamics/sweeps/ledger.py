@@ -1,4 +1,4 @@
-"""Who runs which path of a sweep, and how it ended. It is safe when processes die and when machines share only a folder.
+"""Who runs which path of a sweep, and how it ended; safe when processes die and when machines share only a folder.
 
     SWEEP/workers/NAME         a process: touched while it lives, and locked
     SWEEP/claims/ID.N          a link to the worker that made the Nth attempt at a path
