@@ -125,7 +125,7 @@ class Experiment:
             allowed = f"must be 'weights': laws.{name} moves weights"
             require(drawn == "weights" or not moves_weights, "init.draw", drawn, allowed)
         allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
-        require(drawn == "gram" or self.model.width <= WIDEST, "model.width", self.model.width, allowed)
+        require(drawn == "gram" or self.width <= WIDEST, "model.width", self.width, allowed)
         known = drawn == "weights" or "gram" in self.model.capabilities
         require(known, "init.draw", drawn, "must be 'weights' for a model without Gram matrices")
 
@@ -176,7 +176,12 @@ class Experiment:
     @property
     def start_inputs(self) -> tuple[int, Initialisation, Regulariser | None, float]:
         """What `start` is drawn from; traced."""
-        return self.seed, self.initialisation, self.regulariser, float(self.model.width)
+        return self.seed, self.initialisation, self.regulariser, float(self.width)
+
+    @property
+    def width(self) -> int:
+        """The width m of a model with Gram matrices; 0 for others, whose start has no use for it."""
+        return self.model.width if "gram" in self.model.capabilities else 0
 
     @property
     def started(self) -> Any:
