@@ -34,7 +34,7 @@ def test_builds(file):
     assert f"dynamics {command(file)} --config=configs/{file.parent.name}/{file.name}" in config.__doc__
     dynamics.Experiment.from_config(config.get_config().to_dict())
     for variant in config.VARIANTS:
-        found = dynamics.Experiment.from_config(config.get_config(variant).to_dict())
+        experiment = dynamics.Experiment.from_config(config.get_config(variant).to_dict())
         if command(file) == "compare":
             Comparison.from_config(config.get_config(variant).to_dict())
         if command(file) == "sweep":
@@ -42,20 +42,22 @@ def test_builds(file):
             _, refused = groups(sweep)
             assert not refused
         if variant in getattr(config, "INITIALISATIONS", ()):
-            assert found.initialisation.name == ("normal" if variant == "theory" else variant)
+            assert experiment.initialisation.name == ("normal" if variant == "theory" else variant)
         if variant in dynamics.TASKS:
-            assert type(found.task) is dynamics.TASKS[variant]
+            assert type(experiment.task) is dynamics.TASKS[variant]
     with pytest.raises(dynamics.ConfigError, match="variant = 'nosuch': must be one of "):
         config.get_config("nosuch")
 
 
 def test_the_paper_experiment():
     config = module(ROOT / "configs/cooccurrence/figure1.py").get_config()
-    found = dynamics.Experiment.from_config(config.to_dict())
-    task, model = found.task, found.model
+    experiment = dynamics.Experiment.from_config(config.to_dict())
+    task, model = experiment.task, experiment.model
     assert (task.samples, task.length, task.vocabulary, model.width, model.neurons) == (60, 5, 64, 128, 256)
     assert (
-        found.laws["gd"].learning_rate == 0.01 and np.isclose(found.times[-1] / 0.01, 30000) and len(found.times) == 201
+        experiment.laws["gd"].learning_rate == 0.01
+        and np.isclose(experiment.times[-1] / 0.01, 30000)
+        and len(experiment.times) == 201
     )
 
 

@@ -134,7 +134,9 @@ def test_recorded_like_the_others(tmp_path):
 def test_probes_of_weights_are_refused():
     config = small_config()
     config["probes"], config["laws"] = ("weight_norm",), {"gram": {"name": "gram_flow"}}
-    with pytest.raises(dynamics.ConfigError, match=r"probes = 'weight_norm': needs weights, which laws\.gram does not"):
+    with pytest.raises(
+        dynamics.ConfigError, match=r"probes = 'weight_norm': needs 'weights', which laws\.gram does not"
+    ):
         dynamics.Experiment.from_config(config)
 
 

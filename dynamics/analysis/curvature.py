@@ -19,7 +19,7 @@ def top_eigenpair(
     Args:
         loss: L.
         params: where.
-        near: where to look for the eigenvector; anywhere without.
+        near: where to look for the eigenvector; if not given, anywhere.
     """
     flat, restore = ravel_pytree(params)
     # A generic part, since the iteration would stay in an invariant subspace that it starts in.
