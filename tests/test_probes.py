@@ -147,7 +147,7 @@ def test_matrices_are_decomposed_one_after_another(kind):
     if kind == "sequence":
         config.update(task=MARKOV, model=LAYERS, init={"name": "lecun_normal"}, words=6, probes=("loss",))
     experiment = dynamics.Experiment.from_config(config)
-    params, objective, survey = experiment.abstract_start_of("flow")
+    params, objective, survey = experiment.abstract_start("flow")
     names = [name for name, probe in PROBES.items() if probe.fits(experiment.task, objective.model)]
     names = [name for name in names if not PROBES[name].fresh]
 

@@ -23,7 +23,7 @@ PROBES = ("loss", "scores", "mlp", "value_gram", "key_gram", "query_gram", "atte
 
 def solved(experiment, name):
     """The trajectory of one law."""
-    return dynamics.joined([part for part, _ in dynamics.solve(experiment, name)])
+    return dynamics.solve(experiment, name)
 
 
 def in_gram_variables(experiment):
