@@ -11,7 +11,7 @@ from conftest import ROOT, small_config
 import dynamics
 import dynamics.cli.arguments
 from dynamics.probes import PROBES
-from dynamics.studies.comparison import Comparison
+from dynamics.studies.comparison import sweep_of
 from dynamics.sweeps.sweep import Sweep
 
 README = (ROOT / "README.md").read_text()
@@ -42,10 +42,10 @@ def runs(smoke, tmp_path, monkeypatch):
 @pytest.fixture
 def registries():
     """The four registries, as they were afterwards."""
-    found = (PROBES, dynamics.LAWS, dynamics.TASKS, dynamics.MODELS)
-    before = [dict(registry) for registry in found]
-    yield found
-    for registry, content in zip(found, before, strict=True):
+    four = (PROBES, dynamics.LAWS, dynamics.TASKS, dynamics.MODELS)
+    before = [dict(registry) for registry in four]
+    yield four
+    for registry, content in zip(four, before, strict=True):
         registry.clear()
         registry.update(content)
 
@@ -65,8 +65,7 @@ def test_code(runs, registries, block):
             else:
                 place["name"] = name
     if any(added):
-        ((part, _),) = dynamics.solve(dynamics.Experiment.from_config(config), "gd")
-        assert len(part.t) == 3
+        assert len(dynamics.solve(dynamics.Experiment.from_config(config), "gd").t) == 3
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
@@ -78,7 +77,9 @@ def test_command(runs, capsys, command):
         assert importlib.util.find_spec(words[2])
     elif words[1] in ("run", "compare"):
         _, config = dynamics.cli.arguments.parsed(words[1:])
-        (dynamics.Experiment if words[1] == "run" else Comparison).from_config(dynamics.cli.arguments.plain(config))
+        dynamics.Experiment.from_config(dynamics.cli.arguments.plain(config))
+        if words[1] == "compare":
+            assert sweep_of("readme", config).members
     elif words[1:2] == ["sweep"] and words[2] != "status":
         _, config = dynamics.cli.arguments.parsed([word for word in words[1:] if "--config" in word or word == "sweep"])
         file, variant = dynamics.cli.arguments.config_file(words[1:])

@@ -179,7 +179,7 @@ def launched(
 def _overrides(file: pathlib.Path, variant: str | None) -> list[dict[str, Any]]:
     """What get_sweep of a config file gives."""
     module = module_of(file)
-    require(hasattr(module, "get_sweep"), "--config", str(file), "needs a function get_sweep beside get_config")
+    require("get_sweep" in vars(module), "--config", str(file), "needs a function get_sweep beside get_config")
     return module.get_sweep(variant) if variant else module.get_sweep()
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from dynamics.analysis.fits import FEWEST, Fit, order
 from dynamics.figures import sweep as sweep_plots
-from dynamics.figures.style import COLOURS, bands, figure, heatmap, median, provenance, save, shades, styled
+from dynamics.figures.style import COLOURS, Scale, bands, figure, heatmap, median, provenance, save, shades, styled
 from dynamics.sweeps.results import SweepRecord
 from experiments.cooccurrence.theory import SCORES, VALUES, Signs, signed
 
@@ -120,13 +120,13 @@ def _scales(record: SweepRecord) -> Figure:
     losses = runs.loss_by_type.sel(type=["I2", "I3"])
     rises = (losses.max("t") > (1 + RISE) * losses.isel(t=0)).all("type")
     signs = (_change(runs.scores, SCORES).isel(t=-1) > 0).all("pair")
-    panels: tuple[tuple[str, Any, dict[str, Any]], ...] = (
-        ("(i) T1", median(runs.classification_time, "seed"), {}),
-        ("(ii) share of the targets' score change made by T1", median(by_t1, "seed"), {"limits": (0, 1)}),
-        ("(iii) seeds in which the losses of I2 and I3 rise first", rises.mean("seed"), {"limits": (0, 1)}),
-        ("(iv) seeds with the signs of Theorem 3.2 at the end", signs.mean("seed"), {"limits": (0, 1)}),
-        ("(v) change of the targets' scores, over √m", median(targets.isel(t=-1), "seed") / root_m, {}),
-        (f"(vi) loss at t = {float(runs.t[-1]):g}", median(runs.loss.isel(t=-1), "seed"), {}),
+    panels: tuple[tuple[str, Any, Scale], ...] = (
+        ("(i) T1", median(runs.classification_time, "seed"), Scale()),
+        ("(ii) share of the targets' score change made by T1", median(by_t1, "seed"), Scale(limits=(0, 1))),
+        ("(iii) seeds in which the losses of I2 and I3 rise first", rises.mean("seed"), Scale(limits=(0, 1))),
+        ("(iv) seeds with the signs of Theorem 3.2 at the end", signs.mean("seed"), Scale(limits=(0, 1))),
+        ("(v) change of the targets' scores, over √m", median(targets.isel(t=-1), "seed") / root_m, Scale()),
+        (f"(vi) loss at t = {float(runs.t[-1]):g}", median(runs.loss.isel(t=-1), "seed"), Scale()),
     )
     wrong = sweep_plots.went_wrong(runs).any("seed")
     d, m = config.task.vocabulary, config.model.width
@@ -136,8 +136,8 @@ def _scales(record: SweepRecord) -> Figure:
         "true Kaiming": ("D", (2 / d) ** 0.5, (2 / m) ** 0.5),
     }
     drawn = figure(13.0, 8.0, wspace=0.38, hspace=0.36, left=0.9, right=0.55, top=0.9)
-    for axes, (title, values, style) in zip(drawn.subplots(2, 3).ravel(), panels, strict=True):
-        heatmap(axes, values, "std", "W", marked=wrong, **style)
+    for axes, (title, values, scale) in zip(drawn.subplots(2, 3).ravel(), panels, strict=True):
+        heatmap(axes, values, "std", "W", marked=wrong, scale=scale)
         for name, (marker, sigma0, sigma1) in starts.items():
             axes.plot(sigma0, sigma1, marker, color="white", markeredgecolor="black", markersize=9, label=name)
         axes.set(xlabel="σ0 of W_Q, W_K, W_V", ylabel="σ1 of W")
@@ -200,7 +200,7 @@ def _batch(record: SweepRecord) -> Figure:
     drawn = figure(13.0, 4.7, wspace=0.4, top=0.9)
     *maps, losses = drawn.subplots(1, 3)
     for axes, (title, values) in zip(maps, panels, strict=True):
-        heatmap(axes, values, "learning_rate", "batch_size", marked=wrong, logarithmic=True)
+        heatmap(axes, values, "learning_rate", "batch_size", marked=wrong, scale=Scale(logarithmic=True))
         for edge in edges:
             _line(axes, [edge, edge], axes.get_ylim())
         axes.set(xlabel="learning rate η", ylabel=f"batch size (of {record.config.task.samples} samples)")
