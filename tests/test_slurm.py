@@ -15,7 +15,7 @@ import pytest
 
 import dynamics
 from dynamics.sweeps.ledger import Ledger
-from dynamics.sweeps.results import read_rows, write_rows
+from dynamics.sweeps.rows import read_rows, write_rows
 
 CLUSTER = pathlib.Path(__file__).parent / "slurm-cluster"
 JOBS = 3

@@ -121,7 +121,7 @@ def _losses(panel: Axes, data: Any, axis: str) -> None:
         chosen = np.unique(np.linspace(0, len(names) - 1, min(LINES, len(names))).round().astype(int))
         over, curves = SEED, [(names[i], loss.isel({axis: i}), _seen(data.isel({axis: i}))) for i in chosen]
     else:
-        over = next(dim for dim in loss.dims if dim != "t")
+        over = next((dim for dim in loss.dims if dim != "t"), SEED)
         curves = [("", loss, _seen(data))]
     begin, end = min(t[1] for *_, t in curves), max(t[-1] for *_, t in curves)
     late = end > 50 * begin

@@ -246,7 +246,7 @@ class _Assembly:
         for axis, dim in reversed(list(enumerate(self._axes.dims))):
             # The first path along the axis; where there is none at its first place, another one's.
             first = np.take_along_axis(ids, np.expand_dims(np.argmax(ids != "", axis=axis), axis), axis)
-            if dim != "member" and ids.ndim > 1 and ((ids == first) | (ids == "")).all():
+            if dim != "member" and ((ids == first) | (ids == "")).all():
                 ids = first.squeeze(axis)
                 del dims[dim]
         return dims, ids
