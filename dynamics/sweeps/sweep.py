@@ -223,8 +223,11 @@ class Sweep:
         values = {key: [_label(m.changes.get(key, flat[key])) for m in self.members] for key in keys}
         if "seed" in values and len(keys) > 1 and len(set(values["seed"])) == len(self.members):
             cells: dict[Any, int] = {}
-            for number, cell in enumerate(zip(*(values[key] for key in keys if key != "seed"), strict=True)):
-                values["seed"][number] = cells[cell] = cells.get(cell, -1) + 1
+            numbers = []
+            for cell in zip(*(values[key] for key in keys if key != "seed"), strict=True):
+                cells[cell] = cells.get(cell, -1) + 1
+                numbers.append(cells[cell])
+            values["seed"] = numbers if any(numbers) else values["seed"]
         leaders: dict[str, list[Any]] = {}
         labels: dict[str, tuple[str | None, list[Any]]] = {}
         for key, column in values.items():
