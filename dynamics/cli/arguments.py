@@ -148,5 +148,5 @@ def stem(argv: list[str]) -> str:
 
 
 def numbered(workdir: pathlib.Path, stem: str) -> str:
-    """The first of figure1-1, figure1-2, ... that does not exist yet."""
+    """The first of STEM-1, STEM-2, ... that does not exist yet."""
     return next(f"{stem}-{i}" for i in itertools.count(1) if not (workdir / f"{stem}-{i}").exists())

@@ -112,7 +112,7 @@ def certificate(law: str, summary: Mapping[str, Any]) -> str:
     if "drift" not in summary:
         return f"certificate of {law}: none, the probe drift is not among those of the config"
     drift, rtol = summary["drift"], summary["rtol"]
-    # Calibrated in experiments/cooccurrence/README.md: a solve whose drift is larger is one to distrust.
+    # Calibrated on many solves: one whose drift is larger is to be distrusted.
     verdict = "kept" if drift <= KEPT * rtol else "BROKEN, distrust it"
     line = f"certificate of {law}: drift {drift:.1e}, at most {KEPT} rtol = {KEPT * rtol:.1e} allowed: {verdict}"
     if "error" in summary:

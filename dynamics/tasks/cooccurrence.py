@@ -29,7 +29,7 @@ class Cooccurrence:
         samples: n, the size of the training set; a multiple of 6, so that the types can be counted exactly.
         length: L, words per sample.
         vocabulary: d, words in all. With words="distinct" None chooses the smallest d that fits.
-        words: "uniform" draws the random words of the training set independently (the paper's Appendix A);
+        words: "uniform" draws the random words of the training set independently (Appendix A);
             "distinct" lets each occur at most once in the whole set (Assumption 2.3 (ii)).
     """
 
