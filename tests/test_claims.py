@@ -20,7 +20,7 @@ from dynamics.analysis.fits import exponent
 from dynamics.laws import GramFlow
 from dynamics.studies.claims import Claim, Finding, all_of, judge, markdown, within
 from dynamics.studies.evidence import Case, Measured, measure, sweeps_of
-from dynamics.sweeps.sweep import grid, own_seeds
+from dynamics.sweeps.overrides import grid, own_seeds
 from experiments.cooccurrence import controls
 
 
@@ -108,7 +108,7 @@ MODULE = """
 from test_claims import gram_config
 from dynamics.studies.claims import Claim, Finding
 from dynamics.studies.evidence import Case
-from dynamics.sweeps.sweep import grid, own_seeds
+from dynamics.sweeps.overrides import grid, own_seeds
 def small(data, case):
     return Finding(bool(data[case].loss.max() < LIMIT), "the loss")
 CASES = {"small": Case(gram_config, own_seeds(grid({"model.width": (2**6, 2**12)}, [{}] * 2)))}

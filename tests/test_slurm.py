@@ -23,7 +23,7 @@ JOBS = 3
 # A member takes about a second, in eight parts. The variant `few` is longer, to be signalled between two parts.
 CONFIG = f"""
 import dynamics
-from dynamics.sweeps.sweep import grid, seeds
+from dynamics.sweeps.overrides import grid, seeds
 
 
 def get_config(variant=""):

@@ -8,7 +8,8 @@ import pytest
 
 import dynamics
 from dynamics.config import ConfigError
-from dynamics.sweeps.sweep import Sweep, chain, choice, grid, log_uniform, own_seeds, random, seeds, uniform, zipped
+from dynamics.sweeps.overrides import chain, choice, grid, log_uniform, own_seeds, random, seeds, uniform, zipped
+from dynamics.sweeps.sweep import Sweep
 
 
 def config():

@@ -10,8 +10,9 @@ from matplotlib.colors import LogNorm, Normalize
 import dynamics
 from dynamics.figures import sweep as sweep_plots
 from dynamics.figures.style import bands, figure, heatmap, is_geometric, median, places, provenance
+from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
-from dynamics.sweeps.sweep import Sweep, grid, seeds
+from dynamics.sweeps.sweep import Sweep
 
 T = np.array([0.0, 0.1, 1.0, 10.0])
 

@@ -19,12 +19,13 @@ from dynamics.sweeps import paths
 from dynamics.sweeps.launch import Source, plan_of
 from dynamics.sweeps.launchers import LAUNCHERS, JobLauncher
 from dynamics.sweeps.ledger import Ledger, Worker
-from dynamics.sweeps.sweep import Sweep, grid, own_seeds, seeds
+from dynamics.sweeps.overrides import grid, own_seeds, seeds
+from dynamics.sweeps.sweep import Sweep
 
 CONFIG = """
 import dynamics
 from dynamics.laws import GramGradientDescent
-from dynamics.sweeps.sweep import chain, grid, seeds
+from dynamics.sweeps.overrides import chain, grid, seeds
 
 
 class Raising(GramGradientDescent):

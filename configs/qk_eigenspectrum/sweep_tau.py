@@ -12,7 +12,7 @@ import pathlib
 
 import dynamics
 from dynamics.config import module_of
-from dynamics.sweeps.sweep import grid, seeds
+from dynamics.sweeps.overrides import grid, seeds
 
 LOCATER = module_of(pathlib.Path(__file__).with_name("locater.py"))
 VARIANTS = ("default", "smoke")

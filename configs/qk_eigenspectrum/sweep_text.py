@@ -9,7 +9,7 @@ import pathlib
 
 import dynamics
 from dynamics.config import module_of
-from dynamics.sweeps.sweep import grid, seeds, zipped
+from dynamics.sweeps.overrides import grid, seeds, zipped
 
 TEXT = module_of(pathlib.Path(__file__).with_name("text.py"))
 VARIANTS = ("default", "smoke")

@@ -8,8 +8,7 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from dynamics.sweeps.ledger import STATES, Entry
-from dynamics.sweeps.members import entries_of
+from dynamics.sweeps.ledger import STATES, Entry, entries_of
 from dynamics.sweeps.sweep import Member, read_sweeps
 
 __all__ = ["print_states", "sets", "status"]

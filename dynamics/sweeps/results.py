@@ -23,8 +23,7 @@ from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
 from dynamics.runs.tracking import Shown
-from dynamics.sweeps.ledger import Entry, Ledger
-from dynamics.sweeps.members import Members, read_members
+from dynamics.sweeps.ledger import Entry, Ledger, Members, read_members
 from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Axes, Member, Sweep, read_kind, read_sweeps
 

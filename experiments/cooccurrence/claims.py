@@ -12,7 +12,7 @@ from typing import Any
 from dynamics.config import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case
-from dynamics.sweeps.sweep import grid, own_seeds
+from dynamics.sweeps.overrides import grid, own_seeds
 from experiments.cooccurrence import measures
 from experiments.cooccurrence.measures import SIZES, SIZES_WIDTH, SLACK
 

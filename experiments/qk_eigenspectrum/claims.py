@@ -11,7 +11,7 @@ from typing import Any
 from dynamics.config import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case, Measured
-from dynamics.sweeps.sweep import seeds
+from dynamics.sweeps.overrides import seeds
 from experiments.qk_eigenspectrum import measures
 
 __all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]

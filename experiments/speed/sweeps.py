@@ -26,8 +26,9 @@ from dynamics.runs.engine import MOST_PATHS, STRATEGIES, Path, Program, Strategy
 from dynamics.sweeps import results, worker
 from dynamics.sweeps.launch import Source, attempts, plan_of, prepare
 from dynamics.sweeps.ledger import Ledger, Worker
+from dynamics.sweeps.overrides import seeds
 from dynamics.sweeps.results import SweepRecord
-from dynamics.sweeps.sweep import Sweep, seeds
+from dynamics.sweeps.sweep import Sweep
 from experiments.speed.benchmark import CONFIG, load, paper, seconds_of, show
 
 MEMBERS, LISTED = 1000, 10_000
