@@ -11,7 +11,7 @@ Variants: kaiming (default), smoke.
 """
 
 import dynamics
-from dynamics.sweeps.overrides import grid, seeds
+from dynamics import grid, seeds
 
 VARIANTS = ("kaiming", "smoke")
 STEPS = [0.01 * 2**k for k in range(7)]

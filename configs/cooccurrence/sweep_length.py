@@ -12,7 +12,7 @@ Variants: uniform (default), smoke.
 """
 
 import dynamics
-from dynamics.sweeps.overrides import grid, seeds
+from dynamics import grid, seeds
 
 VARIANTS = ("uniform", "smoke")
 

@@ -12,7 +12,7 @@ Variants: plane (default), smoke.
 """
 
 import dynamics
-from dynamics.sweeps.overrides import grid, seeds
+from dynamics import grid, seeds
 
 VARIANTS = ("plane", "smoke")
 SCALES = [0.002 * 2**i for i in range(9)]

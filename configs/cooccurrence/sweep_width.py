@@ -11,7 +11,7 @@ Variants: theory (default), smoke.
 """
 
 import dynamics
-from dynamics.sweeps.overrides import grid, seeds
+from dynamics import grid, seeds
 
 VARIANTS = ("theory", "smoke")
 

@@ -8,8 +8,8 @@ Variants: default, smoke.
 import pathlib
 
 import dynamics
+from dynamics import grid, seeds, zipped
 from dynamics.config import module_of
-from dynamics.sweeps.overrides import grid, seeds, zipped
 
 TEXT = module_of(pathlib.Path(__file__).with_name("text.py"))
 VARIANTS = ("default", "smoke")

@@ -9,10 +9,10 @@ last time.
 import pathlib
 from typing import Any
 
+from dynamics import grid, own_seeds
 from dynamics.config import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case
-from dynamics.sweeps.overrides import grid, own_seeds
 from experiments.cooccurrence import measures
 from experiments.cooccurrence.measures import SIZES, SIZES_WIDTH, SLACK
 

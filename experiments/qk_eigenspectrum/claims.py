@@ -8,10 +8,10 @@ the authors published was not at hand, the one used is dynamics.objectives.regul
 import pathlib
 from typing import Any
 
+from dynamics import seeds
 from dynamics.config import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case, Measured
-from dynamics.sweeps.overrides import seeds
 from experiments.qk_eigenspectrum import measures
 
 __all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]
