@@ -204,7 +204,9 @@ def test_cases_of_claims_share_groups_and_paths(config_file, tmp_path):
     assert common[0].id.item() == common[1].id.item() and bool((common[0].loss == common[1].loss).all())
 
 
-OWN_LAUNCHER = CONFIG + """
+OWN_LAUNCHER = (
+    CONFIG
+    + """
 
 from dynamics.sweeps.launchers import LAUNCHERS, Launcher
 from dynamics.sweeps.worker import work
@@ -224,6 +226,7 @@ class OneByOne(Launcher):
 
 LAUNCHERS["one-by-one"] = OneByOne
 """
+)
 
 
 def test_a_launcher_of_ones_own(swept, tmp_path, monkeypatch):
