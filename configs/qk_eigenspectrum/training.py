@@ -1,4 +1,4 @@
-"""How the QK-eigenspectrum, the entropy and the localisation of attention change as a causal head learns a Markov chain.
+"""How the QK-eigenspectrum, the entropy and localisation of attention change as a causal head learns a Markov chain.
 
 One head of 16 dimensions with full W_K and W_Q, 64 sequences of 16 words out of 8, from a random start. There is no
 residual path, so that the current word is seen through attention alone.
