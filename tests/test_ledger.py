@@ -10,8 +10,7 @@ import time
 import pytest
 
 from dynamics.sweeps import ledger
-from dynamics.sweeps.ledger import Ledger, Worker
-from dynamics.sweeps.members import Members
+from dynamics.sweeps.ledger import Ledger, Members, Worker
 
 MEMBERS = [f"{i:012x}" for i in range(40)]
 

@@ -12,7 +12,7 @@ from absl import flags
 from rich.console import Console
 from rich.markup import escape
 
-from dynamics.cli.arguments import called, check_module, check_name, config_file, flag_values, parsed
+from dynamics.cli.arguments import called, check_module, check_name, config_file, flag_values, parsed, stem
 from dynamics.cli.commands import draw
 from dynamics.cli.console import Paths
 from dynamics.cli.status import print_states, sets
@@ -84,7 +84,7 @@ def sweep(argv: list[str], argv0: str) -> int:
     values, config = parsed(argv, _define)
     option: dict[str, Any] = {name: values[name].value for name in values}
     file, variant = config_file(argv)
-    name = file.stem + (f"-{variant}" if variant else "")
+    name = stem(argv) + (f"-{variant}" if variant else "")
     check_name(option["name"])
     check_module("figures", config.figures)
     sweeps = {"": Sweep.of(name, config, _overrides(file, variant))}

@@ -43,7 +43,7 @@ class Task(Protocol):
         dims: the names of the dimensions of each array in the `source` of its batches.
     """
 
-    loss: ClassVar[Literal["logistic", "next_token"]]
+    loss: ClassVar[str]
     population: ClassVar[int]
     named_words: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]
