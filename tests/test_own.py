@@ -116,7 +116,7 @@ def test_a_source_without_dimension_names_is_refused(own, tmp_path, monkeypatch)
 
 
 def test_a_probe_that_needs_what_is_not_there(own):
-    with pytest.raises(dynamics.ConfigError, match="probes = 'loss_by_type': needs 'types', which neither"):
+    with pytest.raises(dynamics.ConfigError, match="probes = 'loss_by_type': needs 'types', which this task,"):
         dynamics.Experiment.from_config(config(probes=("loss_by_type",)))
 
 

@@ -229,13 +229,16 @@ def test_adamw():
     [
         (
             {"probes": ("margin",)},
-            "probes = 'margin': needs 'signed_labels', which neither this task nor this model has",
+            "probes = 'margin': needs 'signed_labels', which this task, this model and the variables of its laws do not",
         ),
         ({"probes": ("scores",)}, "probes = 'scores': needs 'gram'"),
         ({"model.heads": 3}, "model.heads = 3: must divide the width, 8"),
         ({"regulariser.kappa": -1.0}, "regulariser.kappa = -1.0: must not be negative"),
         ({"regulariser.name": "nosuch"}, "regulariser.name = 'nosuch': must be one of 'qk_spectrum'"),
-        ({"laws": {"flow": {"name": "gram_flow"}}}, "regulariser.name = 'qk_spectrum': must be left out: laws.flow"),
+        (
+            {"laws": {"flow": {"name": "gram_flow"}}},
+            "laws.flow.name = 'GramFlow': needs a model with the capability 'gram'; this model has",
+        ),
         ({"init.draw": "gram"}, "init.draw = 'gram': must be 'weights'"),
         ({"task.concentration": 0.0}, "task.concentration = 0.0: must be positive"),
     ],
@@ -243,3 +246,14 @@ def test_adamw():
 def test_bad_input(changes, message):
     with pytest.raises(dynamics.ConfigError, match=message.replace("(", r"\(")):
         markov(**changes)
+
+
+def test_a_law_that_cannot_have_the_penalty():
+    config = small_config(regulariser={"name": "qk_spectrum", "kappa": 1.0, "tau": 3.0})
+    dynamics.Experiment.from_config(config)
+    config["laws"]["reduced"] = {"name": "gram_flow"}
+    message = (
+        "regulariser.name = 'qk_spectrum': must be left out: it needs 'score_matrices', which laws.reduced does not"
+    )
+    with pytest.raises(dynamics.ConfigError, match=message):
+        dynamics.Experiment.from_config(config)

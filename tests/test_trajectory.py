@@ -47,7 +47,7 @@ def test_experiments_with_different_steps_have_the_same_times(spacing):
 
 def test_a_step_is_that_of_every_law_that_makes_steps():
     laws = {"flow": {"name": "flow"}, "gd": {"name": "gd", "learning_rate": 0.05}}
-    laws["heavy_ball"] = {"name": "heavy_ball", "learning_rate": 0.005, "momentum": 0.75}
+    laws["heavy_ball"] = {"name": "heavy_ball", "learning_rate": 0.0125, "momentum": 0.75}
     experiment = dynamics.Experiment.from_config(small_config(laws=laws, step=0.1))
     assert experiment.laws["gd"].learning_rate == 0.1 and experiment.laws["flow"].step is None
     np.testing.assert_allclose(experiment.laws["heavy_ball"].learning_rate, 0.1 * 0.25, rtol=1e-15)
