@@ -153,7 +153,8 @@ class Experiment:
 
     def _check_probes(self, regulariser: str | None) -> None:
         """Whether every law can have the regulariser, and some law every probe."""
-<<<<<<< HEAD
+        for probe in self.probes:
+            require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
         # What task and model can do, the model as a function of the variables of the law.
         known = {law: self.abstract_start(law)[1].model.capabilities | self.task.capabilities for law in self.laws}
         if self.regulariser is not None:
@@ -162,19 +163,7 @@ class Experiment:
                 allowed = f"must be left out: it needs {_listed(missing)}, which laws.{law} does not have"
                 require(not missing, "regulariser.name", regulariser, allowed)
         for probe in self.probes:
-            require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
             missing = min((set(PROBES[probe].needs) - capabilities for capabilities in known.values()), key=len)
-=======
-        for probe in self.probes:
-            require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
-        capabilities = {name: self.capabilities_of(name) for name in self.laws}
-        for name in self.laws if self.regulariser is not None else ():
-            missing = set(self.regulariser.needs) - capabilities[name] if self.regulariser is not None else set()
-            allowed = f"must be left out: it needs {_listed(missing)}, which laws.{name} does not have"
-            require(not missing, "regulariser.name", regulariser, allowed)
-        for probe in self.probes:
-            missing = min((set(PROBES[probe].needs) - known for known in capabilities.values()), key=len)
->>>>>>> tests2
             allowed = f"needs {_listed(missing)}, which this task, this model and the variables of its laws do not have"
             require(not missing, "probes", probe, allowed)
 
