@@ -1,7 +1,8 @@
-"""What the claims of arXiv:2410.09605 measure: (datasets, name of a case) -> Finding.
+"""The statistics of the claims of arXiv:2410.09605, as functions (datasets, name of a case) -> Finding.
 
-T1 is operational, see dynamics.analysis.events.classification_time; a value at T1 is that at the first saved time from
-T1 on. T2 is the last saved time.
+T1 is the time from which on all samples are classified, interpolated between saved times, as in
+dynamics.analysis.events.classification_time. A value at T1 is the value at the first saved time from T1 on. T2 is the
+last saved time.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from experiments.cooccurrence.theory import SCORES, SIGNALS, TYPES, VALUES, Sign
 
 SIZES = (18, 36)  # n, beside the 60 of the other cases
 SIZES_WIDTH = 2**14
-SLACK = 0.1  # by which a fitted exponent may miss the stated one
+SLACK = 0.1  # by which a fitted exponent may differ from the stated one
 LENGTH = 5  # L
 
 

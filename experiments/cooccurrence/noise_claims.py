@@ -1,4 +1,4 @@
-"""Claims on a record of configs/cooccurrence/compare_noise.py: what minibatches do. A case is a law."""
+"""Claims about means and variances of SGD, on a record of configs/cooccurrence/compare_noise.py. A case is a law."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ __all__ = ["TABLES"]
 
 WITH_REPLACEMENT = (12, 24, 96, 192)
 SAMPLES = 60
-CLOSE = 0.2  # by which a ratio of variances may miss the stated one
+CLOSE = 0.2  # by which a ratio of variances may differ from the stated one, as a share of it
 NEAR = 2.0  # standard errors by which two means may differ
 
 
@@ -85,7 +85,7 @@ def _variance_of_sgd(data: Data, case: str) -> Finding:
 
 TABLES = {
     "noise": (
-        "What minibatches do, η = 0.008, t = 0.4, 6 starts with 48 draws each",
+        "Means and variances of SGD, η = 0.008, t = 0.4, 6 starts with 48 draws each",
         [
             (
                 "sgd_12",

@@ -1,4 +1,4 @@
-"""What the claims about the QK-eigenspectrum measure: evidence by sampling, and (datasets, case) -> Finding."""
+"""The statistics of the claims about the QK-eigenspectrum: sampling, and functions (datasets, case) -> Finding."""
 
 import itertools
 from collections.abc import Callable, Sequence

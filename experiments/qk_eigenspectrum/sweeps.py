@@ -1,4 +1,4 @@
-"""Sweeps over the penalty: the best loss on fresh samples, spectrum and attention at the end, against κ or τ."""
+"""Figures of the sweeps over the penalty: best loss on fresh samples, final spectrum and attention, against κ or τ."""
 
 import pathlib
 from typing import Any

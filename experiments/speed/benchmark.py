@@ -1,8 +1,9 @@
-"""What the paper's experiment (configs/cooccurrence/figure1.py) costs on this machine, on the CPU and in float64.
+"""The time of the paper's experiment (configs/cooccurrence/figure1.py) on this machine, on the CPU and in float64.
 
     python -m experiments.speed.benchmark
 
-Prints what was measured beside its bar, and asserts nothing about time. Compile time is excluded. t = eta*k throughout.
+Prints every measurement beside its target (bar), and asserts nothing about time. Compile time is excluded. The time
+of training is t = eta*k.
 """
 
 import dataclasses
