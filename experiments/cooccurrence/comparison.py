@@ -30,7 +30,7 @@ NAMES = {
     "adam_smooth": "Adam, ε = 0.01",
     "rmsprop_smooth": "RMSProp, ε = 0.01",
 }
-HIDDEN = ("wrong_sign", "gram_flow", "gram_gd", "modified_flow")  # among curves: they lie on those of flow and GD
+HIDDEN = ("wrong_sign", "gram_flow", "gram_gd", "modified_flow")  # not drawn as curves: they lie on flow and GD
 SHADES = ("#08306b", "#2171b5", "#4292c6", "#6baed6", "#9ecae1")  # of steps, the largest darkest
 
 
@@ -117,7 +117,7 @@ def _errors(axes: Axes, record: SweepRecord) -> None:
         fit = order(last.step.values, values.values, error)
         said = f"{NAMES.get(law, law)} from {NAMES.get(reference, reference)}"
         if f"{probe}_error" in last:
-            # The mean over the draws is lost in their noise; its square is the variance over the number of draws.
+            # The distance of the mean over draws is below its standard error, so the variance is shown instead.
             fit = order(last.step.values, last.output_variance.values)
             values, said = last.output_variance, f"variance of {NAMES.get(law, law)}'s outputs"
         colour = COLOURS[PALETTE[numbered % len(PALETTE)]]

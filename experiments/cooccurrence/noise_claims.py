@@ -15,7 +15,7 @@ NEAR = 2.0  # standard errors by which two means may differ
 
 
 def _variances(data: Data, law: str) -> np.ndarray:
-    """Of the outputs, summed over the training set, at the last time, for every seed."""
+    """The variance of the outputs, summed over the training set, at the last time [seed]."""
     return data[law].output.isel(t=-1).var("draw", ddof=1).sum("sample").values
 
 
@@ -70,7 +70,7 @@ def _means(data: Data, law: str, other: str) -> Finding:
     draws = {name: data[name].loss for name in (law, other)}
     gap = first.mean("draw") - (second.mean("draw") if "draw" in second.dims else second)
     squared = sum(x.isel(t=-1).var("draw", ddof=1) / x.sizes["draw"] for x in draws.values() if "draw" in x.dims)
-    # Over the seeds: their gaps are independent.
+    # Sums over seeds: their differences are independent.
     score = float(gap.sum() / np.sqrt(squared.sum()))
     return Finding(abs(score) <= NEAR, f"mean loss {float(gap.mean()):+.2e} away, {score:+.1f} standard errors")
 

@@ -27,7 +27,7 @@ def _classified(data: Data, case: str) -> Finding:
 
 
 def _phases(data: Data, case: str, times: float) -> Finding:
-    """The part of the final change of the two targets' scores that is made by so many T1, the larger one."""
+    """The share of the final change of the two targets' scores at `times` T1, the larger of the two."""
     runs = data[case]
     change = np.abs(runs.scores - runs.scores.isel(t=0))
     now = change.t.where(change.t <= times * saved_t1(runs)).max("t")

@@ -25,7 +25,7 @@ def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
 
 
 def exponent_one(fit: Fit, of: str, narrow: float = NARROW) -> Finding:
-    """Whether 1 lies in the interval of a fitted exponent, and the interval is narrow enough to say so."""
+    """Whether the interval of a fitted exponent contains 1; None if it does but is too wide to decide."""
     inside = fit.low <= 1 <= fit.high
     # A wide interval that contains 1 decides nothing; an interval that does not contain 1 refutes.
     holds = None if inside and fit.high - fit.low > 2 * narrow else bool(inside)

@@ -52,5 +52,5 @@ def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _passes(one: Any, step: float) -> float:
-    """The first saved t with η λmax above 2; nan without one."""
+    """The first saved t with η λmax above 2; nan if there is none."""
     return float(one.t.where(step * one.sharpness > EDGE).min())

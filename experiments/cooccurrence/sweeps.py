@@ -18,13 +18,13 @@ from experiments.cooccurrence.theory import SCORES, VALUES, Signs, signed
 __all__ = ["draw"]
 
 PALETTE, DASHES = ("blue", "sky", "vermilion", "orange"), ("-", "--", "-", "--")
-RISE = 0.01  # the part of its first value by which a loss has to rise
+RISE = 0.01  # a loss rises if it exceeds its first value by this share
 EDGE = 2.0  # of η λmax
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The page of a sweep, by what is swept; for other sweeps the general page."""
+    """The page that belongs to the swept axes; the general page if there is none."""
     pages = {
         frozenset({"width"}): ("sweep_width", _width),
         frozenset({"std", "W"}): ("sweep_scales", _scales),
@@ -62,7 +62,7 @@ def _line(axes: Axes, x: Any, y: Any, label: str | None = None) -> None:
 
 
 def _at(time: Any, values: Any) -> Any:
-    """Values at a time of every member, linear between saved ones; nan where there is no such time."""
+    """Values at a time of every member, linear between saved times; nan if that time is nan."""
     t = values.t.values
     return xr.apply_ufunc(
         lambda one, at: np.interp(at, t, one), values, time, input_core_dims=[["t"], []], vectorize=True

@@ -26,7 +26,7 @@ def from_verses(text: str) -> str:
 
 
 def from_file(text: str) -> str:
-    """What is between the marks of Project Gutenberg; all of it where there are none."""
+    """The text between the marks of Project Gutenberg, or all of it if there are none."""
     parts = MARKS.split(text)
     return parts[1] if len(parts) == 3 else text
 

@@ -81,14 +81,14 @@ def _traces(W: np.ndarray, covariance: np.ndarray) -> tuple[float, float, float]
 
 
 def walk(W: np.ndarray, covariance: np.ndarray, T: int) -> Moments:
-    """Of a random walk, t = 1, ..., T."""
+    """Mean and variance of z_t for a random walk, t = 1, ..., T."""
     g, a, b = _traces(W, covariance)
     t = np.arange(1, T + 1)
     return Moments(t * g, t**2 * a + t * T * b)
 
 
 def independent(W: np.ndarray, covariance: np.ndarray, T: int) -> Moments:
-    """Of independent tokens, t = 1, ..., T."""
+    """Mean and variance of z_t for independent tokens, t = 1, ..., T."""
     g, a, b = _traces(W, covariance)
     last = np.arange(1, T + 1) == T
     return Moments(np.where(last, g, 0.0), b + np.where(last, a, 0.0))
@@ -113,7 +113,7 @@ def crossing(W: np.ndarray, covariance: np.ndarray, T: int, t: int) -> float:
     square = of_step.T @ W @ of_step
     form = np.block([[np.zeros_like(square), upper.T / 2], [upper / 2, (square + square.T) / 2]])
     eigenvalues = np.linalg.eigvalsh(form)
-    eigenvalues = eigenvalues / np.abs(eigenvalues).max()  # the sign is all that matters
+    eigenvalues = eigenvalues / np.abs(eigenvalues).max()  # a factor does not change the sign
 
     def integrand(u: float) -> float:
         angle = 0.5 * np.sum(np.arctan(eigenvalues * u))
