@@ -1,4 +1,4 @@
-"""Figure 1 of arXiv:2410.09605 from records: scores and losses over training, gradient descent beside gradient flow."""
+"""Figure 1 of arXiv:2410.09605 from records: scores and losses over training, of gradient descent and gradient flow."""
 
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
 
 @styled
 def compare(records: Sequence[Record], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Scores and losses of several runs side by side, one column per run: what the initialisation does."""
+    """Scores and losses of several runs side by side, one column for each run, which differ in the initialisation."""
     drawn = figure(2.7 * len(records) + 2.4, 5.4, right=1.9, wspace=0.32, hspace=0.5)
     panels = drawn.subplots(2, len(records), squeeze=False)
     for (top, bottom), record in zip(panels.T, records, strict=True):

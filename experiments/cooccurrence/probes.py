@@ -1,4 +1,4 @@
-"""What configs of this paper record. Importing this module registers `score_table`."""
+"""The probes of this paper's configs. Importing this module registers `score_table`."""
 
 from jaxtyping import Array, PyTree
 
@@ -25,5 +25,5 @@ FIGURE_1 = (
 
 @probe("head", "any_key", "any_query", needs=("gram",), large=True)
 def score_table(params: PyTree, view: View) -> Array:
-    """νᵀ W_Kᵀ W_Q μ for key ν and query μ of the whole vocabulary, without the 1/√m."""
+    """νᵀ W_Kᵀ W_Q μ for key ν and query μ of the whole vocabulary, before division by √m."""
     return view.gram(params).A

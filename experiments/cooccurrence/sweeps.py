@@ -1,4 +1,4 @@
-"""Figures of the sweeps over width, initial scales, lengths and sample sizes, learning rates and batch sizes."""
+"""Figures of the sweeps over width, initial scales, length and samples, learning rate and batch size."""
 
 import pathlib
 from typing import Any
@@ -18,13 +18,13 @@ from experiments.cooccurrence.theory import SCORES, VALUES, Signs, signed
 __all__ = ["draw"]
 
 PALETTE, DASHES = ("blue", "sky", "vermilion", "orange"), ("-", "--", "-", "--")
-RISE = 0.01  # the part of its first value by which a loss has to rise
+RISE = 0.01  # a loss rises if it exceeds its first value by this share
 EDGE = 2.0  # of η λmax
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The page of a sweep, by what is swept; for other sweeps the general page."""
+    """The page that belongs to the swept axes; the general page if there is none."""
     pages = {
         frozenset({"width"}): ("sweep_width", _width),
         frozenset({"std", "W"}): ("sweep_scales", _scales),
@@ -62,7 +62,7 @@ def _line(axes: Axes, x: Any, y: Any, label: str | None = None) -> None:
 
 
 def _at(time: Any, values: Any) -> Any:
-    """Values at a time of every member, linear between saved ones; nan where there is no such time."""
+    """Values at a time of every member, linear between saved times; nan if that time is nan."""
     t = values.t.values
     return xr.apply_ufunc(
         lambda one, at: np.interp(at, t, one), values, time, input_core_dims=[["t"], []], vectorize=True
@@ -94,7 +94,7 @@ def _width(record: SweepRecord) -> Figure:
     drawn = figure(10.4, 8.0, wspace=0.28, hspace=0.36, top=0.85)
     (boundary, score_panel), (value_panel, mlp_panel) = drawn.subplots(2, 2)
     lines(boundary, {"T1": runs.classification_time}, "T1")
-    boundary.set_title("(i) T1: every sample classified from then on")
+    boundary.set_title("(i) T1: all samples classified from then on")
     lines(score_panel, dict(zip(_names(SCORES), scores, strict=True)), "change of the score (key, query), over √m")
     score_panel.set_title(f"(ii) scores at t = {float(end.t):g}, as softmax sees them")
     lines(value_panel, dict(zip(_names(VALUES), values, strict=True)), "change of νᵀ W_Vᵀ W_V μ")
@@ -104,7 +104,7 @@ def _width(record: SweepRecord) -> Figure:
     first, scored = fitted(runs.classification_time), fitted(scores.isel(pair=0))
     _title(
         drawn,
-        f"T1 ∝ m^{first.slope:.3f}; what softmax sees of the trained scores shrinks, m^{scored.slope:.2f}\n"
+        f"T1 ∝ m^{first.slope:.3f}; the change of the scores over √m, which softmax sees, ∝ m^{scored.slope:.2f}\n"
         f"exponents with 95 % intervals over {runs.seed.size} seeds, fitted to m ≥ {widths[wide][0]}; "
         "lines: medians, bands: smallest to largest",
     )
@@ -112,7 +112,7 @@ def _width(record: SweepRecord) -> Figure:
 
 
 def _scales(record: SweepRecord) -> Figure:
-    """What of the paper's picture is seen at which initial scales."""
+    """At which initial scales the two phases of the paper are seen."""
     runs, config = record["flow"].load(), record.config
     root_m = np.sqrt(config.model.width)
     targets = _change(runs.scores, {pair: sign for pair, sign in SCORES.items() if sign > 0}).mean("pair")
@@ -164,7 +164,7 @@ def _length(record: SweepRecord) -> Figure:
     panels = (
         ("(i) T1", median(runs.classification_time, "seed")),
         (f"(ii) training loss at t = {float(runs.t[-1]):g}", median(runs.loss.isel(t=-1), "seed")),
-        ("(iii) population loss then", population),
+        ("(iii) population loss at the same t", population),
     )
     wrong = sweep_plots.went_wrong(runs).any("seed")
     drawn = figure(12.6, 4.6, wspace=0.42, right=0.6, top=0.85)
@@ -182,7 +182,7 @@ def _length(record: SweepRecord) -> Figure:
         drawn,
         f"Every training set is fitted, to {float(training.max()):.1g} or less; the population loss is "
         f"{float(population.min()):.1g} to {float(population.max()):.2g}, no better than guessing (ln 2) for "
-        f"{int((population > np.log(2)).sum())} of {population.size} pairs,\nand the larger the earlier T1 (rank "
+        f"{int((population > np.log(2)).sum())} of {population.size} pairs,\nand larger where T1 is earlier (rank "
         f"correlation {ranks:.2f}); medians over {runs.seed.size} seeds",
     )
     return drawn
@@ -224,9 +224,9 @@ def _batch(record: SweepRecord) -> Figure:
     _title(
         drawn,
         f"No run diverges up to η = {steady:g}, {ratios.min():.2g} to {ratios.max():.2g} times the 2/λmax of its start "
-        f"(dashed, a line per seed); of those with larger steps {int(beyond.sum())} of {beyond.size} do\n"
-        f"colours: medians over {runs.seed.size} seeds; grey: half of them or more have none; "
-        "cross: one of them or more diverged",
+        f"(dashed, a line for each seed); with larger steps {int(beyond.sum())} of {beyond.size} runs do\n"
+        f"colours: medians over {runs.seed.size} seeds; grey: half of the seeds or more have no value; "
+        "cross: one seed or more diverged",
     )
     return drawn
 

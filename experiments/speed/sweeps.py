@@ -1,8 +1,8 @@
-"""What a sweep costs beside its members, and which strategy is the fastest here: reduced flow, d = 64, t = 300.
+"""The time that a sweep adds to that of its members, and the fastest strategy here: reduced flow, d = 64, t = 300.
 
     python -m experiments.speed.sweeps
 
-Prints what was measured beside its bar, and asserts nothing about time.
+Prints every measurement beside its target (bar), and asserts nothing about time.
 """
 
 import functools
