@@ -20,15 +20,22 @@ from dynamics.sweeps.rows import read_rows, write_rows
 CLUSTER = pathlib.Path(__file__).parent / "slurm-cluster"
 JOBS = 3
 
-# A path takes about a second, in eight parts. The variant `few` is longer, to be signalled between two parts.
+TASK = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
+# A path takes about a second, in eight parts. The variant `few` is longer, to be signalled between two parts. Jobs
+# execute a copy of the file in the sweep folder, which has no such neighbour.
 CONFIG = f"""
+import json
+import pathlib
+
 import dynamics
 from dynamics.sweeps.overrides import grid, seeds
+
+TASK = json.loads(pathlib.Path(__file__).with_name("task.json").read_text())
 
 
 def get_config(variant=""):
     config = dynamics.base()
-    config.task = {{"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}}
+    config.task = TASK
     config.model = {{"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}}
     config.init = {{"name": "normal", "std": 0.3, "std_of": {{"W": 0.3}}}}
     config.laws = {{"gd": {{"name": "gd", "learning_rate": 6e-5 if variant else 2e-4}}}}
@@ -49,6 +56,7 @@ def launched(tmp_path_factory):
     """launched(launcher, variant, *flags): a context with (the process, the sweep's folder, its output so far)."""
     file = tmp_path_factory.mktemp("config") / "tiny.py"
     file.write_text(CONFIG)
+    file.with_name("task.json").write_text(json.dumps(TASK))
 
     @contextlib.contextmanager
     def launch(launcher, variant="", *flags):
