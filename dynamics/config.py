@@ -19,20 +19,6 @@ import ml_collections
 import pydantic
 from ml_collections.config_dict import placeholder
 
-__all__ = [
-    "ConfigError",
-    "base",
-    "build",
-    "check_keys",
-    "check_path",
-    "choose",
-    "config_hash",
-    "module_of",
-    "require",
-    "under",
-]
-
-
 GROUPS = (Mapping, ml_collections.ConfigDict)  # of keys
 LONGEST = 200  # characters of a value in a message
 # Mistakes for which pydantic has other words.

@@ -14,8 +14,6 @@ from ml_collections import config_flags
 from dynamics.cli.modules import is_module, one_line
 from dynamics.config import ConfigError, check_path, module_of, require
 
-__all__ = ["called", "check_module", "check_name", "config_file", "flag_values", "numbered", "parsed", "plain", "stem"]
-
 OVERRIDE = "--?config[.]"
 Define = Callable[[flags.FlagValues], None]
 

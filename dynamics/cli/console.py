@@ -16,8 +16,6 @@ from dynamics.studies.claims import PASS, Verdict
 from dynamics.studies.tables import Table
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Paths", "Report", "certificate", "number", "print_laws", "print_table", "print_verdicts"]
-
 SAY_S = 5.0  # between lines where there is no terminal
 HEADINGS = {"classification_time": "classified"}
 KEPT = 10  # drift / rtol up to which a flow's certificate counts as kept

@@ -11,8 +11,6 @@ from rich.markup import escape
 from dynamics.sweeps.ledger import STATES, Entry, entries_of
 from dynamics.sweeps.sweep import Member, read_sweeps
 
-__all__ = ["print_states", "sets", "status"]
-
 SHOWN = 40  # members with a reason, printed
 
 

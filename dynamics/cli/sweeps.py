@@ -28,8 +28,6 @@ from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep
 from dynamics.sweeps.worker import Limits, follow
 
-__all__ = ["Options", "define", "launched", "options_of", "sweep"]
-
 
 @dataclass(frozen=True)
 class Options:

@@ -17,26 +17,6 @@ from dynamics.runs.record import Record
 from dynamics.studies.evidence import ClaimsRecord
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = [
-    "COLOURS",
-    "DIVERGING",
-    "SEQUENTIAL",
-    "Places",
-    "Scale",
-    "bands",
-    "figure",
-    "heatmap",
-    "is_geometric",
-    "median",
-    "places",
-    "provenance",
-    "save",
-    "save_animation",
-    "shades",
-    "styled",
-    "ticks",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -20,8 +20,6 @@ from dynamics.figures.style import (
 )
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["draw", "summaries", "went_wrong"]
-
 SEED, MEMBER = "seed", "member"
 LINES = 7  # of losses over t
 

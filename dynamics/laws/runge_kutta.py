@@ -32,8 +32,6 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
-__all__ = ["METHODS", "Control", "Method", "Path", "Step", "integrate"]
-
 SAFETY, SHRINK, GROW = (
     0.9,
     0.2,

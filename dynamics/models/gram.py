@@ -16,8 +16,6 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.models.one_layer import Gram, OneLayerTransformer, read_tables
 
-__all__ = ["GRAM_INVARIANTS", "GramModel", "gram_invariants"]
-
 GRAM_INVARIANTS = ("value_trace", "value_square", "score_trace", "score_square")
 
 

@@ -11,8 +11,6 @@ from jaxtyping import Array, Float, Int
 from dynamics.config import require
 from dynamics.models.attention import attend, look_up_scores, look_up_values
 
-__all__ = ["Gram", "OneLayerTransformer", "read_tables"]
-
 
 class Gram(NamedTuple):
     """The Gram matrices that F, and with it every gradient, depends on (H heads).

@@ -21,8 +21,6 @@ from dynamics.runs.record import Arrays, Record, Recorder, provenance
 from dynamics.runs.tracking import Shown, Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
 
-__all__ = ["Report", "described", "execute", "recorded", "summary_of", "training_set"]
-
 IMAGES_PER_LAW = 8
 
 Report = Callable[

@@ -19,8 +19,6 @@ from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep
 
-__all__ = ["Compared", "Settings", "distances", "pairs_of", "sweep_of"]
-
 AXES = ("seed", "step", "draw")
 
 

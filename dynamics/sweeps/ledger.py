@@ -21,8 +21,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["FINISHED", "STATES", "Entry", "Ledger", "Members", "Worker", "entries_of", "is_full", "read_members"]
-
 STATES = ("waiting", "running", "done", "failed", "diverged", "interrupted")
 FINISHED = ("done", "diverged")  # outcomes of the config; run again on request only
 BEAT_S, STALE_S = 5.0, 60.0  # a worker touches its file that often; on another machine it is dead after so long without

@@ -17,19 +17,6 @@ import numpy as np
 
 from dynamics.config import require
 
-__all__ = [
-    "Override",
-    "chain",
-    "choice",
-    "grid",
-    "log_uniform",
-    "own_seeds",
-    "random",
-    "seeds",
-    "uniform",
-    "zipped",
-]
-
 Override = dict[str, Any]  # {dotted key: value}
 
 

@@ -27,8 +27,6 @@ from dynamics.sweeps.ledger import Entry, Ledger, Members, read_members
 from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Axes, Member, Sweep, read_kind, read_sweeps
 
-__all__ = ["SweepRecord", "load"]
-
 STORE, TABLE = "results.zarr", "members.csv"
 ENDS = ("classification_time", "end", "steps", "loss", "drift")  # numbers of a path that the journal has
 WITHOUT_PROBE = ("classification_time", "end", "steps")  # those that no probe has

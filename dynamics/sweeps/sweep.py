@@ -17,8 +17,6 @@ import ml_collections
 from dynamics.config import ConfigError, check_path, config_hash, module_of, require
 from dynamics.sweeps.overrides import Override
 
-__all__ = ["Axes", "Member", "Sweep", "execute_config", "read_kind", "read_sweeps"]
-
 LABELS = ("figures", "compare")  # keys of a config that change no trajectory, beside those that config_hash leaves out
 EMPTIEST = 2  # a grid with more places than this many times its members is written as a list of members
 

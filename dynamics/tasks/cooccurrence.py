@@ -11,8 +11,6 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from dynamics.config import require
 from dynamics.tasks.task import Batch
 
-__all__ = ["Cooccurrence"]
-
 FIRST_TARGET, SECOND_TARGET, COMMON = 0, 1, 2
 SIGNALS = 3  # the two targets and the common token; every later word is a random word
 

@@ -4,8 +4,6 @@ from dynamics.analysis.fits import order
 from dynamics.studies.claims import Claim, Data, Finding, within
 from experiments.cooccurrence.optimizer_claims import CLAIMS
 
-__all__ = ["TABLES"]
-
 LAWS = ("preconditioned_flow", "rmsprop", "adam")
 SMOOTH = "dθ/dt = −∇L / (|∇L| + ε) at order 1 in η, with ε = 0.01 and averages over ten steps"
 

@@ -7,8 +7,6 @@ import numpy as np
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.runs.record import Record
 
-__all__ = ["draw"]
-
 SERIES = {
     ("flow", "tsit5"): ("weights, tsit5", COLOURS["blue"], "o"),
     ("flow", "dopri8"): ("weights, dopri8", COLOURS["sky"], "s"),

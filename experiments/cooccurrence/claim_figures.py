@@ -13,8 +13,6 @@ from dynamics.studies.evidence import ClaimsRecord
 from experiments.cooccurrence.measures import score_change, t1
 from experiments.cooccurrence.theory import SIGNALS
 
-__all__ = ["draw"]
-
 TYPES = {"I1": COLOURS["blue"], "I2": COLOURS["vermilion"], "I3": COLOURS["orange"], "I4": COLOURS["green"]}
 SHOWN = {
     "theory": "the theory's data and start",

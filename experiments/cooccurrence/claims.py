@@ -16,8 +16,6 @@ from dynamics.studies.evidence import Case
 from experiments.cooccurrence import measures
 from experiments.cooccurrence.measures import SIZES, SIZES_WIDTH, SLACK
 
-__all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]
-
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
 WIDTHS = tuple(2**k for k in range(8, 21, 3))
 APPENDIX_WIDTHS = tuple(2**k for k in range(7, 20, 4))

@@ -12,8 +12,6 @@ from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.studies.comparison import distances, pairs_of
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["draw"]
-
 PALETTE = ("blue", "vermilion", "green", "orange", "purple", "sky", "grey")
 NAMES = {
     "flow": "gradient flow",

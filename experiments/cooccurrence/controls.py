@@ -15,8 +15,6 @@ from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, SIGNALS
 
-__all__ = ["Contradiction", "FrozenAttention", "NoCommonToken", "ShuffledLabels", "UnbalancedLabels", "WrongSign"]
-
 
 @dataclass(frozen=True)
 class ShuffledLabels(dynamics.Cooccurrence):

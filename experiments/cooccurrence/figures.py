@@ -14,8 +14,6 @@ from dynamics.figures.style import COLOURS, DIVERGING, figure, provenance, save,
 from dynamics.runs.record import Record
 from experiments.cooccurrence.theory import SCORES, SIGNALS
 
-__all__ = ["compare", "draw", "mark_phases"]
-
 # (key, query): name and colour; the paper follows the targets' attention to each other and to the common token.
 PAIRS = {
     (key, query): (f"{query} attends to {key}", COLOURS[colour])

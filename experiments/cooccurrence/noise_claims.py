@@ -6,8 +6,6 @@ from dynamics.analysis.fits import order, weighted_order
 from dynamics.studies.claims import Claim, Data, Finding
 from experiments.cooccurrence.order_claims import NARROW, exponent_one
 
-__all__ = ["TABLES"]
-
 WITH_REPLACEMENT = (12, 24, 96, 192)
 SAMPLES = 60
 CLOSE = 0.2  # by which a ratio of variances may differ from the stated one, as a share of it

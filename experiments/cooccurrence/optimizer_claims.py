@@ -8,8 +8,6 @@ from dynamics.studies.claims import Claim, Data, Finding
 from experiments.cooccurrence.measures import others_balance, saved_t1, t1, targets_balance
 from experiments.cooccurrence.theory import SCORES, SIGNALS, score_signs, signed
 
-__all__ = ["CLAIMS", "TABLES"]
-
 LAWS = ("flow", "gd", "sgd", "heavy_ball")
 MOSTLY = 0.5
 LATER = 20

@@ -7,8 +7,6 @@ import numpy as np
 from dynamics.analysis.fits import Fit, order, weighted_order
 from dynamics.studies.claims import Claim, Data, Finding, within
 
-__all__ = ["NARROW", "TABLES", "exponent_one"]
-
 NARROW = 0.1  # half of the largest width that the interval of an exponent may have
 
 

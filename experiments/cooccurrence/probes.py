@@ -4,8 +4,6 @@ from jaxtyping import Array, PyTree
 
 from dynamics.probes import View, probe
 
-__all__ = ["FIGURE_1"]
-
 FIGURE_1 = (
     "loss",
     "loss_by_type",

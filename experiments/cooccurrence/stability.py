@@ -9,8 +9,6 @@ from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.studies.comparison import distances
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["draw"]
-
 EDGE = 2.0  # of η λmax
 SHOWN = ("vermilion", "orange", "sky")
 

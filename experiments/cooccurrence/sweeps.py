@@ -15,8 +15,6 @@ from dynamics.figures.style import COLOURS, Scale, bands, figure, heatmap, media
 from dynamics.sweeps.results import SweepRecord
 from experiments.cooccurrence.theory import SCORES, VALUES, Signs, signed
 
-__all__ = ["draw"]
-
 PALETTE, DASHES = ("blue", "sky", "vermilion", "orange"), ("-", "--", "-", "--")
 RISE = 0.01  # a loss rises if it exceeds its first value by this share
 EDGE = 2.0  # of η λmax

@@ -4,8 +4,6 @@ from typing import Any
 
 import xarray as xr
 
-__all__ = ["SCORES", "SIGNALS", "TYPES", "VALUES", "Signs", "score_signs", "signed"]
-
 TYPES = ("I1", "I2", "I3", "I4")
 SIGNALS = ("μ1", "μ2", "μ3")
 Signs = dict[tuple[str, str], int]  # {(key, query): +1 for what increases, −1 for what decreases}

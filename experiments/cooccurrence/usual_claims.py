@@ -5,8 +5,6 @@ Here T1 is before the first saved time after 0, so that the two phases are judge
 
 from experiments.cooccurrence.optimizer_claims import CLAIMS
 
-__all__ = ["TABLES"]
-
 TABLES = {
     "usual": (
         "What holds under Adam and RMSProp at η = 0.001, to t = 20: the same experiment, 5 seeds",

@@ -10,8 +10,6 @@ from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.runs.record import Record
 from experiments.cooccurrence.figures import mark_phases
 
-__all__ = ["draw"]
-
 
 @styled
 def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:

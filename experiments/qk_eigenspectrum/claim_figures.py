@@ -11,8 +11,6 @@ from dynamics.figures.style import COLOURS, SEQUENTIAL, figure, provenance, save
 from dynamics.studies.evidence import ClaimsRecord
 from experiments.qk_eigenspectrum import measures, theory
 
-__all__ = ["draw"]
-
 ARMS = {
     "none": "no penalty",
     "locater": "penalty,\ntrace held",

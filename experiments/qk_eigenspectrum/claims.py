@@ -14,8 +14,6 @@ from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case, Measured
 from experiments.qk_eigenspectrum import measures
 
-__all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]
-
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "qk_eigenspectrum" / "locater.py"
 SEED = 7000  # of the sampling
 SEEDS, FIRST = 6, 10  # of the training, none of which was seen when the bounds were set

@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.runs.record import Record
 
-__all__ = ["compare", "draw"]
-
 Column = tuple[str, Any, Any]  # title, Dataset of the law, Dataset of the training set
 
 

@@ -10,8 +10,6 @@ from dynamics.figures import sweep as sweep_plots
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["draw"]
-
 TASKS = {"markov": "chain of order 1", "bag": "bag of words"}
 
 

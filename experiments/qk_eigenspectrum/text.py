@@ -13,8 +13,6 @@ import shutil
 import subprocess
 import sys
 
-__all__ = ["from_file", "from_verses"]
-
 EVERYTHING = "gen1:1-rev22:21"
 REFERENCE = re.compile(r"^\S+\s*\d+:\d+\s+", re.MULTILINE)
 MARKS = re.compile(r"^\*\*\* ?(?:START|END) OF .*$", re.MULTILINE)

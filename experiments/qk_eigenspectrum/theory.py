@@ -24,18 +24,6 @@ from scipy import integrate, stats
 
 from dynamics.analysis import attention as measures
 
-__all__ = [
-    "Cell",
-    "Moments",
-    "crossing",
-    "crossing_limit",
-    "geometric_entropy",
-    "independent",
-    "matrix",
-    "sampled",
-    "walk",
-]
-
 CHUNK = 250  # sequences at a time
 
 
