@@ -229,7 +229,7 @@ def test_adamw():
     [
         (
             {"probes": ("margin",)},
-            "probes = 'margin': needs 'signed_labels', which this task, this model and",
+            "probes = 'margin': needs 'signed_labels', which this task, this model and the variables of its laws",
         ),
         ({"probes": ("scores",)}, "probes = 'scores': needs 'gram'"),
         ({"model.heads": 3}, "model.heads = 3: must divide the width, 8"),
