@@ -19,8 +19,9 @@ SHOWN = 40  # members with a reason, printed
 
 def status(arguments: argparse.Namespace) -> int:
     """The states of a sweep's members, and why some of them failed."""
+    sweeps = read_sweeps(arguments.sweep)
     entries = entries_of(arguments.sweep)
-    for case, sweep in read_sweeps(arguments.sweep).items():
+    for case, sweep in sweeps.items():
         print_states(case or sweep.name, sweep.members, entries)
     return 0
 
