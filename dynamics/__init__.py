@@ -4,7 +4,8 @@ Symbols: d words in the vocabulary, m the width of queries, keys and values, m1 
 a sample, n samples; W_Q, W_K, W_V [H m, d] and W [m1, m] train, a [m1] is fixed; F the output, y = ±1 the label,
 g = 1/(1 + exp(y F)); G(μ) = aᵀ W W_V μ. Time is t = η·k, with η the step and k the number of steps.
 
-Axis letters in names: N samples, L positions, K keys, Q queries, T times (or types, in tasks and probes), H heads.
+Axis letters in names: N samples, L positions, K keys, Q queries, T times (or types, in tasks and probes), X layers,
+H heads, D words, M the width, E its share of a head, J neurons.
 """
 
 import lazy_loader

@@ -1,172 +1,171 @@
 """Comparisons against single solves, fitted orders on exact power laws, and what is refused."""
 
-import dataclasses
-
-import jax
+import ml_collections
 import numpy as np
 import pytest
 from conftest import small_config
-from dynamics.runs.ensemble import Ensemble
 
 import dynamics
 import dynamics.cli
 from dynamics.analysis.fits import order, weighted_order
-from dynamics.studies.comparison import Comparison, compare
+from dynamics.studies.comparison import distances, pairs_of, sweep_of
 from dynamics.studies.tables import tables
-from dynamics.trajectory import NON_FINITE
+from dynamics.sweeps.paths import plan
 
 STEPS = (0.04, 0.02, 0.01)
 
 
 def config(**changes):
-    found = small_config(**{"probes": ("loss", "margin", "output", "parameters"), "checkpoints": 1})
-    found["laws"] = {
+    values = small_config(**{"probes": ("loss", "margin", "output", "parameters"), "checkpoints": 1})
+    values["laws"] = {
         "flow": {"name": "flow", "rtol": 1e-9, "atol": 1e-11},
         "modified_flow": {"name": "modified_flow", "rtol": 1e-9, "atol": 1e-11, "learning_rate": 0.04},
         "gd": {"name": "gd", "learning_rate": 0.04},
         "sgd": {"name": "sgd", "learning_rate": 0.04, "batch_size": 4},
         "whole": {"name": "sgd", "learning_rate": 0.04, "batch_size": 12},
     }
-    found["times"] = {"spacing": "linear", "start": 0.01, "stop": 0.8, "count": 4, "given": ()}
+    values["times"] = {**values["times"], "spacing": "linear", "stop": 0.8, "count": 4}
     pairs = (("gd", "modified_flow"), ("modified_flow", "flow"), ("gd", "flow"), ("sgd", "flow"), ("whole", "gd"))
-    found["compare"] = {**found["compare"], "pairs": pairs, "steps": STEPS, "seeds": 2, "draws": 3}
+    values["compare"] = {**values["compare"], "pairs": pairs, "steps": STEPS, "seeds": 2, "draws": 3}
     for key, value in changes.items():
         *path, last = key.split(".")
-        node = found
+        node = values
         for part in path:
             node = node[part]
         node[last] = value
-    return found
+    return ml_collections.ConfigDict(values)
+
+
+def wild_config():
+    """A step at which descent diverges."""
+    wild = config(**{"compare.steps": (10.0, 1.0, 0.5), "compare.pairs": (("gd", "flow"),), "times.stop": 2000.0})
+    wild.probes = ("loss", "output")
+    wild.laws = {name: wild.laws[name] for name in ("flow", "gd")}
+    return wild
+
+
+def one_step_config():
+    few = config(**{"compare.steps": (0.04,), "compare.pairs": (("gd", "flow"),)})
+    few.laws = {name: few.laws[name] for name in ("flow", "gd")}
+    return few
+
+
+def compared(folder, function, code=0):
+    """The record of `dynamics compare` with the config that a function of this module makes."""
+    file = folder / "mine.py"
+    file.write_text(f"from test_compare import {function} as get_config\n")
+    arguments = [f"--config={file}", f"--workdir={folder}/runs", "--name=run"]
+    assert dynamics.cli.main(["dynamics", "compare", *arguments]) == code
+    return dynamics.load(folder / "runs" / "run")
 
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
-    return compare(config(), tmp_path_factory.mktemp("compare"), "run")
+    return compared(tmp_path_factory.mktemp("compare"), "config")
 
 
 def single(law, seed, step, draw=None):
-    """One member by itself, as any run integrates it."""
-    member = Comparison.from_config(config()).members[law][0]
-    found = dataclasses.replace(member, laws={law: member.laws[law].at_step(step)}, seed=seed)
-    if draw is not None:
-        found.keys["sgd"] = jax.random.fold_in(found.keys["sgd"], draw)
-    return dynamics.joined([part for part, _ in dynamics.solve(found, law)])
+    """One path by itself, as any run integrates it."""
+    changes = {"seed": seed, "step": step, "draw": draw, "times.multiple_of": max(STEPS)}
+    return dynamics.solve(dynamics.Experiment.from_config(config(**changes).to_dict()), law)
 
 
 def test_shape(record):
-    assert record.state == "done" and record.groups() == {
-        *config()["laws"],
-        *(f"{law} to {reference}" for law, reference in config()["compare"]["pairs"]),
-    }
+    assert record.kind == "compare" and {entry.state for entry in record.entries.values()} == {"done"}
+    assert pairs_of(record) == [tuple(pair) for pair in config().compare.pairs]
     assert record["flow"].loss.dims == ("seed", "t") and record["gd"].loss.dims == ("seed", "step", "t")
     assert record["sgd"].output.dims == ("seed", "step", "draw", "t", "sample")
-    assert record["sgd to flow"].loss.dims == ("seed", "step", "t")
-    assert record["modified_flow to flow"].loss.dims == ("seed", "step", "t")
-    assert "parameters" not in record["gd"] and "parameters" in record["gd to flow"]
-    assert "parameters" not in record["sgd to flow"]
-    np.testing.assert_allclose(record["gd"].step, STEPS)
-    assert (record["sgd"].outcome == 0).all() and (record["sgd"].end == 0.8).all()
+    assert record["gd"].parameters.dims == ("seed", "step", "checkpoint", "parameter")
+    assert "parameters" not in record["sgd"]
+    of_descent, of_noise = distances(record, "gd", "flow"), distances(record, "sgd", "flow")
+    assert of_descent.loss.dims == of_noise.loss.dims == ("seed", "step", "t")
+    assert of_descent.parameters.dims == ("seed", "step", "checkpoint") and "parameters" not in of_noise
+    assert distances(record, "modified_flow", "flow").loss.dims == ("seed", "step", "t")
+    np.testing.assert_allclose(record["gd"].step, sorted(STEPS))
+    assert (record["sgd"].status == "done").all() and (record["sgd"].end == 0.8).all()
 
 
-def test_members_are_single_solves(record):
+def test_every_path_is_integrated_once(record):
+    """The flow does not depend on the step, and only random laws on the draw."""
+    of_law = {law: {paths[law] for paths in record.members.paths.values()} for law in record.laws}
+    counts = {"flow": 2, "modified_flow": 2 * 3, "gd": 2 * 3, "sgd": 2 * 3 * 3, "whole": 2 * 3 * 3}
+    assert {law: len(paths) for law, paths in of_law.items()} == counts
+
+
+def test_paths_are_single_solves(record):
+    alone = single("gd", 1, 0.02)
+    np.testing.assert_allclose(record["gd"].sel(seed=1, step=0.02).loss, alone.probes["loss"], rtol=1e-12)
+
+
+def test_distances_of_parameters_are_those_of_single_solves(record):
     alone, other = single("gd", 1, 0.02), single("flow", 1, 0.02)
-    member = record["gd"].sel(seed=1, step=0.02)
-    np.testing.assert_allclose(member.loss, alone.probes["loss"], rtol=1e-12)
-    gap = np.linalg.norm(alone.probes["parameters"] - other.probes["parameters"], axis=1)
-    size = np.maximum.accumulate(np.linalg.norm(other.probes["parameters"], axis=1))
-    np.testing.assert_allclose(
-        record["gd to flow"].sel(seed=1, step=0.02).parameters, gap / size, rtol=1e-6, atol=1e-13
-    )
+    there, here = alone.at_checkpoints["parameters"], other.at_checkpoints["parameters"]
+    assert len(there) == 2 and (there[0] == here[0]).all()
+    gap = np.linalg.norm(there - here, axis=1)
+    size = np.maximum.accumulate(np.linalg.norm(here, axis=1))
+    seen = distances(record, "gd", "flow").sel(seed=1, step=0.02).parameters
+    assert 1e-4 < seen[-1] < 0.1
+    np.testing.assert_allclose(seen, gap / size, rtol=1e-6, atol=1e-13)
 
 
 def test_draws_are_single_runs(record):
     for draw in (0, 2):
         alone = single("sgd", 0, 0.01, draw)
-        member = record["sgd"].sel(seed=0, step=0.01, draw=draw)
-        np.testing.assert_allclose(member.loss, alone.probes["loss"], rtol=1e-12)
+        path = record["sgd"].sel(seed=0, step=0.01, draw=draw)
+        np.testing.assert_allclose(path.loss, alone.probes["loss"], rtol=1e-12)
     assert len(np.unique(record["sgd"].sel(seed=0, step=0.01).loss.isel(t=-1))) == 3
 
 
 def test_means_and_variances(record):
-    found, exact = record["sgd"].load(), record["flow"].load()
+    paths, exact = record["sgd"].load(), record["flow"].load()
     norm = np.sqrt((exact.output**2).sum("sample"))
     size = norm.copy(data=np.maximum.accumulate(norm.values, axis=1))
-    mean = np.sqrt(((found.output.mean("draw") - exact.output) ** 2).sum("sample")) / size
-    variance = found.output.var("draw", ddof=1).sum("sample") / size**2
-    pair = record["sgd to flow"].load()
+    mean = np.sqrt(((paths.output.mean("draw") - exact.output) ** 2).sum("sample")) / size
+    variance = paths.output.var("draw", ddof=1).sum("sample") / size**2
+    pair = distances(record, "sgd", "flow")
     np.testing.assert_allclose(pair.output, mean.transpose(*pair.output.dims), rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(pair.output_variance, variance.transpose(*pair.output.dims), rtol=1e-12, atol=1e-20)
     np.testing.assert_allclose(pair.output_error, np.sqrt(pair.output_variance / 3), rtol=1e-12)
 
 
 def test_every_sample_in_every_minibatch_is_descent(record):
-    assert float(record["whole to gd"].output.max()) < 1e-13
-    assert float(record["sgd to flow"].output.max()) > 1e-3
+    assert float(distances(record, "whole", "gd").output.max()) < 1e-13
+    assert float(distances(record, "sgd", "flow").output.max()) > 1e-3
 
 
 def test_orders_in_the_table(record):
-    distances, phases = tables(record)
-    rows = {row[:3]: row[4] for row in distances.rows}
+    by_step, events = tables(record)
+    rows = {row[:3]: row[4] for row in by_step.rows}
     assert 0.9 < float(rows["gd", "flow", "parameters"].split()[0]) < 1.1
     assert 1.8 < float(rows["gd", "modified_flow", "parameters"].split()[0]) < 2.2
-    assert len(phases.rows) == 1 + 4 * len(STEPS)
-    assert "| gd | flow | parameters |" in distances.markdown()
+    assert len(events.rows) == 1 + 4 * len(STEPS)
+    assert "| gd | flow | parameters |" in by_step.markdown()
 
 
 def test_show(record, capsys):
     assert dynamics.cli.main(["dynamics", "show", str(record.path)]) == 0
     shown = capsys.readouterr().out
-    assert "all 6 paths reached the last time" in shown and "order in the step" in shown
+    assert "18 members, 18 done" in shown and "order in the step" in shown
 
 
-def test_an_unstable_step_harms_nobody(tmp_path):
+def test_an_unstable_step_harms_no_other(tmp_path):
     """η = 10 diverges; the same laws at the other steps are what they are by themselves."""
-    wild = config(
-        **{"compare.steps": (10.0, 1.0, 0.5), "compare.pairs": (("gd", "flow"),), "probes": ("loss", "output")}
-    )
-    wild["laws"] = {name: wild["laws"][name] for name in ("flow", "gd")}
-    wild["times"] = {**wild["times"], "stop": 2000.0}
-    record = compare(wild, tmp_path, "run")
+    record = compared(tmp_path, "wild_config")
     gd = record["gd"].load()
-    outcome, end = gd.outcome.sel(step=10.0), gd.end.sel(step=10.0)
-    assert (
-        (outcome == NON_FINITE).all()
-        and ((end > 0) & (end < 2000)).all()
-        and np.isnan(gd.loss.sel(step=10.0)[:, -1]).all()
-    )
-    assert (gd.outcome.sel(step=[1.0, 0.5]) == 0).all() and np.isfinite(gd.loss.sel(step=[1.0, 0.5])).all()
-    member = Comparison.from_config(wild).members["gd"][1]
-    alone = dynamics.joined([part for part, _ in dynamics.solve(member, "gd")])
+    wild, others = gd.sel(step=10.0), gd.sel(step=[1.0, 0.5])
+    assert (wild.status == "diverged").all() and ((wild.end > 0) & (wild.end < 2000)).all()
+    assert np.isnan(wild.loss[:, -1]).all()
+    assert (others.status == "done").all() and np.isfinite(others.loss).all()
+    member = wild_config()
+    member.step, member.times.multiple_of = 1.0, 10.0
+    alone = dynamics.solve(dynamics.Experiment.from_config(member.to_dict()), "gd")
     np.testing.assert_allclose(gd.loss.sel(seed=0, step=1.0), alone.probes["loss"], rtol=1e-11)
-    summary = record.status["laws"]["gd"]
-    at = f"step 10, seed 0, t = {float(end[0]):.4g}"
-    assert summary["state"] == "failed" and record.state == "done"
-    assert summary["reason"] == f"2 of 6 paths failed; the first ({at}): the loss stopped being finite"
-    distances, phases = tables(record)
-    assert [row[-1] for row in phases.rows] == ["0", "2", "0", "0"]
-    assert {row[-1] for row in distances.rows} == {"no slope: 2 values of the step are finite"}
-
-
-def test_ctrl_c_keeps_the_laws_before(tmp_path):
-    def interrupt(law, done, members):
-        if law == "gd":
-            raise KeyboardInterrupt
-
-    record = compare(config(), tmp_path, "run", interrupt)
-    assert record.state == "interrupted" and record.status["reason"].startswith("interrupted in gd")
-    assert record.groups() == {"flow", "modified_flow", "modified_flow to flow"}
-
-
-def test_members_of_several_forms():
-    """Two shapes are two programs; more members than a call takes are several calls; the order is kept."""
-    small, large = (dynamics.Experiment.from_config(small_config(**{"model.width": m})) for m in (8, 16))
-    seeds = [dataclasses.replace(small, seed=seed) for seed in range(35)]
-    found = {i: trajectory for i, _, trajectory in Ensemble([*seeds, large], "gd")}
-    assert sorted(found) == list(range(36))
-    for i in (0, 7, 33, 34):
-        alone = dynamics.joined([part for part, _ in dynamics.solve(seeds[i], "gd")])
-        np.testing.assert_allclose(found[i].probes["loss"], alone.probes["loss"], rtol=1e-11)
-    assert found[35].params["W_K"].shape == (16, 9) and found[0].params["W_K"].shape == (8, 9)
+    reasons = [entry.reason for entry in record.entries.values() if entry.state == "diverged"]
+    assert len(reasons) == 2
+    assert all(reason.startswith("gd: the loss stopped being finite at t = ") for reason in reasons)
+    by_step, events = tables(record)
+    assert [row[-1] for row in events.rows] == ["0", "2", "0", "0"]
+    assert {row[-1] for row in by_step.rows} == {"no slope: 2 values of the step are finite"}
 
 
 def test_order_of_a_power_law():
@@ -193,8 +192,8 @@ def test_order_takes_out_the_noise_of_a_mean():
     """E distance² = (true distance)² + error²."""
     steps = np.array([0.1, 0.2, 0.4, 0.8])
     error = 0.05 * np.sqrt(steps)
-    found = order(steps, np.sqrt(np.stack([steps, 2 * steps]) ** 2 + error**2), error)
-    np.testing.assert_allclose(found.slope, 1, rtol=1e-12)
+    fit = order(steps, np.sqrt(np.stack([steps, 2 * steps]) ** 2 + error**2), error)
+    np.testing.assert_allclose(fit.slope, 1, rtol=1e-12)
 
 
 def test_weighted_order():
@@ -208,29 +207,22 @@ def test_weighted_order():
 
 
 def test_one_value_has_no_slope(tmp_path):
-    few = config(**{"compare.steps": (0.04,), "compare.pairs": (("gd", "flow"),)})
-    few["laws"] = {name: few["laws"][name] for name in ("flow", "gd")}
-    distances, _ = tables(compare(few, tmp_path, "run"))
-    assert {row[4] for row in distances.rows} == {"no slope: 1 value of the step"}
+    by_step, _ = tables(compared(tmp_path, "one_step_config"))
+    assert {row[4] for row in by_step.rows} == {"no slope: 1 value of the step"}
 
 
 LINES = {
     "a pair of nobody": (
         {"compare.pairs": (("gd", "nobody"),)},
-        "compare.pairs = 'nobody': must be among the laws, flow, modified_flow, gd, sgd, whole",
+        "compare.pairs = 'nobody': must be among the laws, flow, gd, modified_flow, sgd, whole",
     ),
     "a pair of three": ({"compare.pairs": (("gd", "flow", "sgd"),)}, r"compare.pairs = .* must be \(law, reference\)"),
     "steps": ({"compare.steps": (0.1, 0.1)}, r"compare.steps = \(0.1, 0.1\): must be positive and different"),
-    "steps that do not divide": ({"compare.steps": (0.04, 0.03)}, "compare.steps = 0.03: must divide the largest step"),
     "steps that are no numbers": ({"compare.steps": ("a",)}, r"compare.steps = \('a',\): must be a list of finite"),
     "no seeds": ({"compare.seeds": 0}, "compare.seeds = 0: must be at least 1"),
     "one draw": ({"compare.draws": 1}, "compare.draws = 1: must be at least 2, since laws.sgd is random"),
     "no tolerance": ({"compare.tolerance": 0.0}, "compare.tolerance = 0.0: must be positive"),
     "an unknown key": ({"compare.nosuch": 1}, "compare.nosuch = 1: unknown key"),
-    "a batch that does not fit": (
-        {"laws.sgd.batch_size": 13},
-        "laws.sgd.batch_size = 13: must be at most the 12 samples",
-    ),
     "no common start": (
         {"init.draw": "gram"},
         "init.draw = 'gram': must be 'weights': laws.flow moves weights",
@@ -239,19 +231,24 @@ LINES = {
 
 
 @pytest.mark.parametrize("case", LINES)
-def test_refused(case, tmp_path):
+def test_refused(case):
     changes, message = LINES[case]
     with pytest.raises(dynamics.ConfigError, match=message):
-        compare(config(**changes), tmp_path, "run")
-    assert not list(tmp_path.iterdir())
+        plan({"": sweep_of("small", config(**changes))})
 
 
-def test_pairs_need_a_flow_or_names(tmp_path):
-    found = config(**{"compare.pairs": ()})
-    found["laws"].pop("flow")
+def test_a_step_that_does_not_divide_the_largest_is_refused():
+    planned = plan({"": sweep_of("small", config(**{"compare.steps": (0.04, 0.03), "compare.seeds": 1}))})
+    assert len(planned.members) == 6 and len(planned.refused) == 3
+    assert all("step = 0.03: must divide the largest step, 0.04" in why for why in planned.refused.values())
+
+
+def test_pairs_need_a_flow_or_names():
+    values = config(**{"compare.pairs": ()})
+    sweep_of("small", values)
+    values.laws = {name: law for name, law in values.laws.items() if name != "flow"}
     with pytest.raises(dynamics.ConfigError, match=r"when none of the laws, .* is called flow"):
-        Comparison.from_config(found)
-    assert ("gd", "flow") in Comparison.from_config(config(**{"compare.pairs": ()})).pairs
+        sweep_of("small", values)
 
 
 def test_the_command_refuses(tmp_path, capsys):

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT, small_config
 
 import dynamics
+from dynamics.laws import GramModel
 from dynamics.models import MODELS, Model
 from dynamics.probes import PROBES, coordinates, probe
 from dynamics.tasks import TASKS, Batch, Task
@@ -115,7 +116,7 @@ def test_a_source_without_dimension_names_is_refused(own, tmp_path, monkeypatch)
 
 
 def test_a_probe_that_needs_what_is_not_there(own):
-    with pytest.raises(dynamics.ConfigError, match="probes = 'loss_by_type': needs 'types', which neither"):
+    with pytest.raises(dynamics.ConfigError, match="probes = 'loss_by_type': needs 'types', which this task,"):
         dynamics.Experiment.from_config(config(probes=("loss_by_type",)))
 
 
@@ -165,6 +166,12 @@ def test_models_have_what_they_promise(name):
         assert (capability in model.capabilities) == (capability in dir(model))
     conserved = jax.jit(lambda variables: model.apply(variables, method="conserved"))(variables)
     assert len(conserved) == len(model.coordinates["conserved"])
+
+
+def test_the_model_of_gram_matrices_is_a_model():
+    model = GramModel(vocabulary=9, neurons=6, heads=2, dtype="float64")
+    assert isinstance(model, Model) and "velocity" in dir(model) and "weights" not in model.capabilities
+    assert set(model.dims) == {"a", "width"}
 
 
 def test_who_names_a_dimension():

@@ -13,21 +13,21 @@ from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evalu
 
 @pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["one head", "two heads"])
 def seen(request):
-    found = dynamics.Experiment.from_config(small_config(**{"model.heads": request.param}))
-    params, objective = found.start
-    survey = Survey.of(found.task, objective.batch, fresh=True)
-    view = View(objective, survey, jax.tree.map(lambda x: 0.9 * x, params), found.words)
-    fitting = [name for name, probe in PROBES.items() if probe.fits(found.task, found.model)]
-    return found, jax.jit(lambda: evaluator(tuple(fitting), view)(params))()
+    experiment = dynamics.Experiment.from_config(small_config(**{"model.heads": request.param}))
+    params, objective = experiment.start
+    survey = Survey.of(experiment.task, objective.batch, fresh=True)
+    view = View(objective, survey, jax.tree.map(lambda x: 0.9 * x, params), experiment.words)
+    fitting = [name for name, probe in PROBES.items() if probe.fits(experiment.task, experiment.model)]
+    return experiment, jax.jit(lambda: evaluator(tuple(fitting), view)(params))()
 
 
 def test_dimensions(seen):
-    found, values = seen
-    labels = coordinates(found.task, found.model, found.words)
+    experiment, values = seen
+    labels = coordinates(experiment.task, experiment.model, experiment.words)
     for name, value in values.items():
-        dims = dimensions(name, found.model)
+        dims = dimensions(name, experiment.model)
         if dims == ("parameter",):  # all weights, which have no labels
-            assert value.size == sum(np.size(matrix) for matrix in found.start[0].values())
+            assert value.size == sum(np.size(matrix) for matrix in experiment.start[0].values())
         else:
             chex.assert_shape(value, [len(labels[dim]) for dim in dims])
         chex.assert_type(value, jnp.float64)
@@ -35,10 +35,10 @@ def test_dimensions(seen):
 
 
 def test_values(seen):
-    found, values = seen
-    params, objective = jax.tree.map(np.asarray, found.start)
+    experiment, values = seen
+    params, objective = jax.tree.map(np.asarray, experiment.start)
     y, kind = objective.batch.label, objective.batch.type
-    output = np.asarray(found.start[1].output(found.start[0]))
+    output = np.asarray(experiment.start[1].output(experiment.start[0]))
     losses, g = np.log1p(np.exp(-y * output)), 1 / (1 + np.exp(y * output))
     np.testing.assert_allclose(values["loss"], losses.mean(), rtol=1e-12)
     np.testing.assert_allclose(values["loss_by_type"], [losses[kind == i].mean() for i in range(4)], rtol=1e-12)
@@ -46,8 +46,10 @@ def test_values(seen):
     np.testing.assert_allclose(values["margin"], (y * output).min(), rtol=1e-12)
     norms = [np.linalg.norm(params[name]) for name in ("W", "W_K", "W_Q", "W_V")]
     np.testing.assert_allclose(values["weight_norm"], norms, rtol=1e-12)
-    words, heads = found.words, found.model.heads
-    split = {name: params[name].reshape(heads, found.model.width, -1)[..., :words] for name in ("W_Q", "W_K", "W_V")}
+    words, heads = experiment.words, experiment.model.heads
+    split = {
+        name: params[name].reshape(heads, experiment.model.width, -1)[..., :words] for name in ("W_Q", "W_K", "W_V")
+    }
     u = params["W"].T @ objective.constants["a"]
     inner = np.outer(objective.constants["a"], objective.constants["a"]) * (params["W"] @ params["W"].T)
     np.testing.assert_allclose(values["neuron_gram"], inner.mean(), rtol=1e-12)
@@ -64,10 +66,10 @@ def test_values(seen):
 
 def test_velocities(seen):
     """Central differences of the Gram probes along −∇L."""
-    found, values = seen
-    params, objective = found.start
+    experiment, values = seen
+    params, objective = experiment.start
     slope = jax.tree.map(jnp.negative, jax.grad(objective.loss)(params))
-    view = View(objective, found.drawn[2], params, found.words)
+    view = View(objective, experiment.drawn[2], params, experiment.words)
     h = 1e-5
     measure = evaluator(("scores", "value_gram", "mlp"), view)
     ahead = measure(jax.tree.map(lambda p, v: p + h * v, params, slope))
@@ -79,9 +81,9 @@ def test_velocities(seen):
 
 def test_population_loss(seen):
     """The mean over other fresh samples lies within five standard errors, which are those of a mean."""
-    found, values = seen
-    params, objective = found.start
-    batch = found.task.sample(jax.random.key(5), 20_000)
+    experiment, values = seen
+    params, objective = experiment.start
+    batch = experiment.task.sample(jax.random.key(5), 20_000)
     losses = np.asarray(dynamics.objectives.losses.logistic_loss(objective.apply(params, batch.tokens)[0], batch.label))
     mean, error = values["population_loss"]
     assert abs(float(mean) - losses.mean()) < 5 * float(error)
@@ -96,14 +98,14 @@ def test_drift_is_relative_to_the_start(seen):
 
 def test_attention_by_words(seen):
     """Over the words of its sample the attention of a query adds to one; it is softmax(score/√m); elsewhere zero."""
-    found, values = seen
-    heads, words = found.model.heads, found.words
+    experiment, values = seen
+    heads, words = experiment.model.heads, experiment.words
     attention = np.asarray(values["attention"]).reshape(heads, 4, words, words)
     scores = np.asarray(values["scores"]).reshape(heads, words, words)
-    for kind, tokens in enumerate(np.asarray(found.task.canonical)):
+    for kind, tokens in enumerate(np.asarray(experiment.task.canonical)):
         present = np.isin(np.arange(words), tokens)
         np.testing.assert_allclose(attention[:, kind].sum(axis=1), np.tile(present, (heads, 1)), atol=1e-12)
-        e = np.exp(scores / np.sqrt(found.model.width)) * present[:, None]
+        e = np.exp(scores / np.sqrt(experiment.model.width)) * present[:, None]
         expected = e / e.sum(axis=1, keepdims=True) * present
         np.testing.assert_allclose(attention[:, kind], expected, rtol=1e-10, atol=1e-12)
 
@@ -144,13 +146,13 @@ def test_matrices_are_decomposed_one_after_another(kind):
     config["laws"] = {"flow": {"name": "gram_flow" if kind == "gram" else "flow", "rtol": 1e-6, "atol": 1e-8}}
     if kind == "sequence":
         config.update(task=MARKOV, model=LAYERS, init={"name": "lecun_normal"}, words=6, probes=("loss",))
-    found = dynamics.Experiment.from_config(config)
-    params, objective, survey = found.abstract_start_of("flow")
-    names = [name for name, probe in PROBES.items() if probe.fits(found.task, objective.model)]
+    experiment = dynamics.Experiment.from_config(config)
+    params, objective, survey = experiment.abstract_start("flow")
+    names = [name for name, probe in PROBES.items() if probe.fits(experiment.task, objective.model)]
     names = [name for name in names if not PROBES[name].fresh]
 
     def evaluate(params, objective, survey):
-        return evaluator(tuple(names), View(objective, survey, params, found.words))(params)
+        return evaluator(tuple(names), View(objective, survey, params, experiment.words))(params)
 
     shapes = list(decompositions(jax.make_jaxpr(evaluate)(params, objective, survey).jaxpr))
     assert len(shapes) >= 3

@@ -135,30 +135,29 @@ def test_next_token_loss():
 @pytest.mark.parametrize("scores", ["factored", pytest.param("bilinear", marks=pytest.mark.slow)])
 def test_flow_conserves(scores):
     """Also with a penalty on the spectrum; without the name of what a bilinear score does not have."""
-    found = markov(**{"model.scores": scores})
-    (part, _), *_ = dynamics.solve(found, "flow")
-    assert part.probes["loss"][-1] < 0.8 * part.probes["loss"][0]
-    assert (
-        part.probes["drift"].shape[-1]
-        == len(found.model.coordinates["conserved"])
-        == (2 if scores == "factored" else 1)
-    )
-    assert np.max(part.probes["drift"]) < 1e-7
+    experiment = markov(**{"model.scores": scores})
+    probes = dynamics.solve(experiment, "flow").probes
+    assert probes["loss"][-1] < 0.8 * probes["loss"][0]
+    names = experiment.model.coordinates["conserved"]
+    assert probes["drift"].shape[-1] == len(names) == (2 if scores == "factored" else 1)
+    assert np.max(probes["drift"]) < 1e-7
 
 
 def test_attention_probes_have_their_dimensions():
-    found = markov(**{"model.neurons": 4, "model.norm": "layer"})
-    params, objective = found.start
-    view = View(objective, Survey.of(found.task, objective.batch, fresh=True), params, found.words)
-    fitting = [name for name, probe in PROBES.items() if probe.fits(found.task, found.model) and name != "sharpness"]
+    experiment = markov(**{"model.neurons": 4, "model.norm": "layer"})
+    params, objective = experiment.start
+    view = View(objective, Survey.of(experiment.task, objective.batch, fresh=True), params, experiment.words)
+    fitting = [
+        name for name, probe in PROBES.items() if probe.fits(experiment.task, experiment.model) and name != "sharpness"
+    ]
     assert "qk_spectrum" in fitting and "scores" not in fitting and "margin" not in fitting
-    labels = coordinates(found.task, found.model, found.words)
+    labels = coordinates(experiment.task, experiment.model, experiment.words)
     values = jax.jit(lambda: evaluator(tuple(fitting), view)(params))()
-    rows = M // found.model.heads  # of the W_Q and W_K of a head
+    rows = M // experiment.model.heads  # of the W_Q and W_K of a head
     assert (values["qk_numerical_rank"] == rows).all() and (values["qk_rank"] < rows).all()
     for name, value in values.items():
         if name != "parameters":
-            assert value.shape == tuple(len(labels[dim]) for dim in dimensions(name, found.model)), name
+            assert value.shape == tuple(len(labels[dim]) for dim in dimensions(name, experiment.model)), name
         assert np.isfinite(np.asarray(value)).all(), name
 
 
@@ -187,17 +186,17 @@ def test_penalty(scale):
 @pytest.mark.slow
 def test_a_penalty_on_the_one_layer_model():
     """Its flow follows it: the matrices go to those at which the penalty is least, and the drift stays small."""
-    found = dynamics.Experiment.from_config(
+    experiment = dynamics.Experiment.from_config(
         small_config(
             regulariser={"name": "qk_spectrum", "kappa": 50.0, "tau": 3.0},
             **{"times.stop": 30.0, "times.count": 2, "checkpoints": 1, "probes": ("loss", "qk_moments", "drift")},
             laws={"flow": {"name": "flow", "rtol": 1e-8, "atol": 1e-10}},
         )
     )
-    ((part, _),) = dynamics.solve(found, "flow")
-    assert np.max(part.probes["drift"]) < 1e-6
+    probes = dynamics.solve(experiment, "flow").probes
+    assert np.max(probes["drift"]) < 1e-6
     # Of rank m = 8 in d = 9 dimensions: the mean eigenvalue is (8/9) τ/(8 + 1), and no other deviates from it.
-    mean, variance, _, _ = part.probes["qk_moments"][-1]
+    mean, variance, _, _ = probes["qk_moments"][-1]
     np.testing.assert_allclose([mean, variance], [8 / 9 / 3, 8 / 81 / 9], rtol=0.02)
 
 
@@ -230,13 +229,16 @@ def test_adamw():
     [
         (
             {"probes": ("margin",)},
-            "probes = 'margin': needs 'signed_labels', which neither this task nor this model has",
+            "probes = 'margin': needs 'signed_labels', which this task, this model and",
         ),
         ({"probes": ("scores",)}, "probes = 'scores': needs 'gram'"),
         ({"model.heads": 3}, "model.heads = 3: must divide the width, 8"),
         ({"regulariser.kappa": -1.0}, "regulariser.kappa = -1.0: must not be negative"),
         ({"regulariser.name": "nosuch"}, "regulariser.name = 'nosuch': must be one of 'qk_spectrum'"),
-        ({"laws": {"flow": {"name": "gram_flow"}}}, "regulariser.name = 'qk_spectrum': must be left out: laws.flow"),
+        (
+            {"laws": {"flow": {"name": "gram_flow"}}},
+            "laws.flow.name = 'GramFlow': needs a model with the capability 'gram'; this model has",
+        ),
         ({"init.draw": "gram"}, "init.draw = 'gram': must be 'weights'"),
         ({"task.concentration": 0.0}, "task.concentration = 0.0: must be positive"),
     ],
@@ -244,3 +246,14 @@ def test_adamw():
 def test_bad_input(changes, message):
     with pytest.raises(dynamics.ConfigError, match=message.replace("(", r"\(")):
         markov(**changes)
+
+
+def test_a_law_that_cannot_have_the_penalty():
+    config = small_config(regulariser={"name": "qk_spectrum", "kappa": 1.0, "tau": 3.0})
+    dynamics.Experiment.from_config(config)
+    config["laws"]["reduced"] = {"name": "gram_flow"}
+    message = (
+        "regulariser.name = 'qk_spectrum': must be left out: it needs 'score_matrices', which laws.reduced does not"
+    )
+    with pytest.raises(dynamics.ConfigError, match=message):
+        dynamics.Experiment.from_config(config)

@@ -9,19 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-__all__ = [
-    "MOMENTS",
-    "effective_rank",
-    "entropy",
-    "mean_distance",
-    "moments",
-    "numerical_rank",
-    "peak_within",
-    "similarity",
-    "spectrum",
-    "within",
-]
-
 MOMENTS = ("mean", "variance", "normality", "size")
 
 
@@ -38,8 +25,8 @@ def _near(keys: int, window: int) -> Bool[Array, "K Q"]:
 
 def within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
     """The attention on the last `window` positions up to the query, the mean; window 1 is the query's own."""
-    near = _near(p.shape[-3], window).astype(p.dtype)
-    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, near), axis=(-2, -1))
+    near_KxQ = _near(p.shape[-3], window).astype(p.dtype)
+    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, near_KxQ), axis=(-2, -1))
 
 
 def peak_within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
@@ -51,8 +38,8 @@ def peak_within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*
 def mean_distance(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
     """Σ_k p_k |q − k|, the mean: how far the centre of mass of attention is from the query."""
     keys = jnp.arange(p.shape[-3])
-    distance = jnp.abs(keys[None, :] - keys[:, None]).astype(p.dtype)
-    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, distance), axis=(-2, -1))
+    distance_KxQ = jnp.abs(keys[None, :] - keys[:, None]).astype(p.dtype)
+    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, distance_KxQ), axis=(-2, -1))
 
 
 def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"]) -> Array:

@@ -8,8 +8,6 @@ from jax.experimental.sparse.linalg import lobpcg_standard
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-__all__ = ["top_eigenpair"]
-
 
 def top_eigenpair(
     loss: Callable[[PyTree], Float[Array, ""]], params: PyTree, near: PyTree | None = None
@@ -19,7 +17,7 @@ def top_eigenpair(
     Args:
         loss: L.
         params: where.
-        near: where to look for the eigenvector; anywhere without.
+        near: where to look for the eigenvector; if not given, anywhere.
     """
     flat, restore = ravel_pytree(params)
     # A generic part, since the iteration would stay in an invariant subspace that it starts in.

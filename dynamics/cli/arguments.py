@@ -14,8 +14,6 @@ from ml_collections import config_flags
 from dynamics.cli.modules import is_module, one_line
 from dynamics.config import ConfigError, check_path, module_of, require
 
-__all__ = ["check_module", "check_name", "config_file", "flag_values", "numbered", "parsed", "plain", "stem"]
-
 OVERRIDE = "--?config[.]"
 Define = Callable[[flags.FlagValues], None]
 
@@ -67,7 +65,15 @@ def _with_file(define: Define) -> flags.FlagValues:
 
 
 def _executed(file: pathlib.Path, variant: str | None) -> ml_collections.ConfigDict:
-    """The config that a file makes.
+    """The config that a file makes."""
+    config = called(file, "get_config", variant)
+    is_config = isinstance(config, ml_collections.ConfigDict)
+    require(is_config, "--config", str(file), "its get_config() must return a ConfigDict, such as dynamics.base()")
+    return config
+
+
+def called(file: pathlib.Path, function: str, variant: str | None) -> Any:
+    """What a function of a config file returns for a variant.
 
     Raises:
         ConfigError: the file's own, or for any other exception in one line with its place in the file.
@@ -76,15 +82,12 @@ def _executed(file: pathlib.Path, variant: str | None) -> ml_collections.ConfigD
         raise ConfigError(f"--config: no such file: {str(file)!r}")
     try:
         module = module_of(file)
-        require("get_config" in vars(module), "--config", str(file), "must define get_config()")
-        config = module.get_config(*([] if variant is None else [variant]))
+        require(function in vars(module), "--config", str(file), f"must define {function}()")
+        return vars(module)[function](*([] if variant is None else [variant]))
     except ConfigError:
         raise
     except Exception as error:
         raise ConfigError(one_line(f"--config={file}", file, error)) from error
-    is_config = isinstance(config, ml_collections.ConfigDict)
-    require(is_config, "--config", str(file), "its get_config() must return a ConfigDict, such as dynamics.base()")
-    return config
 
 
 def _one_line(error: Exception) -> str:
@@ -130,5 +133,5 @@ def stem(argv: list[str]) -> str:
 
 
 def numbered(workdir: pathlib.Path, stem: str) -> str:
-    """The first of figure1-1, figure1-2, ... that does not exist yet."""
+    """The first of STEM-1, STEM-2, ... that does not exist yet."""
     return next(f"{stem}-{i}" for i in itertools.count(1) if not (workdir / f"{stem}-{i}").exists())

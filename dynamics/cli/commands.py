@@ -23,8 +23,6 @@ from dynamics.studies.tables import tables
 from dynamics.sweeps.results import SweepRecord
 from dynamics.trajectory import Trajectory
 
-__all__ = ["EXIT", "draw", "figures", "ls", "module_named", "run", "show"]
-
 EXIT = {"done": 0, "failed": 1, "interrupted": 130}
 
 
@@ -84,7 +82,7 @@ def ls(arguments: argparse.Namespace) -> int:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """What a run found."""
+    """Print the results of a run."""
     record = load(arguments.run)
     if isinstance(record, ClaimsRecord):
         print((record.path / "claims.md").read_text())

@@ -16,8 +16,6 @@ from dynamics.studies.claims import PASS, Verdict
 from dynamics.studies.tables import Table
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Paths", "Report", "certificate", "number", "print_laws", "print_table", "print_verdicts"]
-
 SAY_S = 5.0  # between lines where there is no terminal
 HEADINGS = {"classification_time": "classified"}
 KEPT = 10  # drift / rtol up to which a flow's certificate counts as kept
@@ -112,7 +110,7 @@ def certificate(law: str, summary: Mapping[str, Any]) -> str:
     if "drift" not in summary:
         return f"certificate of {law}: none, the probe drift is not among those of the config"
     drift, rtol = summary["drift"], summary["rtol"]
-    # Calibrated in experiments/cooccurrence/README.md: a solve whose drift is larger is one to distrust.
+    # Calibrated on many solves: one whose drift is larger is to be distrusted.
     verdict = "kept" if drift <= KEPT * rtol else "BROKEN, distrust it"
     line = f"certificate of {law}: drift {drift:.1e}, at most {KEPT} rtol = {KEPT * rtol:.1e} allowed: {verdict}"
     if "error" in summary:

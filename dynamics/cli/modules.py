@@ -10,8 +10,6 @@ from collections.abc import Sequence
 
 from dynamics.config import ConfigError, require
 
-__all__ = ["import_from_here", "imported", "is_module", "one_line"]
-
 
 def import_from_here() -> None:
     """Make modules in the current folder importable; after all others, so that they hide no installed module."""

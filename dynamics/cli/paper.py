@@ -8,8 +8,6 @@ import pathlib
 
 from dynamics.config import require
 
-__all__ = ["new"]
-
 TEMPLATE = "dynamics.templates.paper"  # a paper that works where it is; the copy says its own name instead
 
 

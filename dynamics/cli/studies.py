@@ -23,8 +23,6 @@ from dynamics.studies.tables import Table, tables
 from dynamics.sweeps.launch import Source, plan_of, prepare
 from dynamics.sweeps.worker import AHEAD
 
-__all__ = ["claims", "compare"]
-
 
 def compare(argv: list[str], argv0: str) -> int:
     """The laws of a config against one another."""

@@ -20,8 +20,6 @@ from dynamics.figures.style import (
 )
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["draw", "summaries", "went_wrong"]
-
 SEED, MEMBER = "seed", "member"
 LINES = 7  # of losses over t
 
@@ -36,31 +34,31 @@ def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     return [path for law in record.laws for path in _page(record, law, folder)]
 
 
-def summaries(found: Any) -> dict[str, Any]:
+def summaries(data: Any) -> dict[str, Any]:
     """{what it is: a number of every member} of a law's Dataset."""
     named = {}
-    if "loss" in found:
-        named["last loss"] = found.loss.isel(t=-1)
-    if "classification_time" in found:
-        named["classification time"] = found.classification_time
+    if "loss" in data:
+        named["last loss"] = data.loss.isel(t=-1)
+    if "classification_time" in data:
+        named["classification time"] = data.classification_time
     return named
 
 
-def went_wrong(found: Any) -> Any:
+def went_wrong(data: Any) -> Any:
     """Whether a member diverged or failed."""
-    return found.status.isin(["diverged", "failed"])
+    return data.status.isin(["diverged", "failed"])
 
 
 def _page(record: SweepRecord, law: str, folder: pathlib.Path) -> list[pathlib.Path]:
-    found = record[law].load()
-    numbers = summaries(found)
-    axes = [dim for dim in found.status.dims if dim != SEED]
+    data = record[law].load()
+    numbers = summaries(data)
+    axes = [dim for dim in data.status.dims if dim != SEED]
     if MEMBER in axes or not axes:
         along = axes[0] if axes else SEED
-        keys = [key for key in record.dims.values() if key in found.variables and found[key].dims == (along,)]
+        keys = [key for key in record.dims.values() if key in data.variables and data[key].dims == (along,)]
     else:
         keys = axes[:1]
-    panels = len(numbers) * len(keys) + ("loss" in found)
+    panels = len(numbers) * len(keys) + ("loss" in data)
     if not panels:
         return []
     rows = -(-panels // 3)
@@ -69,31 +67,31 @@ def _page(record: SweepRecord, law: str, folder: pathlib.Path) -> list[pathlib.P
     for what, values in numbers.items():
         for key in keys:
             panel = next(places_left)
-            _summary(panel, found, values, what, key)
-    if "loss" in found:
-        _losses(next(places_left), found, keys[0] if keys else MEMBER)
+            _summary(panel, data, values, what, key)
+    if "loss" in data:
+        _losses(next(places_left), data, keys[0] if keys else MEMBER)
     for panel in places_left:
         panel.set_visible(False)
-    bad = int(went_wrong(found).sum())
+    bad = int(went_wrong(data).sum())
     said = f", {bad} diverged or failed" + (" (crosses)" if len(axes) > 1 else "") if bad else ""
-    over = f"; bands: smallest to largest over {SEED}s, lines: medians" if SEED in found.status.dims and axes else ""
-    drawn.suptitle(f"{law}: {int((found.id != '').sum())} members{said}{over}", x=0.01, y=0.99, ha="left", fontsize=10)
+    over = f"; bands: smallest to largest over {SEED}s, lines: medians" if SEED in data.status.dims and axes else ""
+    drawn.suptitle(f"{law}: {int((data.id != '').sum())} members{said}{over}", x=0.01, y=0.99, ha="left", fontsize=10)
     return save(drawn, folder, f"sweep_{law}", provenance(record))
 
 
-def _summary(panel: Axes, found: Any, values: Any, what: str, key: str) -> None:
+def _summary(panel: Axes, data: Any, values: Any, what: str, key: str) -> None:
     axes = [dim for dim in values.dims if dim != SEED]
     if len(axes) > 1 and MEMBER not in axes:
         x, y = axes[:2]
         over = [dim for dim in values.dims if dim not in (x, y)]
-        bad = went_wrong(found).any(over) if over else went_wrong(found)
+        bad = went_wrong(data).any(over) if over else went_wrong(data)
         heatmap(panel, median(values, over) if over else values, x, y, marked=bad)
         panel.set_title(f"{what}, median over {', '.join(over)}" if over else what)
         return
     if axes and MEMBER not in axes:
         bands(panel, values, key, SEED, marker="o", markersize=3)
     else:
-        _points(panel, found[key].values, values.values)
+        _points(panel, data[key].values, values.values)
     spread = values.values[np.isfinite(values.values)]
     if spread.size and (spread > 0).all() and spread.max() > 20 * spread.min():
         panel.set_yscale("log")
@@ -111,18 +109,18 @@ def _points(panel: Axes, labels: Any, values: Any) -> None:
         panel.set_xticks(range(len(np.unique(labels))), np.unique(labels))
 
 
-def _losses(panel: Axes, found: Any, axis: str) -> None:
+def _losses(panel: Axes, data: Any, axis: str) -> None:
     """The loss over t, from the first time after 0 on where these are spread over orders."""
-    loss = found.loss
+    loss = data.loss
     others = [dim for dim in loss.dims if dim not in (axis, SEED, "t")]
     loss = median(loss, others) if others and axis in loss.dims else loss
     if axis in loss.dims and axis != SEED:
         names = places(loss[axis].values).names
         chosen = np.unique(np.linspace(0, len(names) - 1, min(LINES, len(names))).round().astype(int))
-        over, curves = SEED, [(names[i], loss.isel({axis: i}), _seen(found.isel({axis: i}))) for i in chosen]
+        over, curves = SEED, [(names[i], loss.isel({axis: i}), _seen(data.isel({axis: i}))) for i in chosen]
     else:
-        over = next(dim for dim in loss.dims if dim != "t")
-        curves = [("", loss, _seen(found))]
+        over = next((dim for dim in loss.dims if dim != "t"), SEED)
+        curves = [("", loss, _seen(data))]
     begin, end = min(t[1] for *_, t in curves), max(t[-1] for *_, t in curves)
     late = end > 50 * begin
     for (name, one, t), colour in zip(curves, shades(len(curves)), strict=True):
@@ -139,9 +137,9 @@ def _losses(panel: Axes, found: Any, axis: str) -> None:
         panel.legend(fontsize=7)
 
 
-def _seen(found: Any) -> Any:
+def _seen(data: Any) -> Any:
     """When members were seen; the median where they differ."""
-    if "time" not in found:
-        return found.t.values
-    seen = found.time.median([dim for dim in found.time.dims if dim != "t"])
-    return np.where(np.isfinite(seen), seen, found.t)
+    if "time" not in data:
+        return data.t.values
+    seen = data.time.median([dim for dim in data.time.dims if dim != "t"])
+    return np.where(np.isfinite(seen), seen, data.t)

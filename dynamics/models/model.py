@@ -5,40 +5,51 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import PyTree
 
-__all__ = ["Model"]
-
 
 @runtime_checkable
 class Model(Protocol):
-    """What a class of models must have; a linen module has `init` and `apply`. Instances are hashable.
+    """What a class of models must have, beside what its capabilities promise; instances are hashable.
 
-    Attributes:
-        layers: how many layers of attention.
-        heads: H, of every layer.
-        dtype: of parameters and computations, "float64" or "float32".
-        capabilities: what laws, probes and regularisers may ask for:
-            "weights": the parameters are weights, and gradient flow moves them along −∇L. A model without it has a
-                method velocity(params, −∇L), which gives what gradient flow on the weights makes of the parameters;
-            "gram": a method `gram` gives the Gram matrices (dynamics.models.Gram);
-            "score_matrices": a method `score_matrices` gives the matrices W of the scores x_kᵀ W x_q [layer, H, d, d];
-            "conserved": a method `conserved` gives what gradient flow keeps constant, a tuple of matrices whose names
-                are the labels of the dimension "conserved";
-            "attention": the intermediates have "attention", p [(layer,) H, key, query, n];
-            "states": the intermediates have "states", the tokens before the first and after every layer
-                [layer + 1, n, L, m].
+    A class in MODELS is built with those of vocabulary, length, distribution and dtype that it has fields for.
+
+    Capabilities:
+        "weights": the parameters are weights, and gradient flow moves them along −∇L; a method init(key, tokens), as
+            linen modules have it, gives {"params": parameters, "constants": what is fixed}, entries with mean 0 and
+            variance 1 / fan_in. A model without it has a method velocity(params, −∇L): what gradient flow on the
+            weights makes of the parameters.
+        "gram": a method `gram` gives the Gram matrices (dynamics.models.Gram); an attribute `neurons` is m1.
+        "score_matrices": a method `score_matrices` gives the matrices W of the scores x_kᵀ W x_q [layer, H, d, d].
+        "conserved": a method `conserved` gives a tuple of arrays that gradient flow keeps constant; their names are
+            the labels of the dimension "conserved".
+        "attention": the intermediates have "attention", p [(layer,) H, key, query, n].
+        "states": the intermediates have "states" [layer + 1, n, L, m], the tokens before the first layer and after
+            every layer.
     """
 
     @property
-    def layers(self) -> int: ...  # noqa: D102
+    def vocabulary(self) -> int:
+        """d, the number of words."""
+        ...
 
     @property
-    def heads(self) -> int: ...  # noqa: D102
+    def layers(self) -> int:
+        """How many layers of attention."""
+        ...
 
     @property
-    def dtype(self) -> str: ...  # noqa: D102
+    def heads(self) -> int:
+        """H, of every layer."""
+        ...
 
     @property
-    def capabilities(self) -> frozenset[str]: ...  # noqa: D102
+    def dtype(self) -> str:
+        """Of parameters and computations, "float64" or "float32"."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What laws, probes and regularisers may ask for."""
+        ...
 
     @property
     def dims(self) -> Mapping[str, tuple[str, ...]]:
@@ -48,10 +59,6 @@ class Model(Protocol):
     @property
     def coordinates(self) -> dict[str, list[Any]]:
         """Labels of its own dimensions: "layer", "head", "matrix" (the names of its weights, sorted), ..."""
-        ...
-
-    def init(self, key: Any, tokens: Any) -> PyTree:
-        """{"params": parameters whose entries have mean 0 and variance 1 / fan_in, "constants": what is fixed}."""
         ...
 
     def apply(self, variables: PyTree, *args: Any, method: str = "__call__") -> Any:

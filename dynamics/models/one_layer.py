@@ -1,4 +1,4 @@
-"""Shallow transformers (arXiv:2410.09605, equation (1))."""
+"""The one-layer transformer of arXiv:2410.09605, equation (1), and its Gram matrices."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -10,8 +10,6 @@ from jaxtyping import Array, Float, Int
 
 from dynamics.config import require
 from dynamics.models.attention import attend, look_up_scores, look_up_values
-
-__all__ = ["Gram", "OneLayerTransformer", "read_tables"]
 
 
 class Gram(NamedTuple):
@@ -66,7 +64,7 @@ class OneLayerTransformer(nn.Module):
 
     Words are orthonormal, x = e_token. Parameters: W_Q, W_K, W_V of shape [H m, d], head after head, and W of shape
     [m1, m]; the signs a [m1] are drawn uniformly from ±1 and fixed (collection "constants"). The heads' outputs add
-    before W, so one head gives the paper's shapes.
+    before W, so one head gives the shapes of equation (1).
 
     A linen module, not nnx: `init` and `apply` are pure functions of a parameter tree, which is what a law of motion
     (an ODE solver, a scan) integrates; nnx would be split and merged around every step.
@@ -110,21 +108,25 @@ class OneLayerTransformer(nn.Module):
 
         self.a = self.variable("constants", "a", signs)
 
-    def _per_head(self, matrix: Float[Array, "Hm d"]) -> Float[Array, "H m d"]:
-        return matrix.reshape(self.heads, self.width, self.vocabulary)
+    def _heads(self) -> list[Float[Array, "H m d"]]:
+        """W_Q, W_K and W_V of every head."""
+        shape = (self.heads, self.width, self.vocabulary)
+        return [matrix.reshape(shape) for matrix in (self.W_Q, self.W_K, self.W_V)]
 
     def __call__(self, tokens: Int[Array, "n L"]) -> tuple[Float[Array, " n"], dict[str, Any]]:
-        """F and what people look at.
+        """F and the intermediates.
 
         Returns:
             F [n], and {"scores": xᵀW_KᵀW_Q x / √m [H, key, query, n], "attention": p [H, key, query, n],
             "values": G(x) [H, key, n]}.
         """
         # Not @, whose gradient with respect to a matrix is written transposed and then copied (15 % of a GD step).
-        u = jnp.einsum("j,jm->m", self.a.value, self.W)
-        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
-        A = [jnp.einsum("mk,mq->kq", key, query) for key, query in zip(W_K, W_Q, strict=True)]
-        return read_tables(A, [jnp.einsum("m,md->d", u, value) for value in W_V], tokens, self.width)
+        u_M = jnp.einsum("j,jm->m", self.a.value, self.W)
+        W_Q_HxMxD, W_K_HxMxD, W_V_HxMxD = self._heads()
+        keys_and_queries_MxD = zip(W_K_HxMxD, W_Q_HxMxD, strict=True)
+        A_KxQ = [jnp.einsum("mk,mq->kq", key, query) for key, query in keys_and_queries_MxD]
+        G_D = [jnp.einsum("m,md->d", u_M, value_MxD) for value_MxD in W_V_HxMxD]
+        return read_tables(A_KxQ, G_D, tokens, self.width)
 
     def conserved(self) -> tuple[Array, Array, Array]:
         """The matrices that gradient flow keeps constant; see dynamics.analysis.invariants.
@@ -133,17 +135,20 @@ class OneLayerTransformer(nn.Module):
             WᵀW − Σ_h W_V^h W_V^hᵀ [m, m]; W_Q^h W_Q^hᵀ − W_K^h W_K^hᵀ [H, m, m]; the part of W orthogonal to a.
         """
         W, a = self.W, self.a.value
-        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
+        W_Q_HxMxD, W_K_HxMxD, W_V_HxMxD = self._heads()
+        values_MxM = jnp.einsum("hmd,hnd->mn", W_V_HxMxD, W_V_HxMxD)
+        queries_HxMxM, keys_HxMxM = (jnp.einsum("hmd,hnd->hmn", matrix, matrix) for matrix in (W_Q_HxMxD, W_K_HxMxD))
         return (
-            W.T @ W - jnp.einsum("hmd,hnd->mn", W_V, W_V),
-            jnp.einsum("hmd,hnd->hmn", W_Q, W_Q) - jnp.einsum("hmd,hnd->hmn", W_K, W_K),
+            W.T @ W - values_MxM,
+            queries_HxMxM - keys_HxMxM,
             W - jnp.outer(a, a @ W) / self.neurons,
         )
 
     def score_matrices(self) -> Float[Array, "1 H d d"]:
         """W_Kᵀ W_Q / √m of every head, key × query."""
-        W_Q, W_K = map(self._per_head, (self.W_Q, self.W_K))
-        return jnp.einsum("hmk,hmq->hkq", W_K, W_Q)[None] / jnp.sqrt(jnp.array(self.width, W_K.dtype))
+        W_Q_HxMxD, W_K_HxMxD, _ = self._heads()
+        scores_HxKxQ = jnp.einsum("hmk,hmq->hkq", W_K_HxMxD, W_Q_HxMxD)
+        return scores_HxKxQ[None] / jnp.sqrt(jnp.array(self.width, scores_HxKxQ.dtype))
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
@@ -160,13 +165,13 @@ class OneLayerTransformer(nn.Module):
 
     def gram(self) -> Gram:
         """The Gram matrices of the weights."""
-        W_Q, W_K, W_V = map(self._per_head, (self.W_Q, self.W_K, self.W_V))
-        u = self.a.value @ self.W
+        W_Q_HxMxD, W_K_HxMxD, W_V_HxMxD = self._heads()
+        u_M = self.a.value @ self.W
         return Gram(
-            A=jnp.einsum("hmk,hmq->hkq", W_K, W_Q),
-            G=u @ W_V,
-            S=u @ u,
-            C_V=jnp.einsum("hmi,gmj->higj", W_V, W_V),
-            C_K=jnp.einsum("hmi,hmj->hij", W_K, W_K),
-            C_Q=jnp.einsum("hmi,hmj->hij", W_Q, W_Q),
+            A=jnp.einsum("hmk,hmq->hkq", W_K_HxMxD, W_Q_HxMxD),
+            G=u_M @ W_V_HxMxD,
+            S=u_M @ u_M,
+            C_V=jnp.einsum("hmi,gmj->higj", W_V_HxMxD, W_V_HxMxD),
+            C_K=jnp.einsum("hmi,hmj->hij", W_K_HxMxD, W_K_HxMxD),
+            C_Q=jnp.einsum("hmi,hmj->hij", W_Q_HxMxD, W_Q_HxMxD),
         )

@@ -11,8 +11,6 @@ from jaxtyping import Array, Float, Int
 from dynamics.config import require
 from dynamics.models.attention import MASKS, NORMALISERS
 
-__all__ = ["Transformer"]
-
 
 class Transformer(nn.Module):
     """Logits U x̂, x_q ← x_q + Σ_h W_O^h W_V^h Σ_k p^h_{k,q} x̂_k, then x ← x + W_2 gelu(W_1 x̂) in every layer.
@@ -87,7 +85,7 @@ class Transformer(nn.Module):
             setattr(self, name, self.param(name, draw, shape, jnp.dtype(self.dtype)))
 
     def __call__(self, tokens: Int[Array, "n L"]) -> tuple[Float[Array, "n L d"], dict[str, Any]]:
-        """Logits and what people look at.
+        """Logits and the intermediates.
 
         Returns:
             Logits, and {"attention": p [layer, H, key, query, n], "states": x [layer + 1, n, L, m]}.
@@ -95,38 +93,38 @@ class Transformer(nn.Module):
         x = self.E[tokens]
         if self.positions == "learned":
             x = x + self.P[None, : tokens.shape[1]]
-        mask, states, seen = MASKS[self.mask](tokens.shape[1]), [x], []
+        mask, states, attention = MASKS[self.mask](tokens.shape[1]), [x], []
         for layer in range(self.layers):
-            read, attention = self._attention(layer, self._normed(x), mask)
+            read, attention_NxHxQxK = self._attention(layer, self._normed(x), mask)
             x = x + read if self.residual else read
             if self.neurons:
-                hidden = jax.nn.gelu(jnp.einsum("nlm,jm->nlj", self._normed(x), self.W_1[layer]))
-                x = x + jnp.einsum("nlj,mj->nlm", hidden, self.W_2[layer])
+                hidden_NxLxJ = jax.nn.gelu(jnp.einsum("nlm,jm->nlj", self._normed(x), self.W_1[layer]))
+                x = x + jnp.einsum("nlj,mj->nlm", hidden_NxLxJ, self.W_2[layer])
             states.append(x)
-            seen.append(attention)
-        logits = jnp.einsum("nlm,dm->nld", self._normed(x), self.U)
-        attention_by_sample = jnp.transpose(jnp.stack(seen), (0, 2, 4, 3, 1))
-        return logits, {"attention": attention_by_sample, "states": jnp.stack(states)}
+            attention.append(attention_NxHxQxK)
+        logits_NxLxD = jnp.einsum("nlm,dm->nld", self._normed(x), self.U)
+        attention_XxHxKxQxN = jnp.transpose(jnp.stack(attention), (0, 2, 4, 3, 1))
+        return logits_NxLxD, {"attention": attention_XxHxKxQxN, "states": jnp.stack(states)}
 
     def _normed(self, x: Float[Array, "n L m"]) -> Float[Array, "n L m"]:
         return jax.nn.standardize(x, axis=-1) if self.norm == "layer" else x
 
     def _projected(self, x: Float[Array, "n L m"], matrices: Float[Array, "layer m m"], layer: int) -> Array:
         """W x of every head, [n, L, H, m/H]."""
-        projected = jnp.einsum("nlm,em->nle", x, matrices[layer])
-        return projected.reshape(*x.shape[:2], self.heads, -1)
+        projected_NxLxM = jnp.einsum("nlm,em->nle", x, matrices[layer])
+        return projected_NxLxM.reshape(*x.shape[:2], self.heads, -1)
 
     def _attention(self, layer: int, x: Float[Array, "n L m"], mask: Array) -> tuple[Array, Array]:
         """What attention reads, [n, L, m], and p [n, H, query, key]."""
         if self.scores == "factored":
-            keys, queries = (self._projected(x, matrices, layer) for matrices in (self.W_K, self.W_Q))
-            scores = jnp.einsum("nkhe,nqhe->nhqk", keys, queries)
+            keys_NxKxHxE, queries_NxQxHxE = (self._projected(x, matrices, layer) for matrices in (self.W_K, self.W_Q))
+            scores_NxHxQxK = jnp.einsum("nkhe,nqhe->nhqk", keys_NxKxHxE, queries_NxQxHxE)
         else:
-            scores = jnp.einsum("nkm,hmp,nqp->nhqk", x, self.W_QK[layer], x)
-        attention = NORMALISERS[self.normaliser](scores / self._scale(), mask)
-        values = self._projected(x, self.W_V, layer)
-        read = jnp.einsum("nhqk,nkhe->nqhe", attention, values).reshape(x.shape)
-        return jnp.einsum("nle,me->nlm", read, self.W_O[layer]), attention
+            scores_NxHxQxK = jnp.einsum("nkm,hmp,nqp->nhqk", x, self.W_QK[layer], x)
+        attention_NxHxQxK = NORMALISERS[self.normaliser](scores_NxHxQxK / self._scale(), mask)
+        values_NxKxHxE = self._projected(x, self.W_V, layer)
+        read_NxQxHxE = jnp.einsum("nhqk,nkhe->nqhe", attention_NxHxQxK, values_NxKxHxE)
+        return jnp.einsum("nle,me->nlm", read_NxQxHxE.reshape(x.shape), self.W_O[layer]), attention_NxHxQxK
 
     def _scale(self) -> Float[Array, ""]:
         summed = self.width // self.heads if self.scores == "factored" else self.width
@@ -137,7 +135,8 @@ class Transformer(nn.Module):
         if self.scores == "bilinear":
             return self.W_QK / self._scale()
         shape = (self.layers, self.heads, self.width // self.heads, self.width)
-        return jnp.einsum("xhek,xheq->xhkq", self.W_K.reshape(shape), self.W_Q.reshape(shape)) / self._scale()
+        W_K_XxHxExM, W_Q_XxHxExM = self.W_K.reshape(shape), self.W_Q.reshape(shape)
+        return jnp.einsum("xhek,xheq->xhkq", W_K_XxHxExM, W_Q_XxHxExM) / self._scale()
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
@@ -164,7 +163,7 @@ class Transformer(nn.Module):
         if self.scores == "factored":
             pairs.append((self.W_Q.reshape(shape), self.W_K.reshape(shape)))
 
-        def square(matrix: Array) -> Array:
-            return jnp.einsum("xhem,xhfm->xhef", matrix, matrix)
+        def square(matrix_XxHxExM: Array) -> Array:
+            return jnp.einsum("xhem,xhfm->xhef", matrix_XxHxExM, matrix_XxHxExM)
 
         return tuple(square(one) - square(other) for one, other in pairs)

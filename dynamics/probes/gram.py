@@ -8,8 +8,6 @@ from dynamics.analysis.invariants import relative_drift, spectra
 from dynamics.models import GRAM_INVARIANTS, gram_invariants
 from dynamics.probes.probe import View, probe
 
-__all__: list[str] = []
-
 
 @probe("head", "key", "query", needs=("gram",), image=True)
 def scores(params: PyTree, view: View) -> Array:
@@ -20,7 +18,8 @@ def scores(params: PyTree, view: View) -> Array:
 @probe("head", "key", "query", needs=("gram",))
 def value_gram(params: PyTree, view: View) -> Array:
     """νᵀ W_Vᵀ W_V μ; ν runs along key, μ along query."""
-    return jnp.einsum("hihj->hij", view.gram(params).C_V[:, : view.words, :, : view.words])
+    C_V_HxDxHxD = view.gram(params).C_V[:, : view.words, :, : view.words]
+    return jnp.einsum("hihj->hij", C_V_HxDxHxD)
 
 
 @probe("head", "key", "query", needs=("gram",))
@@ -56,7 +55,8 @@ def scores_velocity(params: PyTree, view: View) -> Array:
 @probe("head", "key", "query", needs=("gram",))
 def value_gram_velocity(params: PyTree, view: View) -> Array:
     """d/dt νᵀ W_Vᵀ W_V μ along gradient flow."""
-    return jnp.einsum("hihj->hij", view.gram_velocity(params).C_V[:, : view.words, :, : view.words])
+    velocity_HxDxHxD = view.gram_velocity(params).C_V[:, : view.words, :, : view.words]
+    return jnp.einsum("hihj->hij", velocity_HxDxHxD)
 
 
 @probe("head", "word", needs=("gram",))
@@ -76,11 +76,11 @@ def attention(params: PyTree, view: View) -> Array:
     assert tokens_TxL is not None  # the task has the capability
     model = view.objective.model
     p = view.objective.apply(params, tokens_TxL)[1]["attention"]
-    p_NxHxKxQxT = p.reshape(model.layers, *p.shape[-4:])  # N layers
+    p_XxHxKxQxT = p.reshape(model.layers, *p.shape[-4:])
     keys_TxLxD = jax.nn.one_hot(tokens_TxL, model.vocabulary, dtype=p.dtype)
     queries_TxLxD = keys_TxLxD / jnp.maximum(keys_TxLxD.sum(axis=1, keepdims=True), 1)
-    by_word_NxHxTxDxD = jnp.einsum("nhkqt,tki,tqj->nhtij", p_NxHxKxQxT, keys_TxLxD, queries_TxLxD)
-    return by_word_NxHxTxDxD[..., : view.words, : view.words]
+    by_word_XxHxTxDxD = jnp.einsum("xhkqt,tki,tqj->xhtij", p_XxHxKxQxT, keys_TxLxD, queries_TxLxD)
+    return by_word_XxHxTxDxD[..., : view.words, : view.words]
 
 
 @probe("matrix", needs=("weights",))

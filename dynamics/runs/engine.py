@@ -22,19 +22,6 @@ from dynamics.runs.experiment import Experiment, StartInputs, draw_start, noise_
 from dynamics.runs.processes import on_host
 from dynamics.trajectory import COMPLETED, Trajectory, joined
 
-__all__ = [
-    "MEASURED",
-    "MOST_PATHS",
-    "STRATEGIES",
-    "Path",
-    "Program",
-    "Segment",
-    "State",
-    "Strategy",
-    "integrate",
-    "solve",
-]
-
 MOST_PATHS = 32  # integrated by one call of a program
 
 # How each device integrates its share of the paths: one after another, or all at once (vmap).

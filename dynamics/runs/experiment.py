@@ -20,8 +20,6 @@ from dynamics.probes import PROBES, Survey
 from dynamics.tasks import TASKS, Task
 from dynamics.trajectory import Times
 
-__all__ = ["TIGHTER", "Experiment", "StartInputs", "common_times", "draw_start", "named_keys", "noise_key"]
-
 KEYS = ("data", "init", "noise")
 GROUPS = ("task", "model", "init", "regulariser", "laws", "times", "compare", "launch", "wandb")
 TIGHTER, TIGHTEST = (
@@ -153,28 +151,25 @@ class Experiment:
 
     def _check_probes(self, regulariser: str | None) -> None:
         """Whether every law can have the regulariser, and some law every probe."""
-        capabilities = {name: self.capabilities_of(name) for name in self.laws}
-        for name in self.laws if self.regulariser is not None else ():
-            missing = set(self.regulariser.needs) - capabilities[name] if self.regulariser is not None else set()
-            allowed = f"must be left out: it needs {_listed(missing)}, which laws.{name} does not have"
-            require(not missing, "regulariser.name", regulariser, allowed)
         for probe in self.probes:
             require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
-            missing = min((set(PROBES[probe].needs) - known for known in capabilities.values()), key=len)
+        # What task and model can do, the model as a function of the variables of the law.
+        known = {law: self.abstract_start(law)[1].model.capabilities | self.task.capabilities for law in self.laws}
+        if self.regulariser is not None:
+            for law, capabilities in known.items():
+                missing = set(self.regulariser.needs) - capabilities
+                allowed = f"must be left out: it needs {_listed(missing)}, which laws.{law} does not have"
+                require(not missing, "regulariser.name", regulariser, allowed)
+        for probe in self.probes:
+            missing = min((set(PROBES[probe].needs) - capabilities for capabilities in known.values()), key=len)
             allowed = f"needs {_listed(missing)}, which this task, this model and the variables of its laws do not have"
             require(not missing, "probes", probe, allowed)
 
-    def capabilities_of(self, law: str) -> frozenset[str]:
-        """What a law's task and model can do, the model as a function of the variables of the law."""
-        return self.abstract_start(law)[1].model.capabilities | self.task.capabilities
-
     def probes_of(self, law: str) -> tuple[str, ...]:
-        """The probes that are recorded of a law: those that it can have, without large ones where draws are many."""
-        capabilities, many = self.capabilities_of(law), self.draw is not None and self.laws[law].random
-        probes = (PROBES[name] for name in self.probes)
-        return tuple(
-            probe.name for probe in probes if capabilities.issuperset(probe.needs) and not (probe.large and many)
-        )
+        """The probes that are recorded of a law: those that it can have, and no large ones of a random law."""
+        model, random = self.abstract_start(law)[1].model, self.laws[law].random
+        probes = [PROBES[name] for name in self.probes if PROBES[name].fits(self.task, model)]
+        return tuple(probe.name for probe in probes if not (probe.large and random))
 
     @functools.cached_property
     def noise_key(self) -> PRNGKeyArray:

@@ -1,10 +1,10 @@
-"""Run folders: the only module that touches disk.
+"""Write and read run folders.
 
     RUN/config.json       the resolved config          RUN/provenance.json   versions, commit, device, dtype, command
     RUN/status.json       state, reason, timings       RUN/checkpoints/LAW/T the parameters at time T (orbax)
-    RUN/trajectory.zarr   one group per law and `data`: tokens [n, L], label [n], type [n], a [m1]
+    RUN/trajectory.zarr   a group for each law, and `data`, the training set
 
-Everything is written beside its place and renamed into it, so that a reader never sees half of anything.
+Files and groups are written under a hidden name and then renamed, so that no reader sees half of one.
 """
 
 import contextlib
@@ -31,26 +31,13 @@ from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
 
-__all__ = [
-    "Arrays",
-    "Record",
-    "Recorder",
-    "consolidate",
-    "load_run",
-    "provenance",
-    "runs",
-    "write_group",
-    "write_json",
-    "write_text",
-]
-
 Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
 STORE = "trajectory.zarr"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "orbax-checkpoint", "numpy", "zarr", "wandb")
 
 
 def provenance(dtype: str) -> dict[str, Any]:
-    """Where numbers come from: versions, commit, device, dtype and command."""
+    """The origin of the numbers: versions, commit, device, dtype and command."""
     device = jax.devices()[0]
     return {
         "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
@@ -74,31 +61,33 @@ def _commit() -> str:
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    """Write a file completely or not at all."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        beside.write_text(text)
-        beside.replace(path)
+        partial.write_text(text)
+        partial.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
 def write_json(path: pathlib.Path, content: Any) -> None:
-    """Write plain values, whole or not at all."""
+    """Write plain values as JSON, completely or not at all."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def consolidate(store: pathlib.Path) -> None:
-    """Name all groups in the root's metadata: from then on a reader finds them, whole."""
+    """List all groups in the root's metadata, where readers look for them."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "not in the zarr 3 standard yet"; xarray looks there and warns without
+        warnings.simplefilter(
+            "ignore"
+        )  # not in the zarr 3 standard yet, but xarray reads it, and warns where it is missing
         zarr.consolidate_metadata(store)
 
 
 def write_group(
     path: pathlib.Path, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> None:
-    """Write a zarr group that xarray opens; see Recorder.group."""
+    """Write a zarr group that xarray opens; the arguments are those of Recorder.group."""
     group = zarr.create_group(path, attributes=dict(attributes))
     used = {dim for dims, _ in arrays.values() for dim in dims}
     labels = {dim: ((dim,), values) for dim, values in coordinates.items() if dim in used}
@@ -110,7 +99,7 @@ def write_group(
 
 
 class Recorder:
-    """Writes one run folder: groups and checkpoints in the background, one after another, beside the solves."""
+    """Writes one run folder; groups and checkpoints are written in a background thread, in order."""
 
     def __init__(self, workdir: pathlib.Path, name: str, config: Mapping[str, Any], origin: Mapping[str, Any]):
         """Create the folder with its config, provenance and status "running".
@@ -119,24 +108,23 @@ class Recorder:
             ConfigError: when a run of that name exists.
         """
         self.path = workdir / name
+        exists = ConfigError("name", name, f"exists in {workdir}; choose another")
         if self.path.exists():
-            raise ConfigError("name", name, f"exists in {workdir}; choose another")
+            raise exists
         workdir.mkdir(parents=True, exist_ok=True)
-        beside = workdir / f".{name}.partial-{os.getpid()}"
-        beside.mkdir()
-        write_json(beside / "config.json", config)
-        write_json(beside / "provenance.json", origin)
-        write_json(
-            beside / "status.json",
-            {"state": "running", "reason": "", "laws": {}, "pid": os.getpid(), "host": platform.node()},
-        )
-        zarr.create_group(beside / STORE)
-        consolidate(beside / STORE)
+        partial = workdir / f".{name}.partial-{os.getpid()}"
+        partial.mkdir()
+        write_json(partial / "config.json", config)
+        write_json(partial / "provenance.json", origin)
+        status = {"state": "running", "reason": "", "laws": {}, "pid": os.getpid(), "host": platform.node()}
+        write_json(partial / "status.json", status)
+        zarr.create_group(partial / STORE)
+        consolidate(partial / STORE)
         try:
-            beside.rename(self.path)
-        except OSError:
-            shutil.rmtree(beside)
-            raise ConfigError("name", name, f"exists in {workdir}; choose another") from None
+            partial.rename(self.path)
+        except OSError:  # another process made it meanwhile
+            shutil.rmtree(partial)
+            raise exists from None
         self._checkpointer = ocp.StandardCheckpointer()
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._writes: list[Future] = []
@@ -148,29 +136,23 @@ class Recorder:
         """Replace status.json."""
         write_json(self.path / "status.json", status)
 
-    def group(
-        self,
-        name: str,
-        arrays: Arrays,
-        coordinates: Mapping[str, Any],
-        attributes: Mapping[str, Any],
-    ) -> None:
+    def group(self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         """Add a group to trajectory.zarr, in the background.
 
         Args:
-            name: of the group; it must be new.
+            name: a new one.
             arrays: {name: (dimension names, values)}.
-            coordinates: {dimension: labels}; those of dimensions that no array has are left out.
-            attributes: of the group.
+            coordinates: {dimension: labels}; dimensions that no array has are skipped.
+            attributes: plain values.
         """
-        self._later(self._write_group, name, arrays, coordinates, dict(attributes))
+        self._later(self._write_group, name, arrays, coordinates, attributes)
 
     def _write_group(
-        self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: dict[str, Any]
+        self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]
     ) -> None:
-        beside = self.path / f".{name}.partial"
-        write_group(beside, arrays, coordinates, attributes)
-        beside.rename(self.path / STORE / name)
+        partial = self.path / f".{name}.partial"
+        write_group(partial, arrays, coordinates, attributes)
+        partial.rename(self.path / STORE / name)
         consolidate(self.path / STORE)
 
     def checkpoint(self, law: str, t: float, params: PyTree) -> None:
@@ -182,7 +164,7 @@ class Recorder:
         """Wait until everything is on disk.
 
         Raises:
-            OSError: what a write met.
+            OSError: the first error of a write.
         """
         self._thread.shutdown()
         for write in self._writes:
@@ -192,9 +174,9 @@ class Recorder:
 
 
 class Record:
-    """A run folder, read.
+    """The content of a run folder.
 
-    `record["flow"]` is a lazy xarray Dataset of the law's probes over t, `record["data"]` the training set.
+    `record["flow"]` is a lazy xarray Dataset of the probes of the law `flow` over t, `record["data"]` the training set.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -204,7 +186,7 @@ class Record:
         return json.loads((self.path / name).read_text())
 
     def attach(self, name: str, content: Any) -> pathlib.Path:
-        """Add a document to the folder: a text as it is, anything else as JSON."""
+        """Add a file to the folder; anything but a text is written as JSON."""
         path = self.path / name
         (write_text if isinstance(content, str) else write_json)(path, content)
         return path
@@ -221,7 +203,7 @@ class Record:
 
     @property
     def state(self) -> str:
-        """status["state"], or "killed" when the process that should be running on this machine is gone."""
+        """status["state"]; "killed" if the process that should be running on this machine is gone."""
         status = self.status
         if status["state"] == "running" and status["host"] == platform.node():
             try:
@@ -229,7 +211,7 @@ class Record:
             except ProcessLookupError:
                 return "killed"
             except PermissionError:
-                pass  # it lives, as somebody else
+                pass  # the process exists, and belongs to another user
         return status["state"]
 
     @functools.cached_property
@@ -238,7 +220,7 @@ class Record:
         return self._json("provenance.json")
 
     def groups(self) -> set[str]:
-        """The names of what is recorded: laws, and "data"."""
+        """The names of all recorded groups: laws, and "data"."""
         metadata = json.loads((self.path / STORE / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
         return {name for name in metadata if "/" not in name}
 
@@ -266,33 +248,32 @@ class Record:
         folder = self.path / "checkpoints" / law
         times = []
         for entry in folder.iterdir() if folder.is_dir() else ():
-            with contextlib.suppress(ValueError):  # a save that was cut off has a name that is no number
+            with contextlib.suppress(ValueError):  # an interrupted save leaves a folder whose name is not a number
                 times.append(float(entry.name))
         return sorted(times)
 
     def params(self, law: str, t: float) -> dict[str, np.ndarray]:
-        """The stored parameters {"W": [m1, m], "W_K", "W_Q", "W_V": [H m, d]} of a law at time t.
+        """The stored parameters of a law at time t.
 
         Raises:
             KeyError: when none are stored at t (see `checkpoints`).
         """
         stored = self.checkpoints(law)
-        near = [s for s in stored if np.isclose(s, t, rtol=1e-9, atol=0.0)]
-        if not near:
-            raise KeyError(
-                f"no parameters of {law!r} at t = {t}; stored at t = {', '.join(map(str, stored)) or 'never'}"
-            )
+        matches = [time for time in stored if np.isclose(time, t, rtol=1e-9, atol=0.0)]  # t may be a rounded sum
+        if not matches:
+            times = ", ".join(map(str, stored)) or "never"
+            raise KeyError(f"no parameters of {law!r} at t = {t}; stored at t = {times}")
         with ocp.StandardCheckpointer() as checkpointer, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # restored as numpy, without the sharding that they were saved with
-            stored_params = checkpointer.restore((self.path / "checkpoints" / law / repr(near[0])).absolute())
-        return jax.tree.map(np.asarray, stored_params)
+            warnings.simplefilter("ignore")  # orbax warns that no sharding is given; these become numpy arrays
+            params = checkpointer.restore((self.path / "checkpoints" / law / repr(matches[0])).absolute())
+        return jax.tree.map(np.asarray, params)
 
 
 def load_run(path: pathlib.Path) -> Record:
     """Open a run folder.
 
     Raises:
-        ConfigError: when there is no run.
+        ConfigError: when the folder does not hold a run.
     """
     if not (path / "config.json").is_file():
         raise ConfigError("run", str(path), "must be the folder of a run or of a sweep (config.json or sweep.json)")
@@ -301,5 +282,5 @@ def load_run(path: pathlib.Path) -> Record:
 
 def runs(workdir: str | os.PathLike[str]) -> list[Record]:
     """The runs in a folder, oldest first."""
-    found = [p.parent for p in pathlib.Path(workdir).glob("*/config.json") if not p.parent.name.startswith(".")]
-    return [Record(p) for p in sorted(found, key=lambda p: (p / "config.json").stat().st_mtime)]
+    folders = [p.parent for p in pathlib.Path(workdir).glob("*/config.json") if not p.parent.name.startswith(".")]
+    return [Record(p) for p in sorted(folders, key=lambda p: (p / "config.json").stat().st_mtime)]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dynamics.analysis.events import classification_time
-from dynamics.config import config_hash
+from dynamics.config import config_hash, require
 from dynamics.laws import Flow, Law
 from dynamics.probes import coordinates, dimensions
 from dynamics.runs.engine import Path, Program, integrate
@@ -20,8 +20,6 @@ from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, Record, Recorder, provenance
 from dynamics.runs.tracking import Shown, Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
-
-__all__ = ["Report", "described", "execute", "recorded", "summary_of", "training_set"]
 
 IMAGES_PER_LAW = 8
 
@@ -209,6 +207,8 @@ def training_set(experiment: Experiment) -> tuple[Arrays, dict[str, Any]]:
     batch, model = objective.batch, objective.model
     dims = {**task.dims, **model.dims}
     beside = {**objective.constants, **(batch.source or {})}
+    for name in beside:
+        require(name in dims, "dims", sorted(dims), f"must name the dimensions of {name!r}, which task or model hold")
     arrays: Arrays = {
         "tokens": (("sample", "position"), batch.tokens),
         "label": (("sample", "position")[: batch.label.ndim], batch.label),

@@ -1,7 +1,7 @@
-"""A mirror of the record in wandb: the only module that touches it. Offline and silent unless the config says online.
+"""A copy of the record in wandb, called a mirror; offline and silent unless the config says online.
 
-It works in a thread of its own, beside the solves. A failure here is one warning and the end of the mirror, never of
-the run: the record on disk is the truth.
+A thread writes it during the solves. A failure gives one warning and ends the mirror, never the run: the record on disk
+is the truth. No other module imports wandb.
 """
 
 import pathlib
@@ -16,22 +16,20 @@ import numpy as np
 
 from dynamics.probes import PROBES
 
-__all__ = ["Shown", "SweepTracker", "Tracker"]
-
 IMAGE_PIXELS = 128
-PATIENCE_S = 60.0  # a mirror that has not ended by then is left behind
-LEAST_S = 5.0  # seconds that every mirror has to begin and to end
-FEW = 50  # up to so many members have a run each
+PATIENCE_S = 60.0  # longest wait for a mirror to end
+LEAST_S = 5.0  # shortest wait: wandb takes about this long to start and to close a run
+FEW = 50  # up to so many members have a wandb run each
 
 
 class Shown(NamedTuple):
-    """What a mirror shows of a law.
+    """The part of a trajectory that a mirror shows.
 
     Attributes:
         t: saved times.
         arrays: {probe: (dimension names, values)}, dimension t first.
-        coordinates: {dimension: labels}; a dimension without labels is numbered.
-        named_words: of "key", "query" and "word" this many have scalars; pictures show all words.
+        coordinates: {dimension: labels}; entries of other dimensions are numbered.
+        named_words: scalars are logged for this many entries of "key", "query" and "word"; pictures show all.
     """
 
     t: Any
@@ -41,7 +39,7 @@ class Shown(NamedTuple):
 
 
 class _Mirror:
-    """Work for wandb, done one after another in a thread; a failure ends it with one warning."""
+    """A queue of work for wandb, done in a thread; a failure ends it with one warning."""
 
     def __init__(self, enabled: bool):
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -51,8 +49,8 @@ class _Mirror:
 
     def _mirror(self) -> None:
         try:
-            while (task := self._work.get()) is not None:
-                task()
+            while (work := self._work.get()) is not None:
+                work()
         except Exception as error:
             warnings.warn(f"wandb stopped, the run goes on: {type(error).__name__}: {error}", stacklevel=1)
 
@@ -95,12 +93,12 @@ class Tracker(_Mirror):
         self._run = _opened(settings, folder, folder.name, settings["group"], config)
 
     def trajectory(self, law: str, shown: Shown, images: Iterable[int]) -> None:
-        """Log the saved times of a law: every probe as scalars, and those that are images as pictures.
+        """Log the saved times of a law: all probes as scalars, and probes that are images also as pictures.
 
         Args:
-            law: its name, the prefix of every metric.
-            shown: its probes.
-            images: indices into t at which pictures are drawn.
+            law: the prefix of every metric.
+            shown: the times and probes.
+            images: indices into t at which pictures are made.
         """
         self._work.put(lambda: _log(self._run, law, shown, set(images)))
 
@@ -125,20 +123,20 @@ class Tracker(_Mirror):
 
 
 class SweepTracker(_Mirror):
-    """One wandb group for one sweep: a run per member, or one run with a table of all of them.
+    """One wandb group for one sweep: a wandb run for each member, or one with a table of all members.
 
-    It is never slower than the sweep: when it needs longer than the members took it is left behind.
+    At the end the sweep waits for it at most as long as the members took, and then goes on.
     """
 
     def __init__(self, settings: Mapping[str, Any], folder: pathlib.Path, name: str, members: int):
         """Begin.
 
         Args:
-            settings: the group `wandb` of the config; `each_member` says whether every member has a run; if not
-                given, it has one in sweeps of up to FEW members.
-            folder: of the sweep.
-            name: of the sweep, and of the group where the config names none.
-            members: how many there are.
+            settings: the group `wandb` of the config; if `each_member` is not given, members have wandb runs in sweeps
+                of up to FEW members.
+            folder: the sweep folder.
+            name: the name of the wandb group, if the config does not give one.
+            members: the number of members.
         """
         super().__init__(settings["mode"] != "disabled")
         each = settings["each_member"]
@@ -153,8 +151,8 @@ class SweepTracker(_Mirror):
         """Add a member that has ended.
 
         Args:
-            name: of its run.
-            read: gives its config, what to show of each law, and its summary; called later, in the thread.
+            name: the name of its wandb run.
+            read: returns its config, {law: what is shown} and its summary; called later, in the thread.
         """
 
         def add() -> None:
@@ -170,7 +168,7 @@ class SweepTracker(_Mirror):
             self._work.put(add)
 
     def finish(self, config: Mapping[str, Any], table: Sequence[Mapping[str, Any]]) -> None:
-        """Close the group; if its members have no runs of their own, it gets a table of all of them."""
+        """Close the group, after adding the table if members have no wandb runs."""
 
         def close() -> None:
             if not self._each:
@@ -183,7 +181,7 @@ class SweepTracker(_Mirror):
 
         passed = time.monotonic() - self._begin
         if not self._end(close, min(max(passed, LEAST_S), PATIENCE_S)):
-            warnings.warn(f"wandb has {self._mirrored} members and is left behind; the record has all", stacklevel=1)
+            warnings.warn(f"wandb was too slow and has {self._mirrored} members; the record has all", stacklevel=1)
 
 
 def _log(run: Any, law: str, shown: Shown, images: set[int]) -> None:
@@ -197,15 +195,15 @@ def _log(run: Any, law: str, shown: Shown, images: set[int]) -> None:
         ]
         for index in np.ndindex(*sizes):
             column = values[(slice(None), *index)]
-            if column.any():  # attention between words of which a sample has only one is zero throughout
+            if column.any():  # attention between words that never share a sample is always zero
                 labels = [_label(shown, dim, i) for dim, i in zip(dims[1:], index, strict=True)]
                 columns["/".join([law, probe, *labels])] = column.tolist()
     pictured = [probe for probe in shown.arrays if PROBES[probe].image]
-    for i, time_ in enumerate(shown.t.tolist()):
-        row: dict[str, Any] = {"t": time_, **{key: column[i] for key, column in columns.items()}}
+    for i, t in enumerate(shown.t.tolist()):
+        row: dict[str, Any] = {"t": t, **{key: column[i] for key, column in columns.items()}}
         for probe in pictured if i in images else ():
             pixels, limit = _picture(shown.arrays[probe][1][i])
-            row[f"{law}/{probe}"] = wandb.Image(pixels, caption=f"t = {time_:.4g}, scale ±{limit:.3g}")
+            row[f"{law}/{probe}"] = wandb.Image(pixels, caption=f"t = {t:.4g}, scale ±{limit:.3g}")
         run.log(row)
 
 

@@ -8,20 +8,6 @@ import numpy as np
 
 from dynamics.analysis.fits import Fit
 
-__all__ = [
-    "FAIL",
-    "INCONCLUSIVE",
-    "PASS",
-    "Claim",
-    "Data",
-    "Finding",
-    "Verdict",
-    "all_of",
-    "judge",
-    "markdown",
-    "within",
-]
-
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 
 
@@ -108,14 +94,14 @@ def judge(stated: Sequence[tuple[str, Claim]], data: Data) -> list[Verdict]:
     """The verdict on every (case, claim)."""
     verdicts = []
     for case, claim in stated:
-        found = claim.measure(data, case)
+        finding = claim.measure(data, case)
         controls = {name: claim.measure(data, name) for name in claim.controls}
         controls |= {name: measure(data, case) for name, measure in claim.elsewhere.items()}
-        verdict = _word(found)
+        verdict = _word(finding)
         if verdict == PASS and any(_word(control) != FAIL for control in controls.values()):
             verdict = INCONCLUSIVE
         shown = {name: (_word(control), control.measured) for name, control in controls.items()}
-        verdicts.append(Verdict(claim, case, verdict, found.measured, shown, claim.fails.get(case, "")))
+        verdicts.append(Verdict(claim, case, verdict, finding.measured, shown, claim.fails.get(case, "")))
     return verdicts
 
 

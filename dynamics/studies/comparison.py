@@ -15,10 +15,9 @@ import numpy as np
 
 from dynamics.config import build, require
 from dynamics.runs.experiment import Experiment
+from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
-from dynamics.sweeps.sweep import Sweep, grid, seeds
-
-__all__ = ["Compared", "Settings", "distances", "pairs_of", "sweep_of"]
+from dynamics.sweeps.sweep import Sweep
 
 AXES = ("seed", "step", "draw")
 

@@ -31,8 +31,6 @@ from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.results import load as load_sweep
 from dynamics.sweeps.sweep import Sweep
 
-__all__ = ["Case", "ClaimsRecord", "Evidence", "Measured", "check", "load", "measure", "sweeps_of"]
-
 STORE = "measured.zarr"
 TABLE = "(title, [(case, Claim), ...])"
 

@@ -18,8 +18,6 @@ from dynamics.sweeps.rows import rows_of
 from dynamics.sweeps.sweep import Sweep, read_sweeps
 from dynamics.sweeps.worker import integrated
 
-__all__ = ["Cost", "Source", "attempts", "estimate", "plan_of", "prepare"]
-
 PILOTS = 3  # groups of which a path is integrated for an estimate
 
 

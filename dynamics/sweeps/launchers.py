@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dynamics.config import ConfigError, require
 from dynamics.environment import configure_compiler
@@ -23,8 +23,6 @@ from dynamics.sweeps.ledger import FINISHED, Ledger
 from dynamics.sweeps.paths import Plan, plan
 from dynamics.sweeps.sweep import execute_config, read_sweeps
 from dynamics.sweeps.worker import Attempts, Limits, Report, work
-
-__all__ = ["LAUNCHERS", "Here", "Job", "JobLauncher", "Launch", "Launcher", "Local", "Resources", "Slurm"]
 
 POLL_S = 1.0  # between looks at jobs
 # States of SLURM in which a job is over.
@@ -107,11 +105,17 @@ class Here(Launcher):
 
 
 class JobLauncher(Launcher):
-    """In processes of their own, which share the folder of the sweep with this one; abstract."""
+    """In processes of their own, which share the folder of the sweep with this one; abstract.
+
+    Attributes:
+        outlives: whether the jobs go on after Ctrl-C in this process.
+    """
+
+    outlives: ClassVar[bool] = False
 
     @abc.abstractmethod
     def start(self, launch: Launch, jobs: Sequence["Job"]) -> Any:
-        """Start jobs, each a function to call; what `alive` and `cancel` need to know of them."""
+        """Start jobs, each a function to call; returns what `alive` and `cancel` need to know of them."""
 
     @abc.abstractmethod
     def alive(self, handle: Any) -> bool:
@@ -121,22 +125,18 @@ class JobLauncher(Launcher):
     def cancel(self, handle: Any) -> None:
         """End all jobs."""
 
-    @abc.abstractmethod
-    def interrupt(self, handle: Any) -> None:
-        """What Ctrl-C in this process means to the jobs."""
-
     def run(self, launch: Launch, report: Report) -> None:
         """Deal out the paths to jobs, and deal out again what jobs that ended have left."""
         attempts = launch.attempts
         while attempts:
             handle = self.start(launch, _dealt_out(launch, attempts))
+            stopped = not self.outlives
             try:
                 stopped = self._follow(launch, attempts, handle, report)
-            except KeyboardInterrupt:
-                self.interrupt(handle)
-                raise
+            finally:
+                if stopped:  # by too many failures, or by Ctrl-C
+                    self.cancel(handle)
             if stopped:
-                self.cancel(handle)
                 return
             entries = Ledger(launch.folder).entries(attempts)
             left = {i: e.attempts + 1 for i, e in entries.items() if e.state in ("waiting", "interrupted")}
@@ -155,8 +155,7 @@ class JobLauncher(Launcher):
             reported |= set(ended)
             report([dict(entries[i].line) for i in ended])
             failures = sum(entries[i].state in ("failed", "diverged") for i in reported)
-            most = launch.limits.max_failures
-            if most is not None and failures >= most:
+            if launch.limits.max_failures is not None and failures >= launch.limits.max_failures:
                 return True
             # A worker that died on another machine seems to run for a while: its paths must not be forgotten.
             if not alive and not any(entry.state == "running" for entry in entries.values()):
@@ -219,16 +218,44 @@ def _interrupting(requeue: Any) -> Any:
     return handle
 
 
-class Local(JobLauncher):
-    """In processes on this machine, through submitit; Ctrl-C ends them."""
+class Submitit(JobLauncher):
+    """Jobs of submitit; their logs are in SWEEP/jobs; abstract."""
+
+    cluster: ClassVar[str]
 
     def check(self) -> None:
         """Whether submitit is installed."""
-        _check_submitit("local")
+        installed = importlib.util.find_spec("submitit") is not None
+        require(installed, "--launcher", self.cluster, "needs submitit: install the extra, dynamics[slurm]")
 
     def start(self, launch: Launch, jobs: Sequence[Job]) -> list[Any]:
-        """A process for every job."""
-        return _submitted("local", launch, jobs)
+        """A job for each, in one array."""
+        import submitit
+
+        resources = launch.resources
+        # A folder of its own: job numbers come again, and submitit takes what it finds under one for its result.
+        logs = launch.folder / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        executor = submitit.AutoExecutor(logs.absolute(), cluster=self.cluster)
+        executor.update_parameters(
+            name=launch.folder.name,
+            timeout_min=resources.minutes,
+            cpus_per_task=resources.cpus,
+            mem_gb=resources.memory_gb,
+            gpus_per_node=resources.gpus,
+            slurm_additional_parameters={"requeue": True},
+            **({"slurm_partition": resources.partition} if resources.partition else {}),
+        )
+        try:
+            with _environment(JAX_NUM_CPU_DEVICES=str(resources.cpus)), executor.batch():
+                return [executor.submit(job) for job in jobs]
+        except submitit.core.utils.FailedJobError as error:
+            raise ConfigError("--launcher", self.cluster, " ".join(str(error).split())) from None
+
+
+class Local(Submitit):
+    """Processes on this machine; Ctrl-C ends them, too."""
+
+    cluster = "local"
 
     def alive(self, handle: list[Any]) -> bool:
         """Whether a process runs."""
@@ -241,26 +268,21 @@ class Local(JobLauncher):
         while self.alive(handle):
             time.sleep(POLL_S)
 
-    def interrupt(self, handle: list[Any]) -> None:
-        """The processes end, too."""
-        self.cancel(handle)
 
+class Slurm(Submitit):
+    """A job array of a SLURM cluster; Ctrl-C leaves the jobs running."""
 
-class Slurm(JobLauncher):
-    """As a job array of a SLURM cluster, through submitit; Ctrl-C leaves the jobs running."""
+    cluster = "slurm"
+    outlives = True
 
     def check(self) -> None:
-        """Whether submitit is installed, and SLURM."""
-        _check_submitit("slurm")
+        """Whether submitit and the commands of SLURM are installed."""
+        super().check()
         installed = shutil.which("sbatch") and shutil.which("squeue")
-        require(bool(installed), "--launcher", "slurm", "needs the commands sbatch and squeue of SLURM")
-
-    def start(self, launch: Launch, jobs: Sequence[Job]) -> list[Any]:
-        """One job array."""
-        return _submitted("slurm", launch, jobs)
+        require(bool(installed), "--launcher", self.cluster, "needs the commands sbatch and squeue of SLURM")
 
     def alive(self, handle: list[Any]) -> bool:
-        """Whether squeue lists one that is not over.
+        """Whether squeue lists a job that is not over.
 
         submitit's own job.done() asks sacct, which knows nothing on a cluster without accounting: a job whose node died
         would be awaited for ever.
@@ -276,40 +298,8 @@ class Slurm(JobLauncher):
         for job in handle:
             job.cancel()
 
-    def interrupt(self, handle: list[Any]) -> None:
-        """The jobs go on."""
-
 
 LAUNCHERS: dict[str, type[Launcher]] = {"here": Here, "local": Local, "slurm": Slurm}
-
-
-def _check_submitit(name: str) -> None:
-    installed = importlib.util.find_spec("submitit") is not None
-    require(installed, "--launcher", name, "needs submitit: install the extra, dynamics[slurm]")
-
-
-def _submitted(cluster: str, launch: Launch, jobs: Sequence[Job]) -> list[Any]:
-    """Jobs of submitit; their logs are in SWEEP/jobs."""
-    import submitit
-
-    resources = launch.resources
-    # A folder of its own: job numbers come again, and submitit takes what it finds under one for its result.
-    logs = launch.folder / "jobs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    executor = submitit.AutoExecutor(logs.absolute(), cluster=cluster)
-    executor.update_parameters(
-        name=launch.folder.name,
-        timeout_min=resources.minutes,
-        cpus_per_task=resources.cpus,
-        mem_gb=resources.memory_gb,
-        gpus_per_node=resources.gpus,
-        slurm_additional_parameters={"requeue": True},
-        **({"slurm_partition": resources.partition} if resources.partition else {}),
-    )
-    try:
-        with _environment(JAX_NUM_CPU_DEVICES=str(resources.cpus)), executor.batch():
-            return [executor.submit(job) for job in jobs]
-    except submitit.core.utils.FailedJobError as error:
-        raise ConfigError("--launcher", cluster, " ".join(str(error).split())) from None
 
 
 @contextlib.contextmanager

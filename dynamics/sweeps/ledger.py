@@ -1,11 +1,11 @@
-"""Who runs which member of a sweep, and how it ended; safe when processes die and machines share only a folder.
+"""Who runs which path of a sweep, and how it ended; safe when processes die and when machines share only a folder.
 
     SWEEP/workers/NAME         a process: touched while it lives, and locked
-    SWEEP/claims/ID.N          a link to the worker that made the Nth attempt at a member
-    SWEEP/journal/NAME.jsonl   what a worker finished, a line per member and attempt
+    SWEEP/claims/ID.N          a link to the worker that made the Nth attempt at a path
+    SWEEP/journal/NAME.jsonl   how attempts ended, a line each
 
-A link is made in one step or not at all, and one process alone can make it: no member is run twice at a time. An
-attempt that has neither an outcome nor a living worker is interrupted, and its member can be claimed again.
+A link is made in one step or not at all, and only one process can make it, so that no path is integrated twice at a
+time. An attempt that has neither an outcome nor a living worker is interrupted, and its path can be claimed again.
 """
 
 import contextlib
@@ -21,21 +21,18 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["FINISHED", "STATES", "Entry", "Ledger", "Worker", "is_full"]
-
 STATES = ("waiting", "running", "done", "failed", "diverged", "interrupted")
 FINISHED = ("done", "diverged")  # outcomes of the config; run again on request only
 BEAT_S, STALE_S = 5.0, 60.0  # a worker touches its file that often; on another machine it is dead after so long without
 
 
 class Entry(NamedTuple):
-    """What the ledger says of a member.
+    """What the ledger says of a path, or of a member.
 
     Attributes:
         state: one of STATES.
         attempts: made so far.
-        line: of the journal: reason, seconds, host, where its rows are, the numbers of its laws; empty while there is
-            none.
+        line: of the journal: reason, seconds, host, numbers, where its rows are; empty until it has ended.
     """
 
     state: str
@@ -61,39 +58,37 @@ class Ledger:
             path.mkdir(parents=True, exist_ok=True)
 
     def entries(self, ids: Iterable[str], now: float | None = None) -> dict[str, Entry]:
-        """The entry of every member; `now` is the file server's time, which is asked for without."""
+        """The entry of every id; `now` is the time of the file server, measured if it is not given."""
         now = self._now() if now is None else now
         attempts: dict[str, int] = {}
-        with os.scandir(self.claims) as found:
-            for claim in found:
-                member, _, number = claim.name.rpartition(".")
-                attempts[member] = max(attempts.get(member, 0), int(number))
+        with os.scandir(self.claims) as claims:
+            for claim in claims:
+                path, _, number = claim.name.rpartition(".")
+                attempts[path] = max(attempts.get(path, 0), int(number))
         outcomes = {(line["id"], line["attempt"]): line for line in self.lines()}
-        finished = {member: attempt for (member, attempt), line in outcomes.items() if line["state"] in FINISHED}
+        finished = {path: attempt for (path, attempt), line in outcomes.items() if line["state"] in FINISHED}
         living: dict[str, bool] = {}
         entries = {}
-        for member in ids:
-            attempt = attempts.get(member, 0)
-            line = outcomes.get((member, attempt))
-            if line is None and member in finished:  # and was claimed again by one who took its worker for dead
-                line = outcomes[member, finished[member]]
+        for path in ids:
+            attempt = attempts.get(path, 0)
+            line = outcomes.get((path, attempt))
+            if line is None and path in finished:  # it was claimed again by a worker that took its worker for dead
+                line = outcomes[path, finished[path]]
             if attempt == 0:
-                entries[member] = Entry("waiting", 0, {})
+                entries[path] = Entry("waiting", 0, {})
             elif line is not None:
-                entries[member] = Entry(line["state"], attempt, line)
+                entries[path] = Entry(line["state"], attempt, line)
             else:
-                name = os.readlink(self.claims / f"{member}.{attempt}")
+                name = os.readlink(self.claims / f"{path}.{attempt}")
                 if name not in living:
                     living[name] = self._lives(name, now)
                 host = {"host": name.rpartition("-")[0].rpartition("-")[0]}
                 lost = {**host, "reason": "its process is gone"}
-                entries[member] = Entry(
-                    *(("running", attempt, host) if living[name] else ("interrupted", attempt, lost))
-                )
+                entries[path] = Entry(*(("running", attempt, host) if living[name] else ("interrupted", attempt, lost)))
         return entries
 
     def lines(self) -> list[dict[str, Any]]:
-        """All journals; a last line that was cut off is none."""
+        """The lines of all journals; a last line that was cut off is left out."""
         lines = []
         for path in sorted(self.journal.iterdir()):
             text = path.read_text()
@@ -101,11 +96,11 @@ class Ledger:
         return lines
 
     def size(self) -> int:
-        """Of all journals in bytes: it grows with every outcome."""
+        """The size of all journals in bytes, which grows with every outcome."""
         return sum(path.stat().st_size for path in self.journal.iterdir())
 
     def _now(self) -> float:
-        """Of the machine that stamps what workers touch: clocks differ."""
+        """The time on the machine that stamps the workers' files, since clocks differ."""
         path = self.folder / ".clock"
         try:
             path.touch()
@@ -119,7 +114,7 @@ class Ledger:
             if json.loads(path.read_text())["machine"] == _machine():
                 with path.open() as file:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return False  # it would hold the lock
+                return False  # a living worker holds the lock
             return now - path.stat().st_mtime < STALE_S
         except BlockingIOError:
             return True
@@ -128,7 +123,7 @@ class Ledger:
 
 
 class Worker:
-    """This process, as one that runs members; a context. Its claims end with it."""
+    """This process, as one that integrates paths; a context manager. Its claims end with it."""
 
     def __init__(self, ledger: Ledger):
         self._ledger = ledger
@@ -151,7 +146,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._heart.join()
-        self._path.unlink(missing_ok=True)  # on other machines, too, it is over at once
+        self._path.unlink(missing_ok=True)  # so that other machines see its end at once
         self._file.close()
 
     def _beat(self) -> None:
@@ -159,20 +154,20 @@ class Worker:
             with contextlib.suppress(OSError):
                 os.utime(self._path)
 
-    def claim(self, member: str, attempt: int) -> bool:
-        """Make an attempt ours; False when somebody else's it is."""
+    def claim(self, path: str, attempt: int) -> bool:
+        """Claim an attempt; returns False if another worker has it."""
         try:
-            os.symlink(self.name, self._ledger.claims / f"{member}.{attempt}")
+            os.symlink(self.name, self._ledger.claims / f"{path}.{attempt}")
         except FileExistsError:
             return False
         return True
 
-    def owns(self, member: str, attempt: int) -> bool:
-        """Whether nobody took us for dead and made a later attempt."""
-        return not os.path.lexists(self._ledger.claims / f"{member}.{attempt + 1}")
+    def owns(self, path: str, attempt: int) -> bool:
+        """Whether no other worker took this one for dead and made a later attempt."""
+        return not os.path.lexists(self._ledger.claims / f"{path}.{attempt + 1}")
 
     def commit(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Write outcomes, all of them or none: from then on they count.
+        """Write outcomes, all of them or none; from then on they count.
 
         Raises:
             OSError: when the disk is full; nothing is written.
@@ -194,12 +189,80 @@ class Worker:
             os.close(handle)
 
 
+# The first state among those of its paths is that of a member.
+PRECEDENCE = ("running", "interrupted", "waiting", "failed", "diverged", "done")
+
+
+class Members(NamedTuple):
+    """Which paths the members of a folder need; see dynamics.sweeps.paths.Plan.
+
+    Attributes:
+        paths: {id of a member: {law: id of its path}}.
+        refused: {id of a member: why it cannot run}; the ledger has an entry for it under the member's own id.
+    """
+
+    paths: Mapping[str, Mapping[str, str]]
+    refused: Mapping[str, str]
+
+    @property
+    def ids(self) -> list[str]:
+        """What the ledger has entries for: all paths, and the members that are refused."""
+        return [*dict.fromkeys(path for paths in self.paths.values() for path in paths.values()), *self.refused]
+
+    def id_of(self, member: str, law: str) -> str:
+        """What the ledger knows a law of a member as."""
+        return member if member in self.refused else self.paths[member][law]
+
+    def entries(self, of_paths: Mapping[str, Entry]) -> dict[str, Entry]:
+        """The entry of every member."""
+        return {member: self._entry(member, of_paths) for member in self.paths}
+
+    def _entry(self, member: str, of_paths: Mapping[str, Entry]) -> Entry:
+        if member in self.refused:
+            return of_paths[member]
+        entries = {law: of_paths[path] for law, path in self.paths[member].items()}
+        state = min((entry.state for entry in entries.values()), key=PRECEDENCE.index)
+        reasons = {law: entry.reason for law, entry in entries.items() if entry.state != "done" and entry.reason}
+        line: dict[str, Any] = {
+            "reason": "; ".join(f"{law}: {reason}" for law, reason in reasons.items()),
+            "laws": {law: entry.line["numbers"] for law, entry in entries.items() if "numbers" in entry.line},
+        }
+        seconds = [entry.line["seconds"] for entry in entries.values() if "seconds" in entry.line]
+        line |= {"seconds": sum(seconds)} if seconds else {}
+        hosts = list(dict.fromkeys(entry.line["host"] for entry in entries.values() if "host" in entry.line))
+        line |= {"host": " ".join(hosts)} if hosts else {}
+        return Entry(state, max(entry.attempts for entry in entries.values()), line)
+
+    def ended(self, lines: Iterable[Mapping[str, Any]], before: set[str]) -> list[str]:
+        """The members all of whose paths have ended with these lines of the journal; `before` gets the new paths."""
+        new = {line["id"] for line in lines} - before
+        before |= new
+        needed = {member: self.ids_of(member) for member in self.paths}
+        return [member for member, ids in needed.items() if ids <= before and ids & new]
+
+    def ids_of(self, member: str) -> set[str]:
+        """What the ledger knows a member's parts as."""
+        return {member} if member in self.refused else set(self.paths[member].values())
+
+
+def read_members(folder: pathlib.Path) -> Members:
+    """The members of a sweep folder."""
+    content = json.loads((folder / "sweep.json").read_text())
+    return Members(content["paths"], content["refused"])
+
+
+def entries_of(folder: pathlib.Path) -> dict[str, Entry]:
+    """The entry of every member of a sweep folder."""
+    members = read_members(folder)
+    return members.entries(Ledger(folder).entries(members.ids))
+
+
 def is_full(error: OSError) -> bool:
-    """Whether a disk or a quota is full, or a file as large as it may be."""
+    """Whether a disk or a quota is full, or a file has reached its largest size."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _machine() -> str:
-    """This machine since it was started: its locks can be asked."""
+    """This machine since it was started; locks tell about processes of the same machine only."""
     boot = pathlib.Path("/proc/sys/kernel/random/boot_id")
     return f"{platform.node()} {boot.read_text().strip() if boot.exists() else ''}"

@@ -1,132 +1,24 @@
-"""Sweeps as data: a list of overrides over a base config.
+"""Sweeps: a base config and its members, each a config with overrides.
 
-    grid({"model.width": (256, 1024)}, seeds(5))        every combination
-    zipped({"task.length": (4, 8), "task.samples": ...})  side by side
-    random({"init.std": log_uniform(1e-4, 1e-1)}, count=100)
-    chain(one, another)                                  one after another
-
-each give such a list, and grid takes such lists as factors. A member's id is the hash of its resolved config.
-A folder holds one sweep, or for claims one for each case.
+A member's id is the hash of its resolved config. A folder holds one sweep, or for claims one for each case.
 """
 
 import copy
-import itertools
 import json
 import math
 import pathlib
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import ml_collections
-import numpy as np
 
 from dynamics.config import ConfigError, check_path, config_hash, module_of, require
+from dynamics.sweeps.overrides import Override
 
-__all__ = [
-    "Axes",
-    "Member",
-    "Sweep",
-    "chain",
-    "choice",
-    "execute_config",
-    "grid",
-    "log_uniform",
-    "own_seeds",
-    "random",
-    "read_kind",
-    "read_sweeps",
-    "seeds",
-    "uniform",
-    "zipped",
-]
-
-Override = dict[str, Any]  # {dotted key: value}
 LABELS = ("figures", "compare")  # keys of a config that change no trajectory, beside those that config_hash leaves out
 EMPTIEST = 2  # a grid with more places than this many times its members is written as a list of members
-
-
-def grid(*factors: Mapping[str, Sequence[Any]] | Sequence[Override]) -> list[Override]:
-    """Every combination, the last factor running fastest.
-
-    Args:
-        factors: {key: values}, every key of which is a factor, or lists of overrides.
-
-    Raises:
-        ConfigError: for a key in two factors.
-    """
-    lists: list[Sequence[Override]] = []
-    for factor in factors:
-        if isinstance(factor, Mapping):
-            lists += [[{key: value} for value in values] for key, values in factor.items()]
-        else:
-            lists.append(factor)
-    keys = [key for members in lists for key in sorted({key for member in members for key in member})]
-    twice = [key for key in keys if keys.count(key) > 1]
-    require(not twice, "sweep", twice[:1], "a key must be in one factor of a grid only")
-    return [_merged(combination) for combination in itertools.product(*lists)]
-
-
-def _merged(overrides: Iterable[Override]) -> Override:
-    return {key: value for override in overrides for key, value in override.items()}
-
-
-def zipped(axes: Mapping[str, Sequence[Any]]) -> list[Override]:
-    """The first values of all keys, the second values of all keys, ...
-
-    Raises:
-        ConfigError: for lists of different lengths.
-    """
-    lengths = {key: len(values) for key, values in axes.items()}
-    require(len(set(lengths.values())) <= 1, "sweep", lengths, "zipped keys must have equally many values")
-    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
-
-
-def chain(*parts: Sequence[Override]) -> list[Override]:
-    """One list after another; a key that a member does not set has its value in the base config."""
-    return [override for part in parts for override in part]
-
-
-def seeds(count: int, first: int = 0) -> list[Override]:
-    """`count` seeds of data, start and minibatches, from `first` on."""
-    return [{"seed": seed} for seed in range(first, first + count)]
-
-
-def own_seeds(members: Sequence[Override], first: int = 0) -> list[Override]:
-    """The same members, each with a seed of its own, from `first` on: their starts are independent of one another."""
-    return [{**override, "seed": first + number} for number, override in enumerate(members)]
-
-
-Draw = Callable[[np.random.Generator], Any]
-
-
-def random(axes: Mapping[str, Draw], count: int, seed: int = 0) -> list[Override]:
-    """`count` members, every key drawn independently; the first of a larger count are the same.
-
-    Args:
-        axes: {key: uniform(...), log_uniform(...) or choice(...)}.
-        count: of members.
-        seed: of the draw.
-    """
-    generators = [np.random.default_rng([seed, i]) for i in range(count)]
-    return [{key: draw(generator) for key, draw in axes.items()} for generator in generators]
-
-
-def uniform(low: float | int, high: float | int) -> Draw:
-    """Uniform on [low, high)."""
-    return lambda generator: float(generator.uniform(low, high))
-
-
-def log_uniform(low: float | int, high: float | int) -> Draw:
-    """Exp of a uniform number on [log low, log high)."""
-    require(0 < low < high, "sweep", (low, high), "log_uniform needs 0 < low < high")
-    return lambda generator: math.exp(generator.uniform(math.log(low), math.log(high)))
-
-
-def choice(values: Sequence[Any]) -> Draw:
-    """One of the values."""
-    return lambda generator: values[int(generator.integers(len(values)))]
 
 
 @dataclass(frozen=True)
@@ -223,15 +115,18 @@ class Sweep:
         values = {key: [_label(m.changes.get(key, flat[key])) for m in self.members] for key in keys}
         if "seed" in values and len(keys) > 1 and len(set(values["seed"])) == len(self.members):
             cells: dict[Any, int] = {}
-            for number, cell in enumerate(zip(*(values[key] for key in keys if key != "seed"), strict=True)):
-                values["seed"][number] = cells[cell] = cells.get(cell, -1) + 1
+            numbers = []
+            for cell in zip(*(values[key] for key in keys if key != "seed"), strict=True):
+                cells[cell] = cells.get(cell, -1) + 1
+                numbers.append(cells[cell])
+            values["seed"] = numbers if any(numbers) else values["seed"]
         leaders: dict[str, list[Any]] = {}
         labels: dict[str, tuple[str | None, list[Any]]] = {}
         for key, column in values.items():
             if len(set(column)) == 1:
                 labels[key] = (None, column[:1])
                 continue
-            pairs = {leader: len(set(zip(column, found, strict=True))) for leader, found in leaders.items()}
+            pairs = {leader: len(set(zip(column, other, strict=True))) for leader, other in leaders.items()}
             same = [leader for leader, count in pairs.items() if count == len(set(column)) == len(set(leaders[leader]))]
             leader = same[0] if same else key
             leaders.setdefault(leader, column)
@@ -284,11 +179,11 @@ def _label(value: Any) -> Any:
 
 
 def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override: Override) -> Member:
-    found = copy.deepcopy(config)  # with its references, so that derived values follow
+    changed = copy.deepcopy(config)  # with its references, so that derived values follow
     for path, value in override.items():
-        check_path(found, path, value)
+        check_path(changed, path, value)
         *groups, key = path.split(".")
-        node: Any = found
+        node: Any = changed
         for group in groups:
             node = node[group]
         is_group = isinstance(node[key], ml_collections.ConfigDict)
@@ -298,7 +193,7 @@ def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override
         except (TypeError, ValueError):
             kind = type(node[key]).__name__
             raise ConfigError(path, value, f"must be of type {kind}, as in the config") from None
-    resolved = _plain(found)
+    resolved = _plain(changed)
     before = dict(_flat(base))
     changes = {path: value for path, value in _flat(resolved) if path not in before or before[path] != value}
     changes |= {path: value for path, value in _flat(resolved) if path in override}

@@ -8,8 +8,6 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 
-__all__ = ["Batch", "Sequences", "Task"]
-
 
 class Batch(NamedTuple):
     """Labelled samples.

@@ -1,4 +1,4 @@
-"""Tasks and laws for which claims about word co-occurrence must fail. Importing this module registers them."""
+"""Controls: tasks and laws for which claims about word co-occurrence must fail. An import registers them."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -15,15 +15,13 @@ from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, SIGNALS
 
-__all__ = ["Contradiction", "FrozenAttention", "NoCommonToken", "ShuffledLabels", "UnbalancedLabels", "WrongSign"]
-
 
 @dataclass(frozen=True)
 class ShuffledLabels(dynamics.Cooccurrence):
     """The training labels do not depend on the words."""
 
     def training_set(self, key):
-        """That of the task, its labels permuted."""
+        """The training set of the task with permuted labels."""
         batch = super().training_set(key)
         return batch._replace(label=jax.random.permutation(jax.random.fold_in(key, 2), batch.label))
 
@@ -53,7 +51,7 @@ class NoCommonToken(dynamics.Cooccurrence):
 
 @dataclass(frozen=True)
 class UnbalancedLabels(dynamics.Cooccurrence):
-    """The samples without a target have y = +1: two thirds of the labels are positive, and the task is another."""
+    """The samples without a target have y = +1: two thirds of the labels are positive, which changes the task."""
 
     def training_set(self, key):
         """I4 becomes positive."""

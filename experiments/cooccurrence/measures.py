@@ -1,7 +1,8 @@
-"""What the claims of arXiv:2410.09605 measure: (datasets, name of a case) -> Finding.
+"""The statistics of the claims of arXiv:2410.09605, as functions (datasets, name of a case) -> Finding.
 
-T1 is operational, see dynamics.analysis.events.classification_time; a value at T1 is that at the first saved time from
-T1 on. T2 is the last saved time.
+T1 is the time from which on all samples are classified, interpolated between saved times, as in
+dynamics.analysis.events.classification_time. A value at T1 is the value at the first saved time from T1 on. T2 is the
+last saved time.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from experiments.cooccurrence.theory import SCORES, SIGNALS, TYPES, VALUES, Sign
 
 SIZES = (18, 36)  # n, beside the 60 of the other cases
 SIZES_WIDTH = 2**14
-SLACK = 0.1  # by which a fitted exponent may miss the stated one
+SLACK = 0.1  # by which a fitted exponent may differ from the stated one
 LENGTH = 5  # L
 
 
@@ -33,7 +34,7 @@ def saved_t1(data: Any) -> Any:
 
 
 def _at(t: Any, values: Any) -> Any:
-    """Values at one saved time per member; nan where that time is."""
+    """The value of each member at its own saved time t; nan if t is nan."""
     return values.where(values.t == t).max("t")
 
 
@@ -42,12 +43,12 @@ def _at_t1(data: Any, values: Any) -> Any:
 
 
 def _phase2(data: Any, values: Any) -> Any:
-    """Values on [T1, T2]; nan before. A member without a T1 has none."""
+    """Values on [T1, T2], nan before T1; all nan if a member has no T1."""
     return values.where(data.t >= t1(data))
 
 
 def _lowest(values: Any) -> Any:
-    """The minimum over t of a member; nan when it has no values."""
+    """The minimum over t of a member; nan if all are nan."""
     return values.min("t", skipna=True)
 
 
@@ -57,7 +58,7 @@ def _trend(values: Any, low: float, high: float, what: str) -> Finding:
 
 
 def _always(condition: Any, what: str) -> Finding:
-    """A condition in every member."""
+    """Whether a condition holds in every member."""
     held = np.ravel(condition)
     return Finding(bool(held.all()), f"{what} in {held.sum()} of {held.size} runs")
 
@@ -97,7 +98,7 @@ def signals_at_t1(data: Data, case: str) -> Finding:
 
 
 def grams_stay(data: Data, case: str) -> Finding:
-    """The exponents of how far every Gram matrix has moved by T1, in its own unit."""
+    """The exponents in m of the change of every Gram matrix by T1, in its own unit."""
     runs = data[case]
     sigma0_squared, sigma1_squared, _ = _variances(case, runs.width)
     findings = []
@@ -132,7 +133,7 @@ def values_move(data: Data, case: str) -> Finding:
 
 
 def _monotone(data: Any, gram: str, signs: Signs) -> Finding:
-    """Velocities of one sign on [T1, T2], and the recorded values changed that way."""
+    """Whether the velocities have the stated signs on [T1, T2], and the recorded values change with the same signs."""
     values, phase2 = signed(data[gram], signs), _phase2(data, signed(data[f"{gram}_velocity"], signs))
     everything = [dim for dim in phase2.dims if dim != "pair"]
     right = (phase2 > 0).sum(everything) / phase2.notnull().sum(everything).clip(1)
@@ -157,7 +158,7 @@ def signals_separate(data: Data, case: str) -> Finding:
 
 
 def signals_separate_in_the_end(data: Data, case: str) -> Finding:
-    """From when on the three sums of G keep their signs."""
+    """The time over T1 from which on the three sums of G keep their signs."""
     runs = data[case]
     separation = _separation(runs)
     wrong = runs.t.where(~(separation > 0)).max("t")
@@ -168,7 +169,7 @@ def signals_separate_in_the_end(data: Data, case: str) -> Finding:
 
 
 def _t_star(data: Any) -> Any:
-    """The first time with a training loss below 1/m [width, seed]; nan without one."""
+    """The first time with a training loss of at most 1/m [width, seed]; nan if there is none."""
     return data.t.where(data.loss <= 1 / data.width).min("t")
 
 
@@ -213,14 +214,14 @@ def common_order(data: Data, case: str) -> Finding:
 
 
 def _random_share(data: Any) -> Any:
-    """The largest coefficient of a random word over the mean of the signals' [width, seed]."""
+    """The largest coefficient of a random word over the mean of the signals' coefficients [width, seed]."""
     change = score_change(data)
     involved = ~change["key"].isin(SIGNALS) | ~change["query"].isin(SIGNALS)
     return np.abs(change).where(involved).max(("key", "query")) / _signal_coefficients(data).mean("pair")
 
 
 def random_words(data: Data, case: str) -> Finding:
-    """The largest coefficient of a random word over the mean of the targets', and its exponent in n."""
+    """The largest coefficient of a random word over the mean of the signals', and its exponent in n."""
     share = _random_share(data[case])
     small = _always((share > 0) & (share < 0.5), "share below one half")
     small = small._replace(measured=f"{small.measured}; {_range(share, 'share:')}")

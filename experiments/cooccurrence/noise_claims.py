@@ -1,4 +1,4 @@
-"""Claims on a record of configs/cooccurrence/compare_noise.py: what minibatches do. A case is a law."""
+"""Claims about means and variances of SGD, on a record of configs/cooccurrence/compare_noise.py. A case is a law."""
 
 import numpy as np
 
@@ -6,16 +6,14 @@ from dynamics.analysis.fits import order, weighted_order
 from dynamics.studies.claims import Claim, Data, Finding
 from experiments.cooccurrence.order_claims import NARROW, exponent_one
 
-__all__ = ["TABLES"]
-
 WITH_REPLACEMENT = (12, 24, 96, 192)
 SAMPLES = 60
-CLOSE = 0.2  # by which a ratio of variances may miss the stated one
+CLOSE = 0.2  # by which a ratio of variances may differ from the stated one, as a share of it
 NEAR = 2.0  # standard errors by which two means may differ
 
 
 def _variances(data: Data, law: str) -> np.ndarray:
-    """Of the outputs, summed over the training set, at the last time, for every seed."""
+    """The variance of the outputs, summed over the training set, at the last time [seed]."""
     return data[law].output.isel(t=-1).var("draw", ddof=1).sum("sample").values
 
 
@@ -70,7 +68,7 @@ def _means(data: Data, law: str, other: str) -> Finding:
     draws = {name: data[name].loss for name in (law, other)}
     gap = first.mean("draw") - (second.mean("draw") if "draw" in second.dims else second)
     squared = sum(x.isel(t=-1).var("draw", ddof=1) / x.sizes["draw"] for x in draws.values() if "draw" in x.dims)
-    # Over the seeds: their gaps are independent.
+    # Sums over seeds: their differences are independent.
     score = float(gap.sum() / np.sqrt(squared.sum()))
     return Finding(abs(score) <= NEAR, f"mean loss {float(gap.mean()):+.2e} away, {score:+.1f} standard errors")
 
@@ -85,7 +83,7 @@ def _variance_of_sgd(data: Data, case: str) -> Finding:
 
 TABLES = {
     "noise": (
-        "What minibatches do, η = 0.008, t = 0.4, 6 starts with 48 draws each",
+        "Means and variances of SGD, η = 0.008, t = 0.4, 6 starts with 48 draws each",
         [
             (
                 "sgd_12",

@@ -7,16 +7,14 @@ import numpy as np
 from dynamics.analysis.fits import Fit, order, weighted_order
 from dynamics.studies.claims import Claim, Data, Finding, within
 
-__all__ = ["NARROW", "TABLES", "exponent_one"]
-
-NARROW = 0.1  # half of the width that the interval of an exponent may have
+NARROW = 0.1  # half of the largest width that the interval of an exponent may have
 
 
 def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
     """The order of the distance between two laws at t = 0.48, with its interval, lies in [low, high]."""
 
     def measure(data: Data, case: str) -> Finding:
-        # Half of the time, about T1. In Gram variables the distance is mostly that of S, which crosses 0 later.
+        # Half of the time, about T1: in Gram variables the difference of S, most of the distance, changes sign later.
         found = data[case].parameters.isel(checkpoint=data[case].checkpoint.size // 2)
         fit = order(found.step.values, found.values)
         return Finding(within(fit, low, high), f"order {fit} over {found.step.size} steps and {found.seed.size} seeds")
@@ -25,9 +23,9 @@ def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
 
 
 def exponent_one(fit: Fit, of: str, narrow: float = NARROW) -> Finding:
-    """Whether 1 lies in the interval of a fitted exponent, and the interval is narrow enough to say so."""
+    """Whether the interval of a fitted exponent contains 1; None if it does but is too wide to decide."""
     inside = fit.low <= 1 <= fit.high
-    # A wide interval that holds 1 says nothing; one without it refutes.
+    # A wide interval that contains 1 decides nothing; an interval that does not contain 1 refutes.
     holds = None if inside and fit.high - fit.low > 2 * narrow else bool(inside)
     return Finding(holds, f"exponent of {of} {fit}")
 
@@ -86,7 +84,7 @@ TABLES = {
                     SECOND.replace("+", "−"),
                     "order within 2.00 ± 0.06",
                     _order(1.94, 2.06),
-                    fails={"gd to wrong_sign": "the control: a correction of the wrong sign leaves order 1"},
+                    fails={"gd to wrong_sign": "the control: with a correction of the wrong sign the order stays 1"},
                 ),
             ),
             (

@@ -1,4 +1,4 @@
-"""Sweeps over the penalty: the best loss on fresh samples, spectrum and attention at the end, against κ or τ."""
+"""Figures of the sweeps over the penalty: best loss on fresh samples, final spectrum and attention, against κ or τ."""
 
 import pathlib
 from typing import Any
@@ -10,14 +10,12 @@ from dynamics.figures import sweep as sweep_plots
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["draw"]
-
 TASKS = {"markov": "chain of order 1", "bag": "bag of words"}
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The page of a sweep over κ or τ; for other sweeps the general page."""
+    """The page of a sweep over κ or τ; the general page for other sweeps."""
     along = [dim for dim in ("kappa", "tau") if dim in record.dims.values()]
     if not along:
         return sweep_plots.draw(record, folder)
@@ -59,7 +57,7 @@ def _page(runs: Any, along: str) -> Figure:
 
 
 def _mean(values: Any) -> Any:
-    """Over layers and heads, where there are several."""
+    """The mean over layers and heads."""
     return values.mean([dim for dim in ("layer", "head") if dim in values.dims])
 
 

@@ -1,10 +1,12 @@
-"""What the paper's experiment (configs/cooccurrence/figure1.py) costs on this machine, on the CPU and in float64.
+"""The time of the paper's experiment (configs/cooccurrence/figure1.py) on this machine, on the CPU and in float64.
 
     python -m experiments.speed.benchmark
 
-Prints what was measured beside its bar, and asserts nothing about time. Compile time is excluded. t = eta*k throughout.
+Prints every measurement beside its target (bar), and asserts nothing about time. Compile time is excluded. The time
+of training is t = eta*k.
 """
 
+import dataclasses
 import functools
 import importlib.util
 import math
@@ -20,11 +22,11 @@ from typing import Any
 
 import jax
 import numpy as np
-from dynamics.runs.ensemble import Ensemble
-from dynamics.runs.programs import form, programs
 
 import dynamics
-from dynamics.trajectory import COMPLETED, REASONS
+from dynamics.runs.engine import MOST_PATHS, Path, Program, integrate
+from dynamics.runs.experiment import Experiment
+from dynamics.trajectory import COMPLETED, REASONS, Trajectory
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "figure1.py"
 ETA = 0.01
@@ -60,7 +62,7 @@ def main() -> None:
 
 
 def load() -> None:
-    """Show how busy the machine is: above one per core, the figures tell about its other work too."""
+    """Show the load of the machine: above one per core, other work slows the measurements."""
     show(f"load average of the last minute on {os.cpu_count()} cores", f"{os.getloadavg()[0]:.1f}")
 
 
@@ -74,26 +76,26 @@ def paper() -> dict[str, Any]:
     return runpy.run_path(str(CONFIG))["get_config"]().to_dict()
 
 
-def variation(law: dict[str, Any], times: dict[str, Any], probes: Sequence[str] = ("loss",)) -> dynamics.Experiment:
+def variation(law: dict[str, Any], times: dict[str, Any], probes: Sequence[str] = ("loss",)) -> Experiment:
     """The paper's experiment with one law, "law", and as one program: no checkpoint before the end."""
     config = {**paper(), "laws": {"law": law}, "probes": tuple(probes), "checkpoints": 1}
-    return dynamics.Experiment.from_config({**config, "times": {**config["times"], **times}})
+    return Experiment.from_config({**config, "times": {**config["times"], **times}})
 
 
-def integrate(found: dynamics.Experiment, rounds: int = 1) -> tuple[dynamics.Trajectory, list[float]]:
+def integrated(experiment: Experiment, rounds: int = 1) -> tuple[Trajectory, list[float]]:
     """The trajectory of a `variation`, and the seconds that it took in every round."""
-    program, _ = programs(found)["law"].result()
-    seconds = []
-    for _ in range(rounds):
-        ((trajectory, took),) = dynamics.solve(found, "law", program)
-        seconds.append(took)
+    path = Path(experiment, "law")
+    program = Program(path, size=1)
+    segments = [segment for _ in range(rounds) for segment in integrate(program, [path])]
+    trajectory = segments[0].of_path(0, experiment)
     if trajectory.outcome != COMPLETED:
-        raise SystemExit(f"{found.laws['law']}: {REASONS[int(trajectory.outcome)]} at t = {float(trajectory.end):g}")
-    return trajectory, seconds
+        reason = f"{REASONS[int(trajectory.outcome)]} at t = {float(trajectory.end):g}"
+        raise SystemExit(f"{experiment.laws['law']}: {reason}")
+    return trajectory, [segment.seconds for segment in segments]
 
 
 def floor(m: int, d: int) -> float:
-    """Show the time of bare products, and what a step of gradient descent cannot beat; that, in seconds."""
+    """Show the time of matrix products; return the time of those in a GD step, its lower bound, in seconds."""
     seconds = math.nan
     for rows in (d, m):
         seconds = product_seconds(rows, d)
@@ -127,8 +129,8 @@ def seconds_of(work: Callable[[], Any]) -> float:
 
 def descent(floor_s: float) -> None:
     """Gradient descent to t = 300, 30000 steps."""
-    found = variation({"name": "gd", "learning_rate": ETA}, {"spacing": "linear", "stop": 300.0, "count": 200})
-    trajectory, seconds = integrate(found, ROUNDS)
+    experiment = variation({"name": "gd", "learning_rate": ETA}, {"spacing": "linear", "stop": 300.0, "count": 200})
+    trajectory, seconds = integrated(experiment, ROUNDS)
     best, steps = min(seconds), int(trajectory.steps)
     what = f"GD, {steps} steps at eta = {ETA}, loss at 200 times, best of {ROUNDS}"
     show(what, f"{best:.2f} s", "6 s", f"{best / 6:.2f} of the bar, median {statistics.median(seconds) / 6:.2f}")
@@ -137,8 +139,10 @@ def descent(floor_s: float) -> None:
 
 def flow() -> None:
     """Gradient flow to t = 300 at the tolerances of the bar."""
-    found = variation({"name": "flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-8}, {"stop": 300.0, "count": 200})
-    trajectory, seconds = integrate(found, ROUNDS)
+    experiment = variation(
+        {"name": "flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-8}, {"stop": 300.0, "count": 200}
+    )
+    trajectory, seconds = integrated(experiment, ROUNDS)
     what = f"flow to t = 300, tsit5, rtol 1e-6, loss at 200 times, best of {ROUNDS}"
     ratio = f"{min(seconds) / 0.5:.2f} of the bar, {int(trajectory.steps)} accepted steps"
     show(what, f"{min(seconds):.3f} s", "0.5 s", ratio)
@@ -151,7 +155,7 @@ def accuracy() -> None:
     law = paper()["laws"]["flow"]
     runs = {}
     for name, settings in (("config", law), ("reference", {**law, "solver": "dopri8", "rtol": 1e-11, "atol": 1e-13})):
-        runs[name], seconds = integrate(variation(settings, times, ("loss", "drift")))
+        runs[name], seconds = integrated(variation(settings, times, ("loss", "drift")))
         what = f"flow, {settings['solver']}, rtol {settings['rtol']:g}, atol {settings['atol']:g}"
         show(what, f"{seconds[0]:.3f} s", ratio=f"{int(runs[name].steps)} accepted steps")
     loss, exact = (runs[name].probes["loss"] for name in ("config", "reference"))
@@ -188,29 +192,27 @@ def widths() -> None:
         config["model"]["width"] = m
         config["init"] = {"name": "normal", "std": 0.3 / math.sqrt(5 * m), "std_of": {"W": 0.3 / 16}, "draw": "gram"}
         config |= {"laws": {"law": {"name": "gram_flow"}}, "probes": ("loss",), "checkpoints": 1}
-        runs[m] = dynamics.Experiment.from_config(config)
-    if form(runs[128], "law") != form(runs[10**6], "law"):
+        runs[m] = Experiment.from_config(config)
+    paths = {m: Path(experiment, "law") for m, experiment in runs.items()}
+    if len({path.form for path in paths.values()}) > 1:
         raise SystemExit("the two widths do not share a program")
-    program, _ = programs(runs[128])["law"].result()
+    program = Program(paths[128], size=1)
     per_step: dict[int, list[float]] = defaultdict(list)
     for m in [*runs] * (2 * ROUNDS):
-        ((trajectory, seconds),) = dynamics.solve(runs[m], "law", program)
-        per_step[m].append(seconds / int(trajectory.steps))
+        (segment,) = integrate(program, [paths[m]])
+        per_step[m].append(segment.seconds / int(segment.of_path(0, runs[m]).steps))
     for m, steps in per_step.items():
         show(f"flow in Gram variables, m = {m}, one accepted step", f"{1e3 * min(steps):.3f} ms")
-    ratio = min(per_step[10**6]) / min(per_step[128])
-    memory = program.memory_analysis()
-    held = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-    show("    m = 10^6 against m = 128, one program", f"{ratio:.2f}", "1.2", f"{held / 2**20:.1f} MiB at every width")
+    show("    m = 10^6 against m = 128, one program", f"{min(per_step[10**6]) / min(per_step[128]):.2f}", "1.2")
 
 
 def against_torchdiffeq() -> None:
     """The flow to t = 300 at a final loss with a relative error below 1e-5, in Gram variables and in torchdiffeq."""
     times = {"spacing": "given", "given": (300.0,)}
     tight = {"name": "gram_flow", "solver": "dopri8", "rtol": 1e-11, "atol": 1e-13}
-    exact = float(integrate(variation(tight, times))[0].probes["loss"][-1])
-    found = variation({"name": "gram_flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-8}, times)
-    trajectory, ours = integrate(found, 3 * ROUNDS)
+    exact = float(integrated(variation(tight, times))[0].probes["loss"][-1])
+    experiment = variation({"name": "gram_flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-8}, times)
+    trajectory, ours = integrated(experiment, 3 * ROUNDS)
     error = abs(float(trajectory.probes["loss"][-1]) / exact - 1)
     show(
         "flow to t = 300 in Gram variables, tsit5, rtol 1e-6, best of 9",
@@ -219,19 +221,19 @@ def against_torchdiffeq() -> None:
     )
     theirs = []
     for _ in range(ROUNDS):
-        seconds, loss = torchdiffeq_flow(found, 1e-6, 1e-8)
+        seconds, loss = torchdiffeq_flow(experiment, 1e-6, 1e-8)
         theirs.append(seconds)
     error = abs(loss / exact - 1)
     ratio = f"{min(theirs) / min(ours):.1f} x ours, error {error:.1e}"
     show("torchdiffeq dopri5 in weights, rtol 1e-6, best of 3", f"{min(theirs):.3f} s", "10 x", ratio)
 
 
-def torchdiffeq_flow(found: dynamics.Experiment, rtol: float, atol: float) -> tuple[float, float]:
+def torchdiffeq_flow(experiment: Experiment, rtol: float, atol: float) -> tuple[float, float]:
     """Its seconds and its last loss."""
     import torch
     from torchdiffeq import odeint
 
-    weights, loss = torch_model(found)
+    weights, loss = torch_model(experiment)
 
     def velocity(t: Any, state: Any) -> Any:
         del t
@@ -252,16 +254,16 @@ def against_torch() -> None:
     import torch
 
     steps = TORCH_WARM_UP + TORCH_STEPS
-    found = variation({"name": "gd", "learning_rate": ETA}, {"spacing": "given", "given": (steps * ETA,)})
-    integrate(found)
+    experiment = variation({"name": "gd", "learning_rate": ETA}, {"spacing": "given", "given": (steps * ETA,)})
+    integrated(experiment)
     ours, theirs, difference = "one GD step, ours", "one GD step, PyTorch eager on {} thread(s)", math.nan
     columns: dict[str, list[float]] = defaultdict(list)
     default = torch.get_num_threads()
     for _ in range(TORCH_ROUNDS):
         for threads in sorted({1, default}):  # on a busy machine its threads wait for one another
             torch.set_num_threads(threads)
-            trajectory, seconds = integrate(found)
-            per_step, loss = torch_descent(found)
+            trajectory, seconds = integrated(experiment)
+            per_step, loss = torch_descent(experiment)
             columns[ours].append(seconds[0] / steps)
             columns[theirs.format(threads)].append(per_step)
             difference = abs(loss / float(trajectory.probes["loss"][-1]) - 1)
@@ -272,11 +274,11 @@ def against_torch() -> None:
     show(f"    relative difference of the loss after {steps} steps", f"{difference:.1e}", "1e-10")
 
 
-def torch_descent(found: dynamics.Experiment) -> tuple[float, float]:
+def torch_descent(experiment: Experiment) -> tuple[float, float]:
     """Its seconds per step and its last loss."""
     import torch
 
-    weights, loss = torch_model(found)
+    weights, loss = torch_model(experiment)
 
     def descend(steps: int) -> None:
         for _ in range(steps):
@@ -290,12 +292,12 @@ def torch_descent(found: dynamics.Experiment) -> tuple[float, float]:
     return seconds_of(lambda: descend(TORCH_STEPS)) / TORCH_STEPS, loss(*weights).item()
 
 
-def torch_model(found: dynamics.Experiment) -> tuple[list[Any], Callable[..., Any]]:
-    """Equation (1) as it reads, on one-hot words: its weights, and the loss as a function of them."""
+def torch_model(experiment: Experiment) -> tuple[list[Any], Callable[..., Any]]:
+    """Equation (1) on one-hot words: the weights, and the loss as a function of them."""
     import torch
 
-    start, objective = found.start
-    X = torch.tensor(np.eye(found.task.vocabulary)[np.asarray(objective.batch.tokens)])  # one-hot [n, L, d]
+    start, objective = experiment.start
+    X = torch.tensor(np.eye(experiment.task.vocabulary)[np.asarray(objective.batch.tokens)])  # one-hot [n, L, d]
     y = torch.tensor(np.array(objective.batch.label, np.float64))
     a = torch.tensor(np.array(objective.constants["a"]))
     names = ("W_Q", "W_K", "W_V", "W")
@@ -312,51 +314,53 @@ def torch_model(found: dynamics.Experiment) -> tuple[list[Any], Callable[..., An
 
 
 def draws() -> None:
-    """256 SGD runs as one program against one run, and against 3 of the same runs by themselves."""
+    """256 SGD runs by calls of one program against one run, and against 3 of the same runs by themselves."""
     law = {"name": "sgd", "learning_rate": ETA, "batch_size": BATCH_SIZE}
-    found = variation(law, {"spacing": "given", "given": (DRAWN_STEPS * ETA,)})
-    program, _ = programs(found)["law"].result()
-    key = found.keys["sgd"]
-    ensemble = Ensemble([found], "law", DRAWS)
-    ensemble.wait()
+    experiment = variation(law, {"spacing": "given", "given": (DRAWN_STEPS * ETA,)})
+    paths = [Path(dataclasses.replace(experiment, draw=draw), "law") for draw in range(DRAWS)]
+    program, of_many = Program(paths[0], size=1), Program(paths[0], MOST_PATHS)
+    calls = [paths[first : first + MOST_PATHS] for first in range(0, DRAWS, MOST_PATHS)]
 
-    def alone(draw: int) -> dynamics.Trajectory:
-        found.keys["sgd"] = jax.random.fold_in(key, draw)
-        ((trajectory, _),) = dynamics.solve(found, "law", program)
-        return trajectory
+    def alone() -> list[Trajectory]:
+        return [segment.trajectory for path in paths[:ROUNDS] for segment in integrate(program, [path])]
 
-    before = [seconds_of(functools.partial(alone, draw)) for draw in range(ROUNDS)]
-    found.keys["sgd"] = key
-    together: list[Any] = []
-    whole = seconds_of(lambda: together.extend(ensemble))
-    after = [seconds_of(functools.partial(alone, draw)) for draw in range(ROUNDS)]
-    one = statistics.median([*before, *after])
+    alone(), list(integrate(of_many, paths[:1]))  # compiles
+    before = seconds_of(alone)
+    begin = time.perf_counter()
+    together = [segment.trajectory for call in calls for segment in integrate(of_many, call)]
+    whole = time.perf_counter() - begin
+    one = (before + seconds_of(alone)) / (2 * ROUNDS)
     gaps = []
-    for draw in range(ROUNDS):
-        pairs = zip(*(jax.tree.leaves(x.params) for x in (alone(draw), together[0][2])), strict=True)
-        gaps += [float(np.max(np.abs(x - y[draw]) / np.max(np.abs(x)))) for x, y in pairs]
-    show(f"one SGD run of {DRAWN_STEPS} steps, minibatches of {BATCH_SIZE}, median of {2 * ROUNDS}", f"{one:.3f} s")
+    for draw, trajectory in enumerate(alone()):
+        pairs = zip(*(jax.tree.leaves(x.params) for x in (trajectory, together[0])), strict=True)
+        gaps += [float(np.max(np.abs(x[0] - y[draw]) / np.max(np.abs(x)))) for x, y in pairs]
+    show(f"one SGD run of {DRAWN_STEPS} steps, minibatches of {BATCH_SIZE}, mean of {2 * ROUNDS}", f"{one:.3f} s")
     ratio = f"{whole / DRAWS / one:.2f} of one by itself"
-    show(f"{DRAWS} of them as one program, per run", f"{whole / DRAWS:.3f} s", "0.7", ratio)
+    show(f"{DRAWS} of them, {MOST_PATHS} a call, per run", f"{whole / DRAWS:.3f} s", "0.7", ratio)
     show("    largest relative difference of their weights from single runs", f"{max(gaps):.1e}", "1e-12")
 
 
 def recording() -> None:
     """A run as `dynamics run` records and tracks it, without its figures, against its bare integration."""
     config = {**paper(), "figures": ""}
-    found = dynamics.Experiment.from_config(config)
-    law_programs = {law: future.result()[0] for law, future in programs(found).items()}
+    experiment = Experiment.from_config(config)
+    programs = {law: Program(Path(experiment, law), size=1) for law in experiment.laws}
     more = "    what dynamics.execute takes more, by pairs"
+
+    def bare() -> None:
+        for law, program in programs.items():
+            list(integrate(program, [Path(experiment, law)]))
+
     columns: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         execute = functools.partial(dynamics.execute, config, pathlib.Path(folder))
         execute("first")  # compiles, and imports wandb
         for i in range(ROUNDS):
-            alone = seconds_of(lambda: [list(dynamics.solve(found, law, law_programs[law])) for law in found.laws])
+            alone = seconds_of(bare)
             whole = seconds_of(functools.partial(execute, f"run-{i}"))
             status = dynamics.load(pathlib.Path(folder) / f"run-{i}").status
             own, solve_s = status["seconds"], sum(law["solve_s"] for law in status["laws"].values())
-            row = {"all laws and probes, dynamics.solve": alone, "    dynamics.execute": whole, more: whole - alone}
+            row = {"all laws and probes, integrated": alone, "    dynamics.execute": whole, more: whole - alone}
             row |= {f"    status.json: {part}": own[part] for part in ("total", "record", "tracking")}
             row |= {"    status.json: solve_s": solve_s, "    status.json: total - solve_s": own["total"] - solve_s}
             for what, seconds in row.items():

@@ -1,8 +1,8 @@
-"""What a sweep costs beside its members, and which strategy is the fastest here: reduced flow, d = 64, t = 300.
+"""The time that a sweep adds to that of its members, and the fastest strategy here: reduced flow, d = 64, t = 300.
 
     python -m experiments.speed.sweeps
 
-Prints what was measured beside its bar, and asserts nothing about time.
+Prints every measurement beside its target (bar), and asserts nothing about time.
 """
 
 import functools
@@ -15,20 +15,20 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from dynamics.runs.ensemble import PATHS, STRATEGIES, Strategy
-from dynamics.runs.programs import programs
 
 import dynamics
-from dynamics.sweeps import groups, jobs, launch, results
-from dynamics.sweeps import worker as work
+from dynamics.runs.engine import MOST_PATHS, STRATEGIES, Path, Program, Strategy
+from dynamics.sweeps import results, worker
+from dynamics.sweeps.launch import Source, attempts, plan_of, prepare
 from dynamics.sweeps.ledger import Ledger, Worker
+from dynamics.sweeps.overrides import seeds
 from dynamics.sweeps.results import SweepRecord
-from dynamics.sweeps.sweep import Sweep, seeds
+from dynamics.sweeps.sweep import Sweep
 from experiments.speed.benchmark import CONFIG, load, paper, seconds_of, show
 
 MEMBERS, LISTED = 1000, 10_000
@@ -45,61 +45,53 @@ def main() -> None:
     load()
 
 
-def config() -> Any:
-    """The paper's experiment in Gram variables, rtol 1e-6, at 20 times."""
-    found = dynamics.base()
-    found.update({key: value for key, value in paper().items() if key in ("task", "model")})
-    found.laws = {"flow": {"name": "gram_flow", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}}
-    found.times.update(stop=300.0, count=20)
-    found.update(checkpoints=1, probes=("loss", "margin", "scores", "drift"))
-    found.wandb.mode = "disabled"
-    return found
+def members(count: int) -> Sweep:
+    """The paper's experiment in Gram variables, rtol 1e-6, at 20 times, from as many seeds."""
+    config = dynamics.base()
+    config.update({key: value for key, value in paper().items() if key in ("task", "model")})
+    config.laws = {"flow": {"name": "gram_flow", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}}
+    config.times.update(stop=300.0, count=20)
+    config.update(checkpoints=1, probes=("loss", "margin", "scores", "drift"))
+    config.wandb.mode = "disabled"
+    return Sweep.of("speed", config, seeds(count))
 
 
-def single(members: list[dynamics.Experiment]) -> Callable[[], float]:
+def single(paths: Sequence[Path]) -> Callable[[], float]:
     """The median seconds of one compiled solve, start and all."""
-    program, _ = programs(members[0])["flow"].result()
-    for found in members[:SINGLE]:
-        found.start_of("flow")
+    program = Program(paths[0], size=1)
 
     def measured() -> float:
-        solves = [functools.partial(dynamics.solve, found, "flow", program) for found in members[:SINGLE]]
-        return statistics.median(seconds_of(functools.partial(_all_of, solve)) for solve in solves)
+        return statistics.median(seconds_of(functools.partial(worker.integrated, program, [path])) for path in paths)
 
     measured()
     return measured
 
 
-def _all_of(solve: Callable[[], Any]) -> None:
-    list(solve())
-
-
 def strategies() -> None:
     """The same members by each strategy, warm, in one process and in one process on every core."""
-    sweep = Sweep.of("strategies", config(), seeds(SINGLE))
-    (group,), _ = groups.groups(sweep)
-    one = single(list(group.members.values()))()
+    one = single(list(plan_of({"": members(SINGLE)}).groups[0].paths.values()))()
     show(f"one solve by itself, median of {SINGLE}", f"{one:.3f} s")
+    count = 2 * MOST_PATHS
     for strategy in STRATEGIES:
-        each_s = calls(strategy) / (2 * PATHS)
-        what = f"{2 * PATHS} members, {PATHS} a call, {strategy} on each of {jax.device_count()} devices, per member"
+        each_s = calls(strategy) / count
+        what = f"{count} members, {MOST_PATHS} a call, {strategy} on each of {jax.device_count()} devices, per member"
         show(what, f"{each_s:.3f} s", "", f"{each_s / one:.2f} of one by itself")
     cores = sorted(os.sched_getaffinity(0))
     begin = time.perf_counter()
     seconds = _on_every_core(cores)
-    each_s = max(seconds) / (2 * PATHS * len(cores))
+    each_s = max(seconds) / (count * len(cores))
     what = f"as many in each of {len(cores)} processes, one after another on a core and a device each, per member"
     show(what, f"{each_s:.3f} s", "", f"{each_s / one:.2f} of one by itself")
     show("    beside it starting and compiling", f"{time.perf_counter() - begin - max(seconds):.1f} s")
 
 
 def calls(strategy: Strategy) -> float:
-    """The seconds of two calls of a warm program, PATHS members each."""
-    (group,), _ = groups.groups(Sweep.of("strategies", config(), seeds(2 * PATHS)), strategy)
-    members = list(group.members.values())
-    compiled = group.programs(PATHS)
-    groups.integrated(compiled, members[:PATHS])
-    return sum(seconds_of(functools.partial(groups.integrated, compiled, members[i : i + PATHS])) for i in (0, PATHS))
+    """The seconds of two calls of a warm program, MOST_PATHS members each."""
+    (group,) = plan_of({"": members(2 * MOST_PATHS)}).with_strategy(strategy).groups
+    paths, program = list(group.paths.values()), group.program()
+    halves = paths[:MOST_PATHS], paths[MOST_PATHS:]
+    worker.integrated(program, halves[0])
+    return sum(seconds_of(functools.partial(worker.integrated, program, half)) for half in halves)
 
 
 def _on_every_core(cores: list[int]) -> list[float]:
@@ -118,12 +110,12 @@ def _on_every_core(cores: list[int]) -> list[float]:
 def thousand() -> None:
     """A thousand members as `dynamics sweep` runs them."""
     begin = time.perf_counter()
-    sweep = Sweep.of("thousand", config(), seeds(MEMBERS))
-    found = launch.grouped(sweep)
+    sweep = members(MEMBERS)
+    plan = plan_of({"": sweep})
     planned = time.perf_counter() - begin
-    one = single(list(found[0][0].members.values()))
+    one = single(list(plan.groups[0].paths.values())[:SINGLE])
     before = one()
-    spent = _timed((Worker, "claim"), (Worker, "commit"), (work, "write_rows"), (results, "write_group"))
+    spent = _timed((Worker, "claim"), (Worker, "commit"), (worker, "write_rows"), (results, "write_group"))
     compilations: list[float] = []
 
     def listen(event: str, duration_secs: float, **_: Any) -> None:
@@ -134,18 +126,17 @@ def thousand() -> None:
     with tempfile.TemporaryDirectory() as workdir:
         folder = pathlib.Path(workdir) / "thousand"
         begin = time.perf_counter()
-        launch.prepare(folder, sweep, CONFIG)
+        prepare(folder, Source("sweep", CONFIG, {"": sweep}), plan)
         prepared = time.perf_counter() - begin
-        ledger, ids = Ledger(folder), [member.id for member in sweep.members]
-        wanted = launch.attempts(sweep, ledger.entries(ids), False)
-        settings = jobs.Settings(**sweep.config["launch"])
-        launch.launch(folder, sweep, found, "here", settings, wanted, lambda _: None, None)
+        record = SweepRecord(folder)
+        wanted = attempts(Ledger(folder).entries(record.members.ids), retry_failed=False)
+        worker.work(folder, plan, wanted, worker.Limits())
         ran = time.perf_counter() - begin
-        SweepRecord(folder).consolidate()
+        record.consolidate()
         wall = time.perf_counter() - begin + planned
         stored = wall - planned - ran
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-        done = sum(entry.state == "done" for entry in ledger.entries(ids).values())
+        done = sum(entry.state == "done" for entry in record.entries.values())
     alone = statistics.median([before, one()])
     written = prepared + stored + sum(spent[name] for name in ("claim", "commit", "write_rows"))
     show(f"one solve by itself, median of {SINGLE} before and {SINGLE} after", f"{alone:.3f} s")
@@ -186,21 +177,24 @@ def status() -> None:
     """The status of a sweep of ten thousand members, a tenth of them failed, from the command line."""
     ids = [f"{i:012x}" for i in range(LISTED)]
     sets = [{"seed": i, "model.width": 64} for i in range(LISTED)]
-    members = [{"id": i, "overrides": one, "changes": one} for i, one in zip(ids, sets, strict=True)]
-    laws = {"flow": {"rtol": 1e-6, "end": 300.0, "steps": 68, "loss": 1e-5, "classification_time": 0.1, "drift": 1e-8}}
+    listed = [{"id": i, "overrides": one, "changes": one} for i, one in zip(ids, sets, strict=True)]
+    sweep = {"name": "many", "config": paper(), "members": listed}
+    content = {"kind": "sweep", "file": str(CONFIG), "sweeps": {"": sweep}, "refused": {}}
+    content["paths"] = {i: {"flow": i} for i in ids}
+    numbers = {"rtol": 1e-6, "end": 300.0, "steps": 68, "loss": 1e-5, "classification_time": 0.1, "drift": 1e-8}
     with tempfile.TemporaryDirectory() as workdir:
         folder = pathlib.Path(workdir)
         ledger = Ledger(folder)
         ledger.create()
-        (folder / "sweep.json").write_text(json.dumps({"name": "many", "config": paper(), "members": members}))
-        with Worker(ledger) as worker:
+        (folder / "sweep.json").write_text(json.dumps(content))
+        with Worker(ledger) as writer:
             lines = []
-            for i, member in enumerate(ids):
-                worker.claim(member, 1)
+            for i, path in enumerate(ids):
+                writer.claim(path, 1)
                 state = "failed" if i % 10 == 0 else "done"
-                line = {"id": member, "attempt": 1, "state": state, "reason": "no" * (state == "failed")}
-                lines.append({**line, "laws": laws, "seconds": 0.1, "part": "x.npz", "row": 0})
-            worker.commit(lines)
+                line = {"id": path, "attempt": 1, "state": state, "reason": "no" * (state == "failed")}
+                lines.append({**line, "numbers": numbers, "seconds": 0.1, "part": "x.npz", "row": 0})
+            writer.commit(lines)
         command = [sys.executable, "-m", "dynamics", "sweep", "status", str(folder)]
         run = functools.partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL, env=dict(os.environ))
         seconds = statistics.median(seconds_of(run) for _ in range(3))
