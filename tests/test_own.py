@@ -116,6 +116,19 @@ def test_a_source_without_dimension_names_is_refused(own, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def test_a_task_that_lacks_attributes_is_refused(own, monkeypatch):
+    monkeypatch.delattr(Weighted, "word_names")
+    monkeypatch.delattr(Weighted, "named_words")
+    with pytest.raises(dynamics.ConfigError, match=r"name = 'weighted': its class Weighted lacks named_words, word_na"):
+        dynamics.Experiment.from_config(config())
+
+
+def test_a_task_with_an_unknown_loss_is_refused(own, monkeypatch):
+    monkeypatch.setattr(Weighted, "loss", "nosuch")
+    with pytest.raises(dynamics.ConfigError, match="loss = 'nosuch': must be among logistic, next_token"):
+        dynamics.Experiment.from_config(config())
+
+
 def test_a_probe_that_needs_what_is_not_there(own):
     with pytest.raises(dynamics.ConfigError, match="probes = 'loss_by_type': needs 'types', which this task,"):
         dynamics.Experiment.from_config(config(probes=("loss_by_type",)))

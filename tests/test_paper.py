@@ -49,6 +49,17 @@ def test_a_new_paper_works(tmp_path):
     ]
 
 
+@pytest.mark.slow
+def test_a_mistake_that_is_seen_while_programs_compile(tmp_path):
+    """One line and exit code 2, although a program compiles in the background when Python ends."""
+    dynamics_in(tmp_path, "new", "paper", "noisy")
+    probes = tmp_path / "noisy" / "probes.py"
+    probes.write_text(probes.read_text().replace('probe("word")', 'probe("word", "word")'))
+    ended = dynamics_in(tmp_path, "run", "--config=noisy/config.py:smoke", "--config.model.width=5")
+    assert ended.returncode == 2 and ended.stderr.count("\n") == 1 and "'log_odds'" in ended.stderr, ended.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_new_paper_speaks_of_itself_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "work").mkdir()

@@ -13,7 +13,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
 from dynamics.laws import LAWS, Flow, Law
-from dynamics.models import MODELS, GramModel, Initialisation
+from dynamics.models import MODELS, GramModel, Initialisation, Model
+from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
@@ -90,11 +91,14 @@ class Experiment:
             require(isinstance(config.get(group), Mapping), group, config.get(group), "must be a group of keys")
         build(_Mirror, config["wandb"], "wandb.")
         task = choose(TASKS, config["task"], "task.")
+        _check_complete(task, Task, "task.name", config["task"]["name"])
+        require(task.loss in LOSSES, "task.loss", task.loss, f"must be among {', '.join(LOSSES)}")
         initialisation = build(Initialisation, config["init"], "init.")
         regulariser = choose(REGULARISERS, config["regulariser"], "regulariser.") if config["regulariser"] else None
         shape = {"vocabulary": task.vocabulary, "length": task.length}
         shape |= {"distribution": initialisation.distribution, "dtype": settings.dtype}
         model = choose(MODELS, config["model"], "model.", **shape)
+        _check_complete(model, Model, "model.name", config["model"]["name"])
         laws, steps = _laws(config["laws"], settings.step)
         times = build(Times, config["times"], "times.")
         experiment = cls(
@@ -265,6 +269,17 @@ class _Mirror:
     project: str
     group: str
     each_member: bool | None
+
+
+def _check_complete(part: Any, protocol: type, key: str, name: str) -> None:
+    """Refuse a task or a model that lacks an attribute of its protocol."""
+    content = vars(protocol)
+    needed = {attribute for attribute in (*content, *content.get("__annotations__", ())) if attribute[0] != "_"}
+    missing = ", ".join(sorted(needed.difference(dir(part))))
+    allowed = (
+        f"its class {type(part).__name__} lacks {missing}; {protocol.__module__}.{protocol.__name__} describes them"
+    )
+    require(not missing, key, name, allowed)
 
 
 def _listed(names: Any) -> str:

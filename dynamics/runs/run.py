@@ -82,8 +82,9 @@ def execute(
     """
     begin, clock = time.perf_counter(), _Clock()
     experiment = Experiment.from_config(config)
-    # The program that draws the start compiles beside those of the laws.
-    threading.Thread(target=lambda: experiment.drawn, daemon=True).start()
+    # The program that draws the start compiles beside those of the laws. Not a daemon: if Python ended while a daemon
+    # compiles, the process would abort.
+    threading.Thread(target=lambda: experiment.drawn).start()
     programs = {law: Program(Path(experiment, law), size=1) for law in experiment.laws}
     data = training_set(experiment)
     recorder = Recorder(workdir, name, config, {**provenance(experiment.model.dtype), "config": config_hash(config)})
