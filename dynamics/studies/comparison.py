@@ -139,7 +139,7 @@ def _variance(values: Any, entries: list[Any]) -> Any:
 
 
 class Compared(Mapping[str, Any]):
-    """The datasets for claims on a comparison: {law: its Dataset, "LAW to REFERENCE": distances}, computed when read."""
+    """What claims on a comparison read: {law: its Dataset, "LAW to REFERENCE": distances}, computed when read."""
 
     def __init__(self, record: SweepRecord):
         self._record, self._read = record, dict[str, Any]()
