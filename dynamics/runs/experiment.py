@@ -20,7 +20,7 @@ from dynamics.probes import PROBES, Survey
 from dynamics.tasks import TASKS, Task
 from dynamics.trajectory import Times
 
-__all__ = ["TIGHTER", "Experiment", "StartInputs", "common_times", "draw_start", "named_keys", "noise_key"]
+__all__ = ["OWN_KEY", "TIGHTER", "Experiment", "StartInputs", "common_times", "draw_start", "named_keys", "noise_key"]
 
 KEYS = ("data", "init", "noise")
 GROUPS = ("task", "model", "init", "regulariser", "laws", "times", "compare", "launch", "wandb")
