@@ -1,6 +1,6 @@
-"""Measures of attention, of score matrices and of tokens: what a probe reports of an array.
+"""Measures of attention, of score matrices and of token vectors, which probes report.
 
-Attention p is [..., key, query, n], zero at keys that a query does not see; means are over queries and samples.
+Attention p is [..., key, query, n], and zero at keys that are masked for a query; means are over queries and samples.
 """
 
 from collections.abc import Callable
@@ -13,40 +13,40 @@ MOMENTS = ("mean", "variance", "normality", "size")
 
 
 def entropy(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
-    """−Σ_k p log p in nats, the mean: 0 for attention to one key, log K for uniform attention."""
+    """The mean of −Σ_k p log p in nats: 0 for attention to one key, log K for uniform attention."""
     plogp = jnp.where(p > 0, p * jnp.log(jnp.where(p > 0, p, 1)), 0)
     return -jnp.mean(jnp.sum(plogp, axis=-3), axis=(-2, -1))
 
 
 def _near(keys: int, window: int) -> Bool[Array, "K Q"]:
-    distance = jnp.arange(keys)[None, :] - jnp.arange(keys)[:, None]  # of the key behind the query
+    distance = jnp.arange(keys)[None, :] - jnp.arange(keys)[:, None]  # from the key forward to the query
     return (distance >= 0) & (distance < window)
 
 
 def within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
-    """The attention on the last `window` positions up to the query, the mean; window 1 is the query's own."""
+    """The mean attention to the last `window` positions up to the query; window 1 is the query itself."""
     near_KxQ = _near(p.shape[-3], window).astype(p.dtype)
     return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, near_KxQ), axis=(-2, -1))
 
 
 def peak_within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
-    """The share of queries whose largest attention is to one of the last `window` positions up to them."""
+    """The share of queries that attend most to one of the last `window` positions up to the query."""
     peak = jax.nn.one_hot(jnp.argmax(p, axis=-3), p.shape[-3], axis=-3, dtype=p.dtype)
     return within(peak, window)
 
 
 def mean_distance(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
-    """Σ_k p_k |q − k|, the mean: how far the centre of mass of attention is from the query."""
+    """The mean of Σ_k p_k |q − k|, the average distance between a query and the keys that it attends to."""
     keys = jnp.arange(p.shape[-3])
     distance_KxQ = jnp.abs(keys[None, :] - keys[:, None]).astype(p.dtype)
     return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, distance_KxQ), axis=(-2, -1))
 
 
 def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"]) -> Array:
-    """A decomposition of every matrix, one after another.
+    """Decompose every matrix, one after another.
 
-    On CPUs a batched one waits, in a thread of XLA's pool, for others of that pool: where two of them meet, all threads
-    wait and the program never ends (jaxlib 0.10, ParallelBatchMap; as in PyAutoLabs/PyAutoFit#1530).
+    On CPUs a batched decomposition occupies a thread of XLA's pool while it waits for others: with two at once all
+    threads may wait, and the program never ends (jaxlib 0.10, ParallelBatchMap; as in PyAutoLabs/PyAutoFit#1530).
     """
     decomposed = jax.lax.map(function, X.reshape(-1, *X.shape[-2:]))
     return decomposed.reshape(*X.shape[:-2], *decomposed.shape[1:])
@@ -55,6 +55,7 @@ def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"
 def spectrum(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads d 2"]:
     """The eigenvalues, by decreasing real part: (real part, imaginary part)."""
     eigenvalues = _of_each(jnp.linalg.eigvals, W)
+    # The small term orders conjugate pairs, whose real parts are equal: the one with negative imaginary part is first.
     order = jnp.argsort(-eigenvalues.real + 1e-12 * eigenvalues.imag, axis=-1)
     ordered = jnp.take_along_axis(eigenvalues, order, axis=-1)
     return jnp.stack([ordered.real, ordered.imag], axis=-1)
@@ -74,13 +75,13 @@ def moments(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads 4"]:
 
 
 def numerical_rank(X: Float[Array, "*matrices r c"]) -> Float[Array, "*matrices"]:
-    """How many singular values exceed max(r, c) ε times the largest, ε of the precision."""
+    """The number of singular values above max(r, c) ε times the largest, where ε is the machine epsilon."""
     return _of_each(jnp.linalg.matrix_rank, X).astype(X.dtype)
 
 
 def effective_rank(X: Float[Array, "*matrices r c"]) -> Float[Array, "*matrices"]:
-    """Exp of the entropy of s / Σ s, s the singular values: from 1 to the smaller side."""
-    s = _of_each(lambda one: jnp.linalg.svd(one, compute_uv=False), X)
+    """Exp of the entropy of s / Σ s for the singular values s: between 1 and min(r, c)."""
+    s = _of_each(lambda matrix: jnp.linalg.svd(matrix, compute_uv=False), X)
     share = s / jnp.sum(s, axis=-1, keepdims=True)
     return jnp.exp(-jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1)), 0), axis=-1))
 

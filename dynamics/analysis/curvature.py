@@ -1,4 +1,4 @@
-"""The top of the Hessian's spectrum, from Hessian-vector products alone."""
+"""The largest eigenvalue of the Hessian, from Hessian-vector products alone."""
 
 from collections.abc import Callable
 
@@ -16,11 +16,11 @@ def top_eigenpair(
 
     Args:
         loss: L.
-        params: where.
-        near: where to look for the eigenvector; if not given, anywhere.
+        params: the point at which the Hessian is taken.
+        near: a guess of the eigenvector; if not given, a random vector.
     """
     flat, restore = ravel_pytree(params)
-    # A generic part, since the iteration would stay in an invariant subspace that it starts in.
+    # A random part, since an iteration that starts in an invariant subspace never leaves it.
     guess = jax.random.normal(jax.random.key(0), flat.shape, flat.dtype)
     if near is not None:
         guess = 0.01 * guess / jnp.linalg.norm(guess) + ravel_pytree(near)[0]

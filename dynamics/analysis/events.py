@@ -7,16 +7,14 @@ Values = Array | np.ndarray
 
 
 def classification_time(t: Float[Values, " T"], margin: Float[Values, " T"]) -> float:
-    """The time from which on all samples are classified for good, min_i y_i F_i > 0.
-
-    Between saved times the margin is taken as linear.
+    """The time after which all samples stay classified, min_i y_i F_i > 0; linear between saved times.
 
     Args:
         t: saved times.
         margin: min_i y_i F_i at these times.
 
     Returns:
-        t[0] if all samples are classified throughout, nan if some sample is wrong at the last time.
+        t[0] if all samples are classified at all times, nan if some sample is not at the last time.
     """
     t, margin = np.asarray(t), np.asarray(margin)
     wrong = np.flatnonzero(~(margin > 0))

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
-FEWEST = 3  # steps that a fitted order needs
+FEWEST = 3  # steps that a fitted order needs: two always lie on a line, and leave no error to estimate
 
 
 class Fit(NamedTuple):
@@ -25,7 +25,7 @@ class Fit(NamedTuple):
 def exponent(x: Any, y: Any) -> Fit:
     """Fit y ∝ x^b; nan when some y is not positive and finite.
 
-    The interval is Student's, for independent errors of one variance in log y.
+    The interval is Student's, for independent errors of equal variance in log y.
     """
     x, y = (np.ravel(values).astype(float) for values in (x, y))
     if not (np.isfinite(y) & (y > 0)).all():
@@ -38,14 +38,14 @@ def exponent(x: Any, y: Any) -> Fit:
 def order(steps: Any, distance: Any, error: Any = 0.0) -> Fit:
     """The order b of distance ∝ η^b, with its confidence interval.
 
-    A slope is fitted to every seed in logarithms; the interval is Student's for their mean. With one seed it is that
-    of the fit. Steps at which some seed has no finite distance are left out.
+    A slope is fitted to every seed in logarithms. The interval is Student's, for the mean slope or, with one seed, for
+    its fit. Steps at which some seed has no finite distance are left out.
 
     Args:
         steps: η.
         distance: [seed, step].
-        error: the standard error of what the distance was taken of, whose square the squared distance exceeds on
-            average.
+        error: the standard error of the mean whose distance this is; it adds error² to distance² on average, which
+            is subtracted.
 
     Returns:
         The fit; nan when there are fewer than FEWEST steps, or when some distance is below its error.
@@ -63,12 +63,12 @@ def order(steps: Any, distance: Any, error: Any = 0.0) -> Fit:
 
 
 def weighted_order(steps: Any, values: Any, errors: Any) -> Fit:
-    """The order b of values ∝ η^b, each with its standard error; the interval is normal.
+    """The order b of values ∝ η^b, fitted with weights; the interval assumes normal errors.
 
     Args:
         steps: η.
-        values: [step]; estimates of something positive.
-        errors: [step].
+        values: [step]; estimates of a positive quantity.
+        errors: [step]; their standard errors.
 
     Returns:
         The fit; nan when some value is not positive.

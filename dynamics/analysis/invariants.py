@@ -1,9 +1,9 @@
-"""What gradient flow conserves exactly in the one-layer model, and how far a trajectory drifts from it.
+"""Matrices that gradient flow conserves exactly in the one-layer model, and the drift of a trajectory from them.
 
 Along the flow Ẇ = a (Σ_h W_V^h z^h)ᵀ, Ẇ_V = u zᵀ, Ẇ_K = W_Q Mᵀ, Ẇ_Q = W_K M (per head; u = Wᵀa), so that
     d/dt (WᵀW) = Σ_h u (W_V^h z^h)ᵀ + transpose = d/dt (Σ_h W_V^h W_V^hᵀ)    and
     d/dt (W_Q W_Qᵀ) = W_K M W_Qᵀ + transpose = d/dt (W_K W_Kᵀ)   in every head.
-Gradient descent with step η moves them at order η over a fixed time. A model's `conserved` gives the matrices;
+Gradient descent with step η changes them at order η over a fixed time. A model's `conserved` gives the matrices;
 dynamics.models.gram.gram_invariants gives their traces and norms from the Gram matrices.
 """
 
@@ -20,9 +20,9 @@ def relative_drift(now: tuple[Array, ...], start: tuple[Array, ...]) -> Float[Ar
 
 
 def spectra(gram: Gram, neurons: int) -> tuple[Float[Array, " value_mode"], Float[Array, "H score_mode"]]:
-    """The eigenvalues that the flow keeps, ascending: it is isospectral in the Gram variables.
+    """The eigenvalues that the flow conserves, ascending: it is isospectral in the Gram variables.
 
-    Those of diag(−I, 1/m1) · Gram([W_V, u]), H d + 1 of them, and of diag(I, −I) · Gram([W_Q, W_K]), 2 d of every head:
+    These are the H d + 1 of diag(−I, 1/m1) · Gram([W_V, u]), and 2 d of diag(I, −I) · Gram([W_Q, W_K]) in every head:
     the non-zero eigenvalues of u uᵀ/m1 − Σ_h W_V^h W_V^hᵀ and of W_Q W_Qᵀ − W_K W_Kᵀ, and zeros.
     """
     A, G, S, C_V, C_K, C_Q = gram
@@ -33,7 +33,7 @@ def spectra(gram: Gram, neurons: int) -> tuple[Float[Array, " value_mode"], Floa
         [jnp.concatenate([C_Q, jnp.swapaxes(A, 1, 2)], axis=2), jnp.concatenate([A, C_K], axis=2)], axis=1
     )
     opposite = jnp.append(jnp.ones(d, G.dtype), -jnp.ones(d, G.dtype))
-    # One after another, for the reason that dynamics.analysis.attention gives.
+    # One after another, since batched decompositions may deadlock: see _of_each in dynamics.analysis.attention.
     return _spectrum(values, signs), jax.lax.map(lambda pair: _spectrum(pair, opposite), pairs)
 
 

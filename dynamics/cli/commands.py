@@ -44,7 +44,7 @@ def run(argv: list[str], argv0: str) -> int:
     with Report(list(experiment.laws)) as bars:
 
         def report(law: str, part: Trajectory, fraction: float) -> None:
-            if importing.ident is None:  # by now everything is traced, and the solves leave the interpreter idle
+            if importing.ident is None:  # tracing has ended, and the solves leave the interpreter idle
                 importing.start()
             bars(law, part, fraction)
 
@@ -53,25 +53,25 @@ def run(argv: list[str], argv0: str) -> int:
     print_laws(record)
     for path in sorted((record.path / "figures").glob("*")):
         print(path)
-    # As it was typed: `make figures` runs a program that is on nobody's PATH.
+    # argv0 is the program as it was typed: that of `make figures` is not on the PATH.
     print(f"next: {argv0} show {record.path}   or another seed, variant or value: {argv0} run ... --config.seed=1")
     return EXIT[record.status["state"]]
 
 
 def module_named(name: str) -> Any:
-    """A module that a config names, None for none."""
+    """The module of this name, or None for an empty name."""
     return importlib.import_module(name) if name else None
 
 
 def draw(record: Any) -> list[pathlib.Path]:
-    """The figures of a record, by the module that its config names; those of any sweep where it names none."""
+    """Draw the figures of a record with the module that its config names; a sweep without one has default figures."""
     swept = isinstance(record, SweepRecord) and record.kind == "sweep"
     module = module_named(record.config.figures or ("dynamics.figures.sweep" if swept else ""))
     return module.draw(record, record.path / "figures") if module else []
 
 
 def ls(arguments: argparse.Namespace) -> int:
-    """The runs of a folder."""
+    """Print the runs of a folder."""
     table = rich.table.Table("run", "state", "config", "laws", "loss", box=None)
     for record in runs(arguments.workdir):
         laws = record.status["laws"]

@@ -1,4 +1,4 @@
-"""What the commands print: progress and tables."""
+"""Progress and tables, as the commands print them."""
 
 import sys
 import time
@@ -16,13 +16,13 @@ from dynamics.studies.claims import PASS, Verdict
 from dynamics.studies.tables import Table
 from dynamics.trajectory import Trajectory
 
-SAY_S = 5.0  # between lines where there is no terminal
+LINE_S = 5.0  # seconds between lines of progress without a terminal
 HEADINGS = {"classification_time": "classified"}
-KEPT = 10  # drift / rtol up to which a flow's certificate counts as kept
+ALLOWED = 10  # largest drift / rtol that is trusted; calibrated in experiments/cooccurrence/README.md
 
 
 class _Bars:
-    """Bars with a description and a text, and the time left; on a terminal only."""
+    """Progress bars with a description, a text and the time left; they appear on a terminal only."""
 
     def __init__(self, description: str, text: str):
         columns = (TextColumn(description), BarColumn(), TextColumn(text), TimeElapsedColumn())
@@ -50,7 +50,7 @@ class Report(_Bars):
             }
 
     def __call__(self, law: str, part: Trajectory, fraction: float) -> None:
-        """Report a part that is done."""
+        """Show that a part of a trajectory is done."""
         loss = float(part.probes["loss"][-1]) if "loss" in part.probes and len(part.t) else float("nan")
         if self._console.is_terminal:
             self._progress.start_task(self._bars[law])
@@ -60,17 +60,17 @@ class Report(_Bars):
 
 
 class Paths(_Bars):
-    """Progress of many paths: how many have ended, how many of them failed or diverged, their rate, the time left."""
+    """Progress of many paths: how many ended, how many of these failed or diverged, their rate and the time left."""
 
     def __init__(self, paths: int):
         super().__init__("paths", "{task.fields[text]}")
         self._paths, self._ended, self._failed = paths, 0, 0
-        self._begin = self._said = time.monotonic()
-        self._first = 0  # paths of the first report: it came after the first program was compiled
+        self._begin = self._last_line = time.monotonic()
+        self._first = 0  # paths in the first report; the rate excludes them, since they waited for a compilation
         self._bar = self._progress.add_task("paths", total=paths, text="")
 
     def __call__(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Report paths that have ended."""
+        """Show that paths have ended, given their lines of the journal."""
         if lines and not self._first:
             self._begin, self._first = time.monotonic(), len(lines)
         self._ended += len(lines)
@@ -80,14 +80,14 @@ class Paths(_Bars):
         text = f"{self._ended} of {self._paths}, {self._failed} failed or diverged, {rate:.3g} a second"
         if self._console.is_terminal:
             self._progress.update(self._bar, completed=self._ended, text=text)
-        elif lines and (time.monotonic() - self._said > SAY_S or self._ended == self._paths):
-            self._said = time.monotonic()
+        elif lines and (time.monotonic() - self._last_line > LINE_S or self._ended == self._paths):
+            self._last_line = time.monotonic()
             left = (self._paths - self._ended) / rate if rate else float("nan")
             print(f"{text}, {left:.0f} s left", file=sys.stderr, flush=True)
 
 
 def print_table(table: Table) -> None:
-    """A table."""
+    """Print a table."""
     shown = rich.table.Table(*table.columns, title=table.title, title_justify="left", box=None)
     for row in table.rows:
         shown.add_row(*map(escape, row))
@@ -95,7 +95,7 @@ def print_table(table: Table) -> None:
 
 
 def print_laws(record: Record) -> None:
-    """A row for each law of a run."""
+    """Print a row for each law of a run."""
     laws = record.status["laws"]
     known = ("steps", "end", "loss", "classification_time", "drift", "compile_s", "solve_s")
     columns = [key for key in known if any(key in summary for summary in laws.values())]
@@ -106,13 +106,12 @@ def print_laws(record: Record) -> None:
 
 
 def certificate(law: str, summary: Mapping[str, Any]) -> str:
-    """What the drift of a flow says, and its errors where they were measured."""
+    """Whether the drift of a flow is small enough to trust it, and its errors if they were measured."""
     if "drift" not in summary:
         return f"certificate of {law}: none, the probe drift is not among those of the config"
     drift, rtol = summary["drift"], summary["rtol"]
-    # Calibrated on many solves: one whose drift is larger is to be distrusted.
-    verdict = "kept" if drift <= KEPT * rtol else "BROKEN, distrust it"
-    line = f"certificate of {law}: drift {drift:.1e}, at most {KEPT} rtol = {KEPT * rtol:.1e} allowed: {verdict}"
+    verdict = "kept" if drift <= ALLOWED * rtol else "BROKEN, distrust it"
+    line = f"certificate of {law}: drift {drift:.1e}, at most {ALLOWED} rtol = {ALLOWED * rtol:.1e} allowed: {verdict}"
     if "error" in summary:
         errors = ", ".join(f"{probe} {error:.1e}" for probe, error in summary["error"].items())
         line += f"\n    largest relative errors against {TIGHTER} times tighter tolerances: {errors}"
@@ -120,13 +119,13 @@ def certificate(law: str, summary: Mapping[str, Any]) -> str:
 
 
 def number(summary: Mapping[str, Any], key: str) -> str:
-    """A number of a summary in four digits, - where there is none."""
+    """A number of a summary in four digits, or - if it is missing."""
     value = summary.get(key)
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
-    """A row for each verdict."""
+    """Print a row for each verdict."""
     table = rich.table.Table("verdict", "source", "statement", "measured", title=title, title_justify="left", box=None)
     for verdict in verdicts:
         measured = verdict.measured + (f" ({verdict.known})" if verdict.known and verdict.verdict != PASS else "")

@@ -1,4 +1,4 @@
-"""The command `dynamics sweep status`, which needs no arrays: it answers at once."""
+"""The command `dynamics sweep status`. It imports no JAX, so that it answers at once."""
 
 import argparse
 import collections
@@ -11,11 +11,11 @@ from rich.markup import escape
 from dynamics.sweeps.ledger import STATES, Entry, entries_of
 from dynamics.sweeps.sweep import Member, read_sweeps
 
-SHOWN = 40  # members with a reason, printed
+SHOWN = 40  # most members that are printed with their reasons
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """The states of a sweep's members, and why some of them failed."""
+    """Print the states of a sweep's members, and why some of them failed."""
     sweeps, entries = read_sweeps(arguments.sweep), entries_of(arguments.sweep)
     for case, sweep in sweeps.items():
         print_states(case or sweep.name, sweep.members, entries)
@@ -23,12 +23,12 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def sets(member: Member) -> str:
-    """What a member sets, in one line."""
+    """The overrides of a member in one line."""
     return " ".join(f"{key}={value}" for key, value in member.overrides.items())
 
 
 def print_states(name: str, members: Sequence[Member], entries: Mapping[str, Entry]) -> None:
-    """How many members are in which state, and why some of them failed."""
+    """Print how many members are in each state, and why some of them failed."""
     counts = collections.Counter(entries[member.id].state for member in members)
     print(f"{name}: {len(members)} members, " + ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s]))
     shown = [(member, entries[member.id]) for member in members if entries[member.id].reason]

@@ -72,8 +72,7 @@ def claims(arguments: argparse.Namespace) -> int:
     source = Source("claims", pathlib.Path(str(module.__file__)), sweeps)
     prepare(folder, source, planned)
     measure(module, folder, lambda case: print(f"{case}: measured", file=sys.stderr, flush=True))
-    _, interrupted = launched(folder, source, planned, options)
-    if interrupted:
+    if sweeps and launched(folder, source, planned, options)[1]:
         return _interrupted(folder, begin)
     record = ClaimsRecord(folder)
     return _judged(record, {case: record[case].load() for case in record.cases}, module, (), begin)

@@ -1,4 +1,4 @@
-"""The shared look of figures, and how they are saved: every one with its provenance, the same bytes every time."""
+"""The shared look of figures. They are saved with a line of provenance, and with the same bytes every time."""
 
 import functools
 import pathlib
@@ -20,7 +20,7 @@ from dynamics.sweeps.results import SweepRecord
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Okabe and Ito's palette: told apart by colour-blind readers and in grey.
+# Okabe and Ito's palette: colour-blind readers can tell the colours apart, and so can prints in grey.
 COLOURS = {
     "black": "#000000",
     "orange": "#E69F00",
@@ -34,8 +34,8 @@ COLOURS = {
 DIVERGING = "RdBu_r"
 SEQUENTIAL = "viridis"
 MISSING = "#D9D9D9"
-RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-NAMED = 24  # labels of an axis that are written at their places; more of them are a scale
+SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+NAMED = 24  # an axis with at most so many labels has ticks at the labels; more would overlap
 STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -49,7 +49,7 @@ STYLE: Any = {
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function that draws: everything in it gets the shared style."""
+    """Decorate a function that draws, so that it draws in the shared style."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -81,7 +81,7 @@ def figure(
 
 
 def provenance(record: Record | SweepRecord | ClaimsRecord) -> str:
-    """Config, members of a sweep, commit, dtype, solver and tolerance, device, in one line."""
+    """One line with config, members of a sweep, commit, dtype, laws with their solvers and tolerances, and device."""
     origin = record.provenance
     swept = set(record.sweep.axes.labels) if isinstance(record, SweepRecord) else set()
     laws = []
@@ -99,13 +99,13 @@ def provenance(record: Record | SweepRecord | ClaimsRecord) -> str:
 
 
 class Places(NamedTuple):
-    """Where the labels of an axis are drawn.
+    """The places of an axis's labels.
 
     Attributes:
-        centres: a place for every label.
-        edges: between them, and before the first and after the last.
-        logarithmic: whether the axis is.
-        names: what is written at the centres.
+        centres: the coordinate of every label.
+        edges: the coordinates between neighbouring labels, before the first and after the last.
+        logarithmic: whether the axis is logarithmic.
+        names: the texts at the centres.
     """
 
     centres: np.ndarray
@@ -115,7 +115,7 @@ class Places(NamedTuple):
 
 
 def is_geometric(labels: Any) -> bool:
-    """Whether labels are positive numbers of one ratio, to 2 %."""
+    """Whether labels are positive numbers with a constant ratio, to 2 % since they may be rounded."""
     values = np.asarray(labels)
     if values.dtype.kind not in "iuf" or len(values) < 3 or not (values > 0).all():
         return False
@@ -124,7 +124,7 @@ def is_geometric(labels: Any) -> bool:
 
 
 def places(labels: Any) -> Places:
-    """Geometric labels on a logarithmic axis; all others side by side, with their names."""
+    """Places on a logarithmic axis for geometric labels, and side by side for all others."""
     values = np.asarray(labels)
     names = [_name(value) for value in values]
     if not is_geometric(values):
@@ -139,23 +139,23 @@ def _name(label: Any) -> str:
         return str(label)
     power = round(float(np.log2(label))) if label >= 1024 else 0
     if power and label == 2**power:
-        return "2" + str(power).translate(RAISED)
+        return "2" + str(power).translate(SUPERSCRIPT)
     return f"{label:.3g}" if label != round(float(label)) else f"{label:g}"
 
 
 def shades(count: int) -> list[Any]:
-    """Colours of values in increasing order, dark to light."""
+    """`count` colours from dark to light, for values in increasing order."""
     return [mpl.colormaps[SEQUENTIAL](0.9 * i / max(count - 1, 1)) for i in range(count)]
 
 
 def ticks(axes: Axes, which: str, at: Places, most: int = 7) -> None:
-    """Write names along an axis, of every second, third, ... place where there are more than `most`.
+    """Write names along an axis; if there are more than `most`, at every second, third, ... place.
 
     Args:
-        axes: to be changed.
+        axes: the axes to change.
         which: "x" or "y".
         at: the places.
-        most: how many names fit.
+        most: the number of names that fit.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     if at.logarithmic:
@@ -169,23 +169,24 @@ def ticks(axes: Axes, which: str, at: Places, most: int = 7) -> None:
 def median(values: Any, over: Any) -> Any:
     """The median over dimensions of an xarray DataArray; nan counts as larger than every number.
 
-    What was never reached, or blew up, is late and large; a median that left it out would be too small.
+    An event that never happened has the time nan, and a path that diverged the loss nan: without them the median would
+    be too small.
     """
     middle = values.fillna(np.inf).median(over)
     return middle.where(np.isfinite(middle))
 
 
 def bands(axes: Axes, values: Any, x: str, over: str, **style: Any) -> None:
-    """The median over a dimension as a line, in a band from the smallest to the largest.
+    """Draw the median over a dimension as a line, in a band from the smallest to the largest value.
 
-    Members that are nan count as large in the median and are not in the band.
+    The median counts nan as large; the band ignores it.
 
     Args:
-        axes: to draw on; where labels along x are geometric it becomes logarithmic, texts lie side by side.
+        axes: the axes to draw on; geometric labels make x logarithmic, and texts lie side by side.
         values: an xarray DataArray [x, over]; if it has no dimension `over`, only the line is drawn.
         x: the dimension along the axis.
         over: the dimension of the band.
-        style: of the line.
+        style: keywords for the line.
     """
     labels = values[x].values
     where = places(labels)
@@ -220,7 +221,7 @@ def heatmap(axes: Axes, values: Any, x: str, y: str, marked: Any = None, scale: 
     """Values over two axes, with a colour bar; nan is light grey, and marked cells have a cross.
 
     Args:
-        axes: to draw on; an axis with geometric labels is logarithmic, others have a cell of one size for each label.
+        axes: the axes to draw on; geometric labels make an axis logarithmic, others have cells of equal size.
         values: an xarray DataArray [x, y].
         x: the dimension to the right.
         y: the dimension upwards.
@@ -245,18 +246,18 @@ def heatmap(axes: Axes, values: Any, x: str, y: str, marked: Any = None, scale: 
     axes.set(xlim=right.edges[[0, -1]], ylim=upwards.edges[[0, -1]], xlabel=x, ylabel=y)
     if finite.size:
         bar = axes.figure.colorbar(cells, ax=axes, fraction=0.07, pad=0.04)
-        if logarithmic and high < 1000 * low:  # a decade or two, with few powers of ten in them
+        if logarithmic and high < 1000 * low:  # so few decades hold only one or two powers of ten, too few for ticks
             bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             bar.ax.yaxis.set_minor_locator(NullLocator())
     if marked is not None:
         rows, columns = np.nonzero(marked.transpose(y, x).values)
-        for colour, width in (("white", 3.2), ("black", 1.4)):  # seen on every colour
+        for colour, width in (("white", 3.2), ("black", 1.4)):  # a white edge, to be seen on every colour
             axes.plot(right.centres[columns], upwards.centres[rows], "x", color=colour, markersize=7, mew=width)
 
 
 def save(drawn: Figure, folder: pathlib.Path, name: str, line: str) -> list[pathlib.Path]:
-    """Write name.png and name.pdf with the provenance line below; without dates, so that bytes repeat."""
+    """Write name.png and name.pdf with the provenance line below, and no dates, so that bytes repeat."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn.text(0.01, 0.02, line, fontsize=5.5, color=COLOURS["grey"])
     paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
@@ -266,7 +267,7 @@ def save(drawn: Figure, folder: pathlib.Path, name: str, line: str) -> list[path
 
 
 def save_animation(frames: Iterable[Image.Image], path: pathlib.Path, milliseconds: int) -> pathlib.Path:
-    """Write an animated GIF that loops, in the colours of its last frame."""
+    """Write an animated GIF that loops. All frames use the palette of the last, so that colours do not flicker."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = list(frames)
     palette = pictures[-1].quantize(128)

@@ -1,4 +1,4 @@
-"""Figures of any sweep: what every law ended with over the swept axes, and its loss over t."""
+"""Figures of any sweep: the summaries of every law over the swept axes, and its loss over t."""
 
 import pathlib
 from typing import Any
@@ -21,31 +21,31 @@ from dynamics.figures.style import (
 from dynamics.sweeps.results import SweepRecord
 
 SEED, MEMBER = "seed", "member"
-LINES = 7  # of losses over t
+LINES = 7  # most losses over t in one panel, so that the legend fits
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """A page for every law: the last loss and the classification time over the swept axes, and the loss over t.
+    """Draw a page for every law: the last loss and the classification time over the swept axes, and the loss over t.
 
-    With one axis beside seed a summary is a line, with two or more a map over the first two; medians are over all
-    others. Members that lie on no grid are points over every key.
+    With one axis besides the seed a summary is a line; with more it is a map over the first two, with medians over the
+    others. Members that do not form a grid are points, in a panel for every swept key.
     """
     return [path for law in record.laws for path in _page(record, law, folder)]
 
 
 def summaries(data: Any) -> dict[str, Any]:
-    """{what it is: a number of every member} of a law's Dataset."""
-    named = {}
+    """{name: DataArray with a number for every member}, from a law's Dataset."""
+    summaries = {}
     if "loss" in data:
-        named["last loss"] = data.loss.isel(t=-1)
+        summaries["last loss"] = data.loss.isel(t=-1)
     if "classification_time" in data:
-        named["classification time"] = data.classification_time
-    return named
+        summaries["classification time"] = data.classification_time
+    return summaries
 
 
 def went_wrong(data: Any) -> Any:
-    """Whether a member diverged or failed."""
+    """Which members diverged or failed, a DataArray of booleans."""
     return data.status.isin(["diverged", "failed"])
 
 
@@ -110,17 +110,17 @@ def _points(panel: Axes, labels: Any, values: Any) -> None:
 
 
 def _losses(panel: Axes, data: Any, axis: str) -> None:
-    """The loss over t, from the first time after 0 on where these are spread over orders."""
+    """The loss over t; if times span more than a factor of 50, t is logarithmic and starts after 0."""
     loss = data.loss
     others = [dim for dim in loss.dims if dim not in (axis, SEED, "t")]
     loss = median(loss, others) if others and axis in loss.dims else loss
     if axis in loss.dims and axis != SEED:
         names = places(loss[axis].values).names
         chosen = np.unique(np.linspace(0, len(names) - 1, min(LINES, len(names))).round().astype(int))
-        over, curves = SEED, [(names[i], loss.isel({axis: i}), _seen(data.isel({axis: i}))) for i in chosen]
+        over, curves = SEED, [(names[i], loss.isel({axis: i}), _times(data.isel({axis: i}))) for i in chosen]
     else:
         over = next((dim for dim in loss.dims if dim != "t"), SEED)
-        curves = [("", loss, _seen(data))]
+        curves = [("", loss, _times(data))]
     begin, end = min(t[1] for *_, t in curves), max(t[-1] for *_, t in curves)
     late = end > 50 * begin
     for (name, one, t), colour in zip(curves, shades(len(curves)), strict=True):
@@ -137,9 +137,9 @@ def _losses(panel: Axes, data: Any, axis: str) -> None:
         panel.legend(fontsize=7)
 
 
-def _seen(data: Any) -> Any:
-    """When members were seen; the median where they differ."""
+def _times(data: Any) -> Any:
+    """The saved times; medians, if members have times of their own."""
     if "time" not in data:
         return data.t.values
-    seen = data.time.median([dim for dim in data.time.dims if dim != "t"])
-    return np.where(np.isfinite(seen), seen, data.t)
+    times = data.time.median([dim for dim in data.time.dims if dim != "t"])
+    return np.where(np.isfinite(times), times, data.t)

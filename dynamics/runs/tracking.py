@@ -18,7 +18,7 @@ from dynamics.probes import PROBES
 
 IMAGE_PIXELS = 128
 PATIENCE_S = 60.0  # longest wait for a mirror to end
-LEAST_S = 5.0  # shortest wait: wandb takes about this long to start and to close a run
+LEAST_S = 5.0  # shortest wait, in which wandb can start and close a run
 FEW = 50  # up to so many members have a wandb run each
 
 

@@ -1,4 +1,4 @@
-"""Statements of a paper as checks: what is measured, its bound, and controls that must fail."""
+"""Statements of a paper as checks: a measured statistic, its bound, and controls that must fail."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 
 
 class Finding(NamedTuple):
-    """What a claim measured.
+    """The result of a measurement.
 
     Attributes:
         holds: whether the bound holds; None when the evidence cannot tell.
-        measured: the numbers, as a reader wants them.
+        measured: the measured numbers as a text.
     """
 
     holds: bool | None
@@ -24,15 +24,15 @@ class Finding(NamedTuple):
 
 
 def within(fit: Fit, low: float, high: float) -> bool | None:
-    """Whether the whole interval lies in [low, high]: False when all of it lies outside, None when it straddles."""
+    """Whether the confidence interval lies in [low, high]: False if it lies outside, None if it overlaps an end."""
     if low <= fit.low and fit.high <= high:
         return True
-    # A fit of values that are not positive is none: what was to be there is not.
+    # Values that are not positive have no fit (nan): the claimed power law is not there.
     return False if np.isnan(fit.slope) or fit.high < low or fit.low > high else None
 
 
 def all_of(*findings: Finding) -> Finding:
-    """The conjunction."""
+    """One finding that holds if all of these hold."""
     held = [finding.holds for finding in findings]
     holds = False if False in held else None if None in held else True
     return Finding(holds, "; ".join(finding.measured for finding in findings))
@@ -46,13 +46,13 @@ class Claim:
     """One statement as code.
 
     Attributes:
-        source: where the paper states it.
-        statement: in its own symbols.
-        bound: on the statistic, set before it is measured.
-        measure: (datasets, name of a case) -> what that case shows.
-        controls: cases in which the statement must not hold; a check that passes there proves nothing.
-        elsewhere: {where: the same statistic there, in the judged case}, where it must not hold either.
-        fails: why it fails in a case where it is known to.
+        source: the place in the paper.
+        statement: the statement in the paper's symbols.
+        bound: the bound on the statistic, set before measuring.
+        measure: (datasets, name of a case) -> Finding.
+        controls: cases in which the statement must fail; if it holds there too, the check proves nothing.
+        elsewhere: {name: measure} of further controls, which measure the judged case in a place where it must fail.
+        fails: {case: the reason}, for cases in which the claim is known to fail.
     """
 
     source: str
@@ -65,15 +65,15 @@ class Claim:
 
 
 class Verdict(NamedTuple):
-    """A claim, judged on a case.
+    """The verdict on a claim in one case.
 
     Attributes:
         claim: the claim.
-        case: where it was judged.
+        case: the name of the case.
         verdict: PASS, FAIL or INCONCLUSIVE (also when a control passes).
-        measured: on the case.
-        controls: {control: (verdict there, measured there)}.
-        known: the reason why it is known to fail there, or empty.
+        measured: the measured numbers as a text.
+        controls: {control: (its verdict, its measured numbers)}.
+        known: the reason why the claim is known to fail in this case, or empty.
     """
 
     claim: Claim
@@ -84,7 +84,7 @@ class Verdict(NamedTuple):
     known: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The verdict as plain values."""
         claim = self.claim
         stated = {"source": claim.source, "statement": claim.statement, "bound": claim.bound}
         return {**stated, **{key: value for key, value in self._asdict().items() if key != "claim"}}
@@ -110,7 +110,7 @@ def _word(finding: Finding) -> str:
 
 
 def markdown(title: str, verdicts: Sequence[Verdict]) -> str:
-    """A table of verdicts; with a column for the case where there is more than one."""
+    """A table of verdicts, with a column for the case if there are several."""
     several = len({v.case for v in verdicts}) > 1
     columns = ["case"] * several + ["source", "statement", "bound", "measured", "controls (all must fail)", "verdict"]
     lines = [f"## {title}", "", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]

@@ -1,9 +1,9 @@
 """Comparisons of laws from common starts: a sweep over steps, seeds and draws, and the distances in its record.
 
-Every law is integrated at every step η of a grid (the time between updates; once if it makes no steps), from every seed
-(of data and start), and a random one for every draw of its noise. How far a law is from a reference in a probe p is
+Every law is integrated from every seed (of data and start), at every step η (the time between updates; a law without
+steps once), and, if it is random, for every draw of its noise. The distance from a reference in a probe p is
 
-    |p − p_ref| (t) / max_{s ≤ t} |p_ref| (s),    Euclidean over the entries of p; of a random law p is the mean.
+    |p − p_ref| (t) / max_{s ≤ t} |p_ref| (s),    with Euclidean norms; for a random law p is the mean over draws.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,10 +14,11 @@ import ml_collections
 import numpy as np
 
 from dynamics.config import build, require
-from dynamics.runs.experiment import Experiment
+from dynamics.runs.experiment import Experiment, common_times
 from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep
+from dynamics.trajectory import Times
 
 AXES = ("seed", "step", "draw")
 
@@ -27,12 +28,12 @@ class Settings:
     """The group `compare` of a config.
 
     Attributes:
-        pairs: (law, reference) to be compared; if not given, every law with the one called flow.
-        steps: η; if not given, every law has its own.
-        seeds: this many, from the config's on.
-        draws: of a random law from every start.
-        tolerance: the distance beyond which a law has left its reference.
-        claims: the module with the claims on such a record, or empty.
+        pairs: the (law, reference) to compare; if not given, every law with the one called flow.
+        steps: the values of η; if not given, every law has its own.
+        seeds: the number of seeds, starting with that of the config.
+        draws: the number of draws of a random law's noise from every start.
+        tolerance: a law whose distance is larger has left its reference.
+        claims: the module with the claims on this comparison, or empty.
     """
 
     pairs: tuple[tuple[str, ...], ...]
@@ -56,7 +57,7 @@ def sweep_of(name: str, config: ml_collections.ConfigDict) -> Sweep:
     """The sweep over steps, seeds and draws that the group `compare` of a config asks for.
 
     Raises:
-        ConfigError: naming the key, the value found and what is allowed.
+        ConfigError: with the key, its value and what is allowed.
     """
     settings = build(Settings, config.compare.to_dict(), "compare.")
     laws = Experiment.from_config(config.to_dict()).laws
@@ -72,13 +73,15 @@ def sweep_of(name: str, config: ml_collections.ConfigDict) -> Sweep:
     if settings.steps:
         factors["step"] = settings.steps
         config.times.multiple_of = max(settings.steps)
+        times = build(Times, config.times.to_dict(), "times.")
+        common_times(times, [("compare.steps", step, step) for step in settings.steps])
     if random:
         factors["draw"] = range(settings.draws)
     return Sweep.of(name, config, grid(seeds(settings.seeds, config.seed), factors))
 
 
 def pairs_of(record: SweepRecord) -> list[tuple[str, str]]:
-    """(law, reference) of a comparison."""
+    """The pairs (law, reference) of a comparison."""
     pairs = [(law, reference) for law, reference in record.config.compare.pairs]
     return pairs or [(law, "flow") for law in record.laws if law != "flow"]
 
@@ -86,9 +89,9 @@ def pairs_of(record: SweepRecord) -> list[tuple[str, str]]:
 def distances(record: SweepRecord, law: str, reference: str) -> Any:
     """The distances of a law from a reference, an xarray Dataset over seed, step and t.
 
-    Of every probe p that both have with the same entries it has the distance, and of a random law also p_error, the
-    standard error of its mean in the unit of the distance, and p_variance, the variance summed over the entries of p in
-    the square of that unit. Large probes are over `checkpoint` instead of t.
+    For every probe p that both have with the same entries, `p` is the distance. A random law also has `p_error`, the
+    standard error of the mean in the unit of the distance, and `p_variance`, the variance summed over the entries of p,
+    in that unit squared. Large probes have the dimension `checkpoint` instead of t.
     """
     import xarray
 
@@ -101,14 +104,14 @@ def distances(record: SweepRecord, law: str, reference: str) -> Any:
         values, centre = data[name], exact[name]
         entries = [dim for dim in values.dims if dim not in (*AXES, over)]
         if [values.sizes[dim] for dim in entries] != [centre.sizes.get(dim) for dim in entries]:
-            continue  # weights and Gram variables
+            continue  # such as the parameters of a model in weights and of one in Gram variables
         with xarray.set_options(arithmetic_join="exact"), np.errstate(divide="ignore", invalid="ignore"):
             arrays |= _distances(name, values, centre, entries, over)
     return xarray.Dataset(arrays).drop_vars([key for key in ("status", "id") if key in data], errors="ignore")
 
 
 def _distances(name: str, values: Any, reference: Any, entries: list[Any], over: str) -> dict[str, Any]:
-    """The distance in one probe and, of a random law, its error and variance."""
+    """The distance in one probe and, for a random law, its error and variance."""
     import xarray
 
     mean, centre = _mean(values), _mean(reference)
@@ -119,15 +122,10 @@ def _distances(name: str, values: Any, reference: Any, entries: list[Any], over:
     order = [dim for dim in (*AXES, over) if dim in mean.dims or dim in centre.dims]
     arrays = {name: np.sqrt(((mean - centre) ** 2).sum(entries, skipna=False)) / size}
     if "draw" in values.dims:
-        variance = values.var("draw", ddof=1, skipna=False).sum(entries, skipna=False) / size**2
+        variance = _variance(values, entries) / size**2
         squared = variance / values.sizes["draw"]
         if "draw" in reference.dims:  # the reference may be random as well
-            squared = (
-                squared
-                + reference.var("draw", ddof=1, skipna=False).sum(entries, skipna=False)
-                / size**2
-                / (reference.sizes["draw"])
-            )
+            squared = squared + _variance(reference, entries) / size**2 / reference.sizes["draw"]
         arrays |= {f"{name}_variance": variance, f"{name}_error": np.sqrt(squared)}
     return {key: array.transpose(*(dim for dim in order if dim in array.dims)) for key, array in arrays.items()}
 
@@ -137,8 +135,13 @@ def _mean(values: Any) -> Any:
     return values.mean("draw", skipna=False) if "draw" in values.dims else values
 
 
+def _variance(values: Any, entries: list[Any]) -> Any:
+    """The variance over draws, summed over the entries."""
+    return values.var("draw", ddof=1, skipna=False).sum(entries, skipna=False)
+
+
 class Compared(Mapping[str, Any]):
-    """What claims on a comparison are judged on: {law: its Dataset, "LAW to REFERENCE": distances}, made when read."""
+    """What claims on a comparison read: {law: its Dataset, "LAW to REFERENCE": distances}, computed when read."""
 
     def __init__(self, record: SweepRecord):
         self._record, self._read = record, dict[str, Any]()

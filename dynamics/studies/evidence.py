@@ -1,4 +1,4 @@
-"""The evidence for claims: sweeps, one for each case, that share a folder, and what functions compute by sampling.
+"""The evidence for claims: a sweep for each case, all in one folder, and arrays that functions compute.
 
 A module of claims, experiments/PAPER/claims.py or any other that `dynamics claims --module=MODULE` names, defines
 
@@ -39,12 +39,11 @@ Evidence = tuple[Arrays, dict[str, Any], dict[str, Any]]  # arrays, labels of th
 
 @dataclass(frozen=True)
 class Case:
-    """A set-up in which laws are integrated.
+    """A case whose evidence is a sweep.
 
     Attributes:
-        config: makes the base config, which has one law.
-        members: overrides, as grid, seeds and own_seeds of dynamics.sweeps.sweep make them; the swept axes of the
-            case's Dataset.
+        config: returns the base config, which has one law.
+        members: overrides, made with grid, seeds, ... of dynamics.sweeps.sweep; the Dataset has the swept axes.
     """
 
     config: Callable[[], ml_collections.ConfigDict]
@@ -53,11 +52,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Measured:
-    """Evidence that a function computes.
+    """A case whose evidence is computed by a function.
 
     Attributes:
-        settings: what it is called with; plain values.
-        measure: makes the evidence.
+        settings: keyword arguments of the function; plain values.
+        measure: the function.
     """
 
     settings: Mapping[str, Any]
@@ -87,7 +86,7 @@ def check(module: types.ModuleType) -> None:
 
 
 def sweeps_of(module: types.ModuleType) -> dict[str, Sweep]:
-    """The sweep of every case of a module of claims.
+    """{case: sweep} for every Case of a module of claims.
 
     Raises:
         ConfigError: for a mistake in a config or its overrides.
@@ -102,7 +101,7 @@ def sweeps_of(module: types.ModuleType) -> dict[str, Sweep]:
 
 
 def measure(module: types.ModuleType, folder: pathlib.Path, report: Callable[[str], None]) -> None:
-    """Compute the evidence of a module's Measured cases, but for that which is there already."""
+    """Compute the Measured cases of a module that the folder does not have yet with the same settings."""
     (folder / STORE).mkdir(exist_ok=True)
     for name, case in module.CASES.items():
         if isinstance(case, Measured):
@@ -111,10 +110,10 @@ def measure(module: types.ModuleType, folder: pathlib.Path, report: Callable[[st
             if path.exists() and _attributes(path).get("settings") == settings:
                 continue
             arrays, labels, attributes = case.measure(**case.settings)
-            beside = folder / f".{name}.partial-{os.getpid()}"
-            write_group(beside, arrays, labels, {**attributes, "settings": settings})
+            partial = folder / f".{name}.partial-{os.getpid()}"
+            write_group(partial, arrays, labels, {**attributes, "settings": settings})
             shutil.rmtree(path, ignore_errors=True)
-            beside.rename(path)
+            partial.rename(path)
             report(name)
 
 
@@ -123,9 +122,9 @@ def _attributes(path: pathlib.Path) -> dict[str, Any]:
 
 
 class ClaimsRecord:
-    """A folder of claims, read: `record["CASE"]` is the xarray Dataset of a case."""
+    """The content of a folder of claims: `record["CASE"]` is the xarray Dataset of a case."""
 
-    laws: Sequence[str] = ()  # those of the cases are their own
+    laws: Sequence[str] = ()  # each case has its own law
 
     def __init__(self, path: pathlib.Path):
         """Open a folder."""
@@ -147,7 +146,7 @@ class ClaimsRecord:
 
     @property
     def config(self) -> ml_collections.ConfigDict:
-        """What draws the figures of these claims, under the key that runs have for it."""
+        """A config with one key, `figures`, the module that draws the figures of these claims."""
         return ml_collections.ConfigDict({"figures": json.loads((self.path / "claims.json").read_text())["figures"]})
 
     @property

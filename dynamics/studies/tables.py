@@ -1,4 +1,4 @@
-"""A comparison in two tables."""
+"""The two tables of a comparison: distances with their orders, and times."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from dynamics.analysis.fits import FEWEST, order
 from dynamics.studies.comparison import distances, pairs_of
 from dynamics.sweeps.results import SweepRecord
 
-SHOWN = ("parameters", "output", "loss")  # probes whose distances are shown, where they are recorded
+SHOWN = ("parameters", "output", "loss")  # probes whose distances are shown, if they are recorded
 
 
 class Table(NamedTuple):
@@ -20,13 +20,13 @@ class Table(NamedTuple):
     rows: list[tuple[str, ...]]
 
     def markdown(self) -> str:
-        """As Markdown."""
+        """The table as Markdown."""
         lines = [self.columns, ("---",) * len(self.columns), *self.rows]
         return f"## {self.title}\n\n" + "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def tables(record: SweepRecord) -> list[Table]:
-    """Distances and their orders; when samples are classified, the shift of that time, and the departure, by law."""
+    """The table of distances and orders, and by law that of classification times, their shifts and departures."""
     pairs = {pair: distances(record, *pair) for pair in pairs_of(record)}
     orders: list[tuple[str, ...]] = []
     for (law, reference), pair in pairs.items():
@@ -88,7 +88,7 @@ def _rows(record: SweepRecord, law: str, reference: str | None, pair: Any, toler
 
 
 def _classified(times: Any) -> str:
-    """The mean over all paths that classify every sample, and how many do not."""
+    """The mean over all paths that classify every sample, and the number of those that do not."""
     never = int(np.isnan(times).sum())
     return _number(times.mean()) + (f" (never in {never} of {times.size})" if 0 < never < times.size else "")
 

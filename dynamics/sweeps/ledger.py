@@ -189,12 +189,12 @@ class Worker:
             os.close(handle)
 
 
-# The first state among those of its paths is that of a member.
+# A member's state is the first of these that one of its paths has.
 PRECEDENCE = ("running", "interrupted", "waiting", "failed", "diverged", "done")
 
 
 class Members(NamedTuple):
-    """Which paths the members of a folder need; see dynamics.sweeps.paths.Plan.
+    """The paths that the members of a folder need; see dynamics.sweeps.paths.Plan.
 
     Attributes:
         paths: {id of a member: {law: id of its path}}.
@@ -206,11 +206,11 @@ class Members(NamedTuple):
 
     @property
     def ids(self) -> list[str]:
-        """What the ledger has entries for: all paths, and the members that are refused."""
+        """The ids in the ledger: those of all paths, and of the members that are refused."""
         return [*dict.fromkeys(path for paths in self.paths.values() for path in paths.values()), *self.refused]
 
     def id_of(self, member: str, law: str) -> str:
-        """What the ledger knows a law of a member as."""
+        """The id in the ledger of one law of a member."""
         return member if member in self.refused else self.paths[member][law]
 
     def entries(self, of_paths: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -234,14 +234,14 @@ class Members(NamedTuple):
         return Entry(state, max(entry.attempts for entry in entries.values()), line)
 
     def ended(self, lines: Iterable[Mapping[str, Any]], before: set[str]) -> list[str]:
-        """The members all of whose paths have ended with these lines of the journal; `before` gets the new paths."""
+        """The members whose last path ended with these lines of the journal; the new ids are added to `before`."""
         new = {line["id"] for line in lines} - before
         before |= new
         needed = {member: self.ids_of(member) for member in self.paths}
         return [member for member, ids in needed.items() if ids <= before and ids & new]
 
     def ids_of(self, member: str) -> set[str]:
-        """What the ledger knows a member's parts as."""
+        """The ids in the ledger of all laws of a member."""
         return {member} if member in self.refused else set(self.paths[member].values())
 
 

@@ -21,10 +21,10 @@ Override = dict[str, Any]  # {dotted key: value}
 
 
 def grid(*factors: Mapping[str, Sequence[Any]] | Sequence[Override]) -> list[Override]:
-    """Every combination, the last factor running fastest.
+    """Every combination; the last factor varies fastest.
 
     Args:
-        factors: {key: values}, every key of which is a factor, or lists of overrides.
+        factors: {key: values}, in which every key is a factor, or lists of overrides.
 
     Raises:
         ConfigError: for a key in two factors.
@@ -36,8 +36,8 @@ def grid(*factors: Mapping[str, Sequence[Any]] | Sequence[Override]) -> list[Ove
         else:
             lists.append(factor)
     keys = [key for members in lists for key in sorted({key for member in members for key in member})]
-    twice = [key for key in keys if keys.count(key) > 1]
-    require(not twice, "sweep", twice[:1], "a key must be in one factor of a grid only")
+    repeated = [key for key in keys if keys.count(key) > 1]
+    require(not repeated, "sweep", repeated[:1], "a key must be in one factor of a grid only")
     return [_merged(combination) for combination in itertools.product(*lists)]
 
 
@@ -62,12 +62,12 @@ def chain(*parts: Sequence[Override]) -> list[Override]:
 
 
 def seeds(count: int, first: int = 0) -> list[Override]:
-    """`count` seeds of data, start and minibatches, from `first` on."""
+    """`count` seeds (of data, start and minibatches), starting with `first`."""
     return [{"seed": seed} for seed in range(first, first + count)]
 
 
 def own_seeds(members: Sequence[Override], first: int = 0) -> list[Override]:
-    """The same members, each with a seed of its own, from `first` on: their starts are independent of one another."""
+    """The same members with the seeds `first`, `first` + 1, ..., so that their starts are independent."""
     return [{**override, "seed": first + number} for number, override in enumerate(members)]
 
 
@@ -75,12 +75,12 @@ Draw = Callable[[np.random.Generator], Any]
 
 
 def random(axes: Mapping[str, Draw], count: int, seed: int = 0) -> list[Override]:
-    """`count` members, every key drawn independently; the first of a larger count are the same.
+    """`count` members with independent random values; a larger count begins with the same members.
 
     Args:
         axes: {key: uniform(...), log_uniform(...) or choice(...)}.
-        count: of members.
-        seed: of the draw.
+        count: the number of members.
+        seed: the seed of the random values.
     """
     generators = [np.random.default_rng([seed, i]) for i in range(count)]
     return [{key: draw(generator) for key, draw in axes.items()} for generator in generators]
@@ -92,7 +92,7 @@ def uniform(low: float | int, high: float | int) -> Draw:
 
 
 def log_uniform(low: float | int, high: float | int) -> Draw:
-    """Exp of a uniform number on [log low, log high)."""
+    """On [low, high), with a uniform logarithm."""
     require(0 < low < high, "sweep", (low, high), "log_uniform needs 0 < low < high")
     return lambda generator: math.exp(generator.uniform(math.log(low), math.log(high)))
 

@@ -1,4 +1,4 @@
-"""Trajectories of paths on disk: those that have ended, as rows of one file, and those that go on, one file each."""
+"""Trajectories on disk: ended paths are rows of a common file, and a path to be continued has a file of its own."""
 
 import os
 import pathlib
@@ -9,17 +9,18 @@ import jax
 import numpy as np
 
 from dynamics.runs.engine import Path, State
+from dynamics.runs.record import replacing
 from dynamics.trajectory import Trajectory
 
 Rows = dict[str, Any]  # {name: [path, ...]}, numpy arrays
 
 
 def rows_of(paths: Sequence[Path], trajectories: Sequence[Trajectory]) -> Rows:
-    """Trajectories of one form as rows.
+    """Stack trajectories with the same probes as rows.
 
     Returns:
-        {"t": [path, t], "probes/NAME": [path, t, ...], "checkpoints/NAME": [path, checkpoint, ...]}, nan where a path
-        did not come.
+        {"t": [path, t], "probes/NAME": [path, t, ...], "checkpoints/NAME": [path, checkpoint, ...]}, nan after
+        the end of a path that stopped early.
     """
     rows = {"t": np.stack([path.experiment.times for path in paths])}
     for name in trajectories[0].probes:
@@ -33,32 +34,27 @@ def rows_of(paths: Sequence[Path], trajectories: Sequence[Trajectory]) -> Rows:
 
 def _padded(values: Sequence[Any], length: int) -> np.ndarray:
     padded = np.full((len(values), length, *values[0].shape[1:]), np.nan)
-    for row, one in zip(padded, values, strict=True):
-        row[: len(one)] = one
+    for row, entries in zip(padded, values, strict=True):
+        row[: len(entries)] = entries
     return padded
 
 
 def write_rows(path: pathlib.Path, rows: Rows) -> None:
-    """Write rows, whole or not at all."""
-    beside = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with beside.open("wb") as file:
-            np.savez(file, **rows)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    """Write rows completely or not at all."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **rows)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_rows(path: pathlib.Path, names: Sequence[str] | None = None) -> Rows:
-    """The rows of a file with these names, of all names if none are given; names that it does not have are left out."""
+    """The rows of a file; `names` selects some, and names that the file does not have are skipped."""
     with np.load(path) as file:
         return {name: file[name] for name in file.files if names is None or name in names}
 
 
 def write_checkpoint(file: pathlib.Path, trajectory: Trajectory, state: State) -> None:
-    """Write what one path needs to go on: its trajectory so far, and its place in the state of its batch."""
+    """Write all that one path needs to continue: its trajectory so far, and its state."""
     content: Rows = {f"probes/{name}": values for name, values in trajectory.probes.items()}
     content |= {f"checkpoints/{name}": values for name, values in trajectory.at_checkpoints.items()}
     content |= {f"state/{i}": leaf for i, leaf in enumerate(jax.tree.leaves((state.params, state.memory)))}
@@ -67,7 +63,7 @@ def write_checkpoint(file: pathlib.Path, trajectory: Trajectory, state: State) -
 
 
 def read_checkpoint(file: pathlib.Path, at_start: State) -> tuple[Trajectory, State]:
-    """The trajectory of a path so far, and where it goes on; `at_start` is any state of the same structure."""
+    """The trajectory of a path so far, and the state to continue from; `at_start` is any state of this structure."""
     rows = read_rows(file)
 
     def under(prefix: str) -> Rows:

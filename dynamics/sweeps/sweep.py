@@ -17,8 +17,8 @@ import ml_collections
 from dynamics.config import ConfigError, check_path, config_hash, module_of, require
 from dynamics.sweeps.overrides import Override
 
-LABELS = ("figures", "compare")  # keys of a config that change no trajectory, beside those that config_hash leaves out
-EMPTIEST = 2  # a grid with more places than this many times its members is written as a list of members
+LABELS = ("figures", "compare")  # keys that change no trajectory, in addition to those that config_hash leaves out
+EMPTIEST = 2  # the largest size of a grid, in units of its members; a sparser one is stored as a list of members
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Member:
     """One config of a sweep.
 
     Attributes:
-        id: the hash of its resolved config without labels.
-        overrides: what the sweep sets.
-        changes: what differs from the resolved base config, derived values included.
+        id: the hash of its resolved config, without the keys in LABELS.
+        overrides: the keys that the sweep sets, with their values.
+        changes: all keys whose values differ from the resolved base config, derived ones included.
     """
 
     id: str
@@ -37,11 +37,11 @@ class Member:
 
 
 class Axes(NamedTuple):
-    """Where the members of a sweep lie in an array.
+    """The place of every member of a sweep in an array.
 
     Attributes:
         dims: {dimension: its length}.
-        labels: {key: (its dimension, or None where all members agree; its values along it)}.
+        labels: {key: (its dimension, or None if all members have the same value; its values along the dimension)}.
         places: the index of every member.
     """
 
@@ -55,9 +55,9 @@ class Sweep:
     """A base config and its members.
 
     Attributes:
-        name: of the config file, and its variant.
+        name: the name of the config file and its variant.
         config: the resolved base config.
-        members: in the order of the list of overrides.
+        members: the members, in the order of the overrides.
     """
 
     name: str
@@ -69,8 +69,7 @@ class Sweep:
         """Resolve every member.
 
         Raises:
-            ConfigError: for an empty list, a key that the config does not have, a value of another type, and members
-                that are the same.
+            ConfigError: for an empty list, an unknown key, a value of another type, and two members that are equal.
         """
         require(len(overrides) > 0, "sweep", list(overrides), "must have at least one member")
         base = _plain(config)
@@ -88,7 +87,7 @@ class Sweep:
         return cls(content["name"], content["config"], [Member(**member) for member in content["members"]])
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """The sweep as plain values."""
         return {"name": self.name, "config": self.config, "members": [vars(member) for member in self.members]}
 
     def config_of(self, member: Member) -> dict[str, Any]:
@@ -106,9 +105,9 @@ class Sweep:
     def axes(self) -> Axes:
         """The grid that the members lie on.
 
-        Keys whose values determine one another share a dimension, named by the first. Members with seeds of their own
-        (see own_seeds) lie along `seed` by number. Where less than half of the grid would be filled there is one
-        dimension, member.
+        Keys whose values determine one another share a dimension, named by the first. If all seeds differ (see
+        own_seeds), members with equal other values are numbered along `seed`. If members would fill less than half of
+        the grid, the only dimension is `member`.
         """
         flat = dict(_flat(self.config))
         keys = list(dict.fromkeys(key for member in self.members for key in member.overrides))
@@ -142,10 +141,10 @@ class Sweep:
 
 
 def read_sweeps(folder: pathlib.Path) -> dict[str, Sweep]:
-    """The sweeps of a folder by their cases; the only one of a folder without cases is called "".
+    """{case: sweep} of a folder; the case is "" if there are no cases.
 
     Raises:
-        ConfigError: if this is no sweep folder.
+        ConfigError: if this is not a sweep folder.
     """
     return {case: Sweep.from_dict(content) for case, content in _read(folder)["sweeps"].items()}
 
@@ -156,7 +155,7 @@ def read_kind(folder: pathlib.Path) -> str:
 
 
 def execute_config(folder: pathlib.Path) -> types.ModuleType:
-    """The module that a sweep folder was made from, executed for what it registers; the folder has a copy of it."""
+    """Execute the sweep folder's copy of its config file, which may register laws, tasks, ...; returns the module."""
     return module_of(folder / "config.py", copy_of=pathlib.Path(_read(folder)["file"]))
 
 
@@ -168,7 +167,7 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _ordered(column: Sequence[Any]) -> list[Any]:
-    """The different labels: numbers in increasing order, others in that of the members."""
+    """The different labels: numbers in increasing order, others in the order of the members."""
     labels = list(dict.fromkeys(column))
     numbers = all(isinstance(label, (int, float)) and not isinstance(label, bool) for label in labels)
     return sorted(labels) if numbers else labels
@@ -206,14 +205,14 @@ def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
-    """As JSON has it: lists for tuples."""
+    """The value with lists in place of tuples, as JSON reads it back."""
     if isinstance(value, Mapping):
-        return {key: _listed(one) for key, one in value.items()}
-    return [_listed(one) for one in value] if isinstance(value, (tuple, list)) else value
+        return {key: _listed(entry) for key, entry in value.items()}
+    return [_listed(entry) for entry in value] if isinstance(value, (tuple, list)) else value
 
 
 def _copied(value: Any) -> Any:
-    return {key: _copied(one) for key, one in value.items()} if isinstance(value, Mapping) else value
+    return {key: _copied(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

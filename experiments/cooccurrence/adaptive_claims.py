@@ -9,8 +9,8 @@ SMOOTH = "dθ/dt = −∇L / (|∇L| + ε) at order 1 in η, with ε = 0.01 and 
 
 
 def _order(data: Data, case: str) -> Finding:
-    found = data[case].output.isel(t=-1)
-    fit = order(found.step.values, found.values)
+    distance = data[case].output.isel(t=-1)
+    fit = order(distance.step.values, distance.values)
     return Finding(within(fit, 0.8, 1.2), f"order {fit}")
 
 

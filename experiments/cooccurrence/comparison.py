@@ -28,13 +28,13 @@ NAMES = {
     "adam_smooth": "Adam, ε = 0.01",
     "rmsprop_smooth": "RMSProp, ε = 0.01",
 }
-HIDDEN = ("wrong_sign", "gram_flow", "gram_gd", "modified_flow")  # not drawn as curves: they lie on flow and GD
-SHADES = ("#08306b", "#2171b5", "#4292c6", "#6baed6", "#9ecae1")  # of steps, the largest darkest
+HIDDEN = ("wrong_sign", "gram_flow", "gram_gd", "modified_flow")  # their curves would lie on those of flow and GD
+SHADES = ("#08306b", "#2171b5", "#4292c6", "#6baed6", "#9ecae1")  # from the largest step to the smallest
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The page."""
+    """Draw the page."""
     laws = [law for law in record.laws if law not in HIDDEN]
     first = [law for law in laws if "flow" in law]
     laws = [*first, *(law for law in laws if law not in first)]
@@ -115,7 +115,7 @@ def _errors(axes: Axes, record: SweepRecord) -> None:
         fit = order(last.step.values, values.values, error)
         said = f"{NAMES.get(law, law)} from {NAMES.get(reference, reference)}"
         if f"{probe}_error" in last:
-            # The distance of the mean over draws is below its standard error, so the variance is shown instead.
+            # The noise of the draws hides the distance of their mean, so the variance is shown instead.
             fit = order(last.step.values, last.output_variance.values)
             values, said = last.output_variance, f"variance of {NAMES.get(law, law)}'s outputs"
         colour = COLOURS[PALETTE[numbered % len(PALETTE)]]

@@ -15,9 +15,9 @@ from dynamics.analysis.fits import exponent
 from dynamics.studies.claims import Data, Finding, all_of, within
 from experiments.cooccurrence.theory import SCORES, SIGNALS, TYPES, VALUES, Signs, signed
 
-SIZES = (18, 36)  # n, beside the 60 of the other cases
-SIZES_WIDTH = 2**14
-SLACK = 0.1  # by which a fitted exponent may differ from the stated one
+SIZES = (18, 36)  # n; the other cases have 60
+SIZES_WIDTH = 2**14  # m at which n varies
+SLACK = 0.1  # allowed error of a fitted exponent: over these widths log m looks like a power of about 0.1
 LENGTH = 5  # L
 
 
@@ -34,7 +34,7 @@ def saved_t1(data: Any) -> Any:
 
 
 def _at(t: Any, values: Any) -> Any:
-    """The value of each member at its own saved time t; nan if t is nan."""
+    """Values at the saved time t of every member; nan if t is."""
     return values.where(values.t == t).max("t")
 
 
@@ -43,12 +43,12 @@ def _at_t1(data: Any, values: Any) -> Any:
 
 
 def _phase2(data: Any, values: Any) -> Any:
-    """Values on [T1, T2], nan before T1; all nan if a member has no T1."""
+    """Values on [T1, T2], and nan before; all nan for members that have no T1."""
     return values.where(data.t >= t1(data))
 
 
 def _lowest(values: Any) -> Any:
-    """The minimum over t of a member; nan if all are nan."""
+    """The minimum over t for every member; nan if all values are."""
     return values.min("t", skipna=True)
 
 
@@ -57,7 +57,7 @@ def _trend(values: Any, low: float, high: float, what: str) -> Finding:
     return Finding(within(fit, low, high), f"{what} {fit}")
 
 
-def _always(condition: Any, what: str) -> Finding:
+def always(condition: Any, what: str) -> Finding:
     """Whether a condition holds in every member."""
     held = np.ravel(condition)
     return Finding(bool(held.all()), f"{what} in {held.sum()} of {held.size} runs")
@@ -81,7 +81,7 @@ def _variances(case: str, m: Any) -> tuple[Any, Any, int]:
 
 def classified(data: Data, case: str) -> Finding:
     """Whether T1 exists."""
-    return _always(np.isfinite(t1(data[case])), "T1 exists")
+    return always(np.isfinite(t1(data[case])), "T1 exists")
 
 
 def phase_one_ends(data: Data, case: str) -> Finding:
@@ -98,7 +98,7 @@ def signals_at_t1(data: Data, case: str) -> Finding:
 
 
 def grams_stay(data: Data, case: str) -> Finding:
-    """The exponents in m of the change of every Gram matrix by T1, in its own unit."""
+    """The exponents in m of the largest change of every Gram matrix until T1, in the unit of that matrix."""
     runs = data[case]
     sigma0_squared, sigma1_squared, _ = _variances(case, runs.width)
     findings = []
@@ -133,12 +133,12 @@ def values_move(data: Data, case: str) -> Finding:
 
 
 def _monotone(data: Any, gram: str, signs: Signs) -> Finding:
-    """Whether the velocities have the stated signs on [T1, T2], and the recorded values change with the same signs."""
+    """Whether velocities have the stated signs on [T1, T2], and the values changed in these directions."""
     values, phase2 = signed(data[gram], signs), _phase2(data, signed(data[f"{gram}_velocity"], signs))
     everything = [dim for dim in phase2.dims if dim != "pair"]
     right = (phase2 > 0).sum(everything) / phase2.notnull().sum(everything).clip(1)
     change = values.isel(t=-1) - _at_t1(data, values)
-    every = _always(((_lowest(phase2) > 0) & (change > 0)).all("pair"), "all signs")
+    every = always(((_lowest(phase2) > 0) & (change > 0)).all("pair"), "all signs")
     share = float(right.min())
     return every._replace(measured=f"{every.measured}; at least {100 * share:.1f} % of the times of each")
 
@@ -158,7 +158,7 @@ def signals_separate(data: Data, case: str) -> Finding:
 
 
 def signals_separate_in_the_end(data: Data, case: str) -> Finding:
-    """The time over T1 from which on the three sums of G keep their signs."""
+    """The time after which the three sums of G keep their signs, over T1, and its exponent."""
     runs = data[case]
     separation = _separation(runs)
     wrong = runs.t.where(~(separation > 0)).max("t")
@@ -169,7 +169,7 @@ def signals_separate_in_the_end(data: Data, case: str) -> Finding:
 
 
 def _t_star(data: Any) -> Any:
-    """The first time with a training loss of at most 1/m [width, seed]; nan if there is none."""
+    """The first saved time with a training loss of at most 1/m [width, seed]; nan if there is none."""
     return data.t.where(data.loss <= 1 / data.width).min("t")
 
 
@@ -179,7 +179,7 @@ def training_loss(data: Data, case: str) -> Finding:
 
 
 def population_loss(data: Data, case: str) -> Finding:
-    """The population loss where the training loss is 1/m, and its exponent."""
+    """The population loss at the first time with a training loss of 1/m, and its exponent."""
     runs = data[case]
     estimate = _at(_t_star(runs), runs.population_loss)
     mean = estimate.sel(estimate="mean", drop=True)
@@ -195,13 +195,13 @@ def population_loss(data: Data, case: str) -> Finding:
 
 
 def score_change(data: Any) -> Any:
-    """The table W_KᵀW_Q at the end minus at t = 0, over the whole vocabulary [..., key, query]."""
+    """The change of W_KᵀW_Q from t = 0 to the end, over the whole vocabulary [..., key, query]."""
     table = data.score_table.rename(any_key="key", any_query="query")
     return table.isel(checkpoint=-1, drop=True) - table.isel(checkpoint=0, drop=True)
 
 
 def _signal_coefficients(data: Any) -> Any:
-    """C_{1,2}, C_{2,1}, −C_{3,1}, −C_{3,2}, by the paper's indices C_{key, query} [4, width, seed]."""
+    """C_{1,2}, C_{2,1}, −C_{3,1}, −C_{3,2} [4, width, seed]; the paper's indices are C_{key, query}."""
     return signed(score_change(data), SCORES)
 
 
@@ -209,12 +209,12 @@ def common_order(data: Data, case: str) -> Finding:
     """The spread of the four coefficients of the targets' scores."""
     signal = _signal_coefficients(data[case])
     spread = signal.max("pair") / signal.min("pair")
-    every = _always((signal.min("pair") > 0) & (spread <= 10), "positive and within a factor 10")
+    every = always((signal.min("pair") > 0) & (spread <= 10), "positive and within a factor 10")
     return every._replace(measured=f"{every.measured}; {_range(spread, 'largest over smallest:')}")
 
 
 def _random_share(data: Any) -> Any:
-    """The largest coefficient of a random word over the mean of the signals' coefficients [width, seed]."""
+    """The largest coefficient that involves a random word, over the mean of the targets' [width, seed]."""
     change = score_change(data)
     involved = ~change["key"].isin(SIGNALS) | ~change["query"].isin(SIGNALS)
     return np.abs(change).where(involved).max(("key", "query")) / _signal_coefficients(data).mean("pair")
@@ -223,7 +223,7 @@ def _random_share(data: Any) -> Any:
 def random_words(data: Data, case: str) -> Finding:
     """The largest coefficient of a random word over the mean of the signals', and its exponent in n."""
     share = _random_share(data[case])
-    small = _always((share > 0) & (share < 0.5), "share below one half")
+    small = always((share > 0) & (share < 0.5), "share below one half")
     small = small._replace(measured=f"{small.measured}; {_range(share, 'share:')}")
     if case != "theory":
         return small
@@ -253,9 +253,9 @@ def start_of_common(data: Data, case: str) -> Finding:
     noise = sigma1_squared * np.sqrt(m * m1) + sigma0_squared * np.sqrt(m * LENGTH)
     bound = noise + (sigma0_squared + sigma1_squared) * m * largest
     share = np.abs(three) / np.minimum(one, two)
-    smaller = _always((share > 0) & (share < 0.5), "|Ġ(μ3)| below half of Ġ(μ1), Ġ(μ2)")
+    smaller = always((share > 0) & (share < 0.5), "|Ġ(μ3)| below half of Ġ(μ1), Ġ(μ2)")
     over = np.abs(three) / m1 / bound
-    bounded = _always(over <= 1, f"{_range(over, 'over the stated bound:')}, at most 1")
+    bounded = always(over <= 1, f"{_range(over, 'over the stated bound:')}, at most 1")
     return all_of(smaller._replace(measured=f"{smaller.measured} ({_range(share, 'share')})"), bounded)
 
 
@@ -277,7 +277,7 @@ def _balance(data: Data, case: str, first: int, second: int) -> Finding:
     runs = data[case]
     one, two = _g(runs)[first], _g(runs)[second]
     gap = (np.abs(one - two) / np.minimum(one, two)).max("t")
-    small = _always(gap <= 0.5, "at most 0.5")
+    small = always(gap <= 0.5, "at most 0.5")
     return small._replace(measured=f"{small.measured} ({_range(gap, 'largest on [T1, T2]:')})")
 
 
@@ -287,7 +287,7 @@ def targets_balance(data: Data, case: str) -> Finding:
 
 
 def others_balance(data: Data, case: str) -> Finding:
-    """The same between I3 and I4, which nothing balances."""
+    """The relative gap between Σ g over I3 and over I4, which no mechanism balances."""
     return _balance(data, case, 2, 3)
 
 

@@ -6,21 +6,21 @@ from dynamics.analysis.fits import order, weighted_order
 from dynamics.studies.claims import Claim, Data, Finding
 from experiments.cooccurrence.order_claims import NARROW, exponent_one
 
-WITH_REPLACEMENT = (12, 24, 96, 192)
-SAMPLES = 60
-CLOSE = 0.2  # by which a ratio of variances may differ from the stated one, as a share of it
-NEAR = 2.0  # standard errors by which two means may differ
+WITH_REPLACEMENT = (12, 24, 96, 192)  # batch sizes B
+SAMPLES = 60  # n
+CLOSE = 0.2  # allowed relative error of a ratio of variances
+NEAR = 2.0  # allowed difference of two means in standard errors
 
 
 def _variances(data: Data, law: str) -> np.ndarray:
-    """The variance of the outputs, summed over the training set, at the last time [seed]."""
+    """The variance of the outputs over draws at the last time, summed over the training set [seed]."""
     return data[law].output.isel(t=-1).var("draw", ddof=1).sum("sample").values
 
 
 def _over_sizes(power: float, of: str, data: Data) -> Finding:
     sizes = np.array(WITH_REPLACEMENT)
-    found = np.stack([_variances(data, f"sgd_{size}") for size in sizes], axis=1) ** power
-    return exponent_one(order(1 / sizes, found), of)
+    variances = np.stack([_variances(data, f"sgd_{size}") for size in sizes], axis=1)
+    return exponent_one(order(1 / sizes, variances**power), of)
 
 
 def _inverse_batch_size(data: Data, case: str) -> Finding:
@@ -34,10 +34,10 @@ def _deviation(data: Data, case: str) -> Finding:
 
 
 def _gap(data: Data, law: str) -> tuple[float, float]:
-    """Mean loss minus that of GD at the last time, over all starts and draws, and its standard error."""
-    found, exact = data[law].loss.isel(t=-1), data["gd"].loss.isel(t=-1)
-    error = float(np.sqrt((found.var("draw", ddof=1) / found.draw.size).sum())) / found.seed.size
-    return float((found.mean("draw") - exact).mean()), error
+    """The mean over starts and draws of the loss minus that of GD at the last time, and its standard error."""
+    loss, exact = data[law].loss.isel(t=-1), data["gd"].loss.isel(t=-1)
+    error = float(np.sqrt((loss.var("draw", ddof=1) / loss.draw.size).sum())) / loss.seed.size
+    return float((loss.mean("draw") - exact).mean()), error
 
 
 def _mean_over_sizes(data: Data, case: str) -> Finding:
@@ -46,29 +46,27 @@ def _mean_over_sizes(data: Data, case: str) -> Finding:
     return exponent_one(weighted_order(1 / np.array(WITH_REPLACEMENT), gaps, errors), "the gap in 1/B", 3 * NARROW)
 
 
-def _ratio(found: np.ndarray, stated: float, what: str) -> Finding:
-    mean, error = float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found)))
+def _ratio(ratios: np.ndarray, stated: float, what: str) -> Finding:
+    mean, error = float(np.mean(ratios)), float(np.std(ratios, ddof=1) / np.sqrt(len(ratios)))
     return Finding(abs(mean / stated - 1) <= CLOSE, f"{what} {mean:.3f} ± {error:.3f}, stated {stated:.3f}")
 
 
-def _without_replacement(data: Data, case: str) -> Finding:
+def _without_replacement(data: Data, case: str, factor: bool = True) -> Finding:
     size = int(case.split("_")[1])
-    share = size * _variances(data, case) / (12 * _variances(data, "sgd_12"))
-    return _ratio(share, (SAMPLES - size) / (SAMPLES - 1), "B times the variance over that with replacement")
+    ratios = size * _variances(data, case) / (12 * _variances(data, "sgd_12"))
+    stated = (SAMPLES - size) / (SAMPLES - 1) if factor else 1.0
+    return _ratio(ratios, stated, "B times the variance over that with replacement")
 
 
 def _without_its_factor(data: Data, case: str) -> Finding:
-    size = int(case.split("_")[1])
-    share = size * _variances(data, case) / (12 * _variances(data, "sgd_12"))
-    return _ratio(share, 1.0, "B times the variance over that with replacement")
+    return _without_replacement(data, case, factor=False)
 
 
 def _means(data: Data, law: str, other: str) -> Finding:
     first, second = (data[name].loss.isel(t=-1) for name in (law, other))
-    draws = {name: data[name].loss for name in (law, other)}
     gap = first.mean("draw") - (second.mean("draw") if "draw" in second.dims else second)
-    squared = sum(x.isel(t=-1).var("draw", ddof=1) / x.sizes["draw"] for x in draws.values() if "draw" in x.dims)
-    # Sums over seeds: their differences are independent.
+    squared = sum(loss.var("draw", ddof=1) / loss.sizes["draw"] for loss in (first, second) if "draw" in loss.dims)
+    # The gaps of different seeds are independent, so that their variances add.
     score = float(gap.sum() / np.sqrt(squared.sum()))
     return Finding(abs(score) <= NEAR, f"mean loss {float(gap.mean()):+.2e} away, {score:+.1f} standard errors")
 

@@ -1,56 +1,49 @@
 """The statements that hold under other laws, on a record of compare_optimizers.py (configs). A case is a law."""
 
-from typing import Any
-
 import numpy as np
 
 from dynamics.studies.claims import Claim, Data, Finding
-from experiments.cooccurrence.measures import others_balance, saved_t1, t1, targets_balance
+from experiments.cooccurrence.measures import always, others_balance, saved_t1, t1, targets_balance
 from experiments.cooccurrence.theory import SCORES, SIGNALS, score_signs, signed
 
 LAWS = ("flow", "gd", "sgd", "heavy_ball")
-MOSTLY = 0.5
-LATER = 20
-RANDOM = ("μ4", "μ5", "μ6")  # controls in place of μ1, μ2, μ3: the paper states nothing about them
-
-
-def _always(condition: Any, what: str) -> Finding:
-    held = np.ravel(condition)
-    return Finding(bool(held.all()), f"{what} in {held.sum()} of {held.size} runs")
+MOSTLY = 0.5  # of the final change of the scores
+LATER = 20  # the control looks at this many T1, when most of the change is over
+RANDOM = ("μ4", "μ5", "μ6")  # the control replaces μ1, μ2, μ3 by words of which the paper states nothing
 
 
 def _classified(data: Data, case: str) -> Finding:
     times = t1(data[case])
-    return _always(np.isfinite(times), f"T1 {float(times.min()):.3g} to {float(times.max()):.3g}, exists")
+    return always(np.isfinite(times), f"T1 {float(times.min()):.3g} to {float(times.max()):.3g}, exists")
 
 
-def _phases(data: Data, case: str, times: float) -> Finding:
-    """The share of the final change of the two targets' scores at `times` T1, the larger of the two."""
+def _share_by(data: Data, case: str, times: float) -> Finding:
+    """The share of the targets' final score change that is made by `times` T1; the larger share of the two scores."""
     runs = data[case]
     change = np.abs(runs.scores - runs.scores.isel(t=0))
     now = change.t.where(change.t <= times * saved_t1(runs)).max("t")
     then = change.where(change.t == now).max("t")
     increasing = {pair: sign for pair, sign in SCORES.items() if sign > 0}
     share = signed(then / change.isel(t=-1), increasing).max("pair", skipna=False)
-    held = _always(share < MOSTLY, "below")
+    held = always(share < MOSTLY, "below")
     return Finding(held.holds, f"share {float(share.min()):.3f} to {float(share.max()):.3f}, {held.measured}")
 
 
 def _two_phases(data: Data, case: str) -> Finding:
-    return _phases(data, case, 1)
+    return _share_by(data, case, 1)
 
 
 def _later(data: Data, case: str) -> Finding:
-    return _phases(data, case, LATER)
+    return _share_by(data, case, LATER)
 
 
 def _signs(data: Data, case: str, words: tuple[str, str, str]) -> Finding:
-    """The changes of the scores between consecutive saved times from T1 on."""
+    """Whether the scores of these words change in the stated directions between saved times from T1 on."""
     runs = data[case]
     steps = signed(runs.scores, score_signs(*words)).diff("t", label="lower")
     moves = (steps > 0).where(runs.t >= t1(runs))
     share = float(moves.mean([dim for dim in moves.dims if dim != "pair"]).min())
-    every = _always((moves.min("t") > 0).all("pair"), "all signs")
+    every = always((moves.min("t") > 0).all("pair"), "all signs")
     return Finding(every.holds, f"{every.measured}; at least {100 * share:.0f} % of the saved intervals of each")
 
 
@@ -63,11 +56,11 @@ def _others_move(data: Data, case: str) -> Finding:
 
 
 def _in_the_end(data: Data, case: str, words: tuple[str, str, str]) -> Finding:
-    """The change of the scores from T1 to the last time."""
+    """Whether the scores of these words change in the stated directions from T1 to the last time."""
     runs = data[case]
     scores = signed(runs.scores, score_signs(*words))
     held = scores.isel(t=-1) > scores.where(runs.t == saved_t1(runs)).max("t")
-    return _always(held.all("pair"), "all signs")
+    return always(held.all("pair"), "all signs")
 
 
 def _scores_end(data: Data, case: str) -> Finding:
@@ -82,7 +75,7 @@ def _mlp(data: Data, case: str, words: tuple[str, str, str]) -> Finding:
     one, two, three = (data[case].mlp.sel(word=word, drop=True) for word in words)
     later = data[case].t >= t1(data[case])
     smallest = np.minimum(np.minimum(one, two), -three).where(later).min("t")
-    return _always(smallest > 0, f"smallest on [T1, T2] {float(smallest.min()):.3g}, positive")
+    return always(smallest > 0, f"smallest on [T1, T2] {float(smallest.min()):.3g}, positive")
 
 
 def _signals(data: Data, case: str) -> Finding:

@@ -7,17 +7,18 @@ import numpy as np
 from dynamics.analysis.fits import Fit, order, weighted_order
 from dynamics.studies.claims import Claim, Data, Finding, within
 
-NARROW = 0.1  # half of the largest width that the interval of an exponent may have
+NARROW = 0.1  # largest half-width of an exponent's interval that is evidence
 
 
 def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
-    """The order of the distance between two laws at t = 0.48, with its interval, lies in [low, high]."""
+    """Whether the interval of the order of the distance between two laws at t = 0.48 lies in [low, high]."""
 
     def measure(data: Data, case: str) -> Finding:
-        # Half of the time, about T1: in Gram variables the difference of S, most of the distance, changes sign later.
-        found = data[case].parameters.isel(checkpoint=data[case].checkpoint.size // 2)
-        fit = order(found.step.values, found.values)
-        return Finding(within(fit, low, high), f"order {fit} over {found.step.size} steps and {found.seed.size} seeds")
+        # At half time, about T1: in Gram variables the distance is mostly that of S, which crosses 0 later.
+        distance = data[case].parameters.isel(checkpoint=data[case].checkpoint.size // 2)
+        fit = order(distance.step.values, distance.values)
+        sizes = f"{distance.step.size} steps and {distance.seed.size} seeds"
+        return Finding(within(fit, low, high), f"order {fit} over {sizes}")
 
     return measure
 
@@ -25,32 +26,32 @@ def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
 def exponent_one(fit: Fit, of: str, narrow: float = NARROW) -> Finding:
     """Whether the interval of a fitted exponent contains 1; None if it does but is too wide to decide."""
     inside = fit.low <= 1 <= fit.high
-    # A wide interval that contains 1 decides nothing; an interval that does not contain 1 refutes.
+    # A wide interval that contains 1 is no evidence; an interval that does not contain 1 refutes.
     holds = None if inside and fit.high - fit.low > 2 * narrow else bool(inside)
     return Finding(holds, f"exponent of {of} {fit}")
 
 
 def _variance(data: Data, case: str) -> Finding:
-    found = data[case].output_variance.isel(t=-1)
-    return exponent_one(order(found.step.values, found.values), "the variance")
+    variance = data[case].output_variance.isel(t=-1)
+    return exponent_one(order(variance.step.values, variance.values), "the variance")
 
 
 def _deviation(data: Data, case: str) -> Finding:
-    found = np.sqrt(data[case].output_variance.isel(t=-1))
-    return exponent_one(order(found.step.values, found.values), "the standard deviation")
+    deviation = np.sqrt(data[case].output_variance.isel(t=-1))
+    return exponent_one(order(deviation.step.values, deviation.values), "the standard deviation")
 
 
 def _mean(data: Data, case: str) -> Finding:
     """The order of the mean loss of SGD minus that of the flow at the last time, over all starts."""
-    found, exact = data[case].loss.isel(t=-1), data["flow"].loss.isel(t=-1)
-    gap = (found.mean("draw") - exact).mean("seed")
-    error = np.sqrt((found.var("draw", ddof=1) / found.draw.size).sum("seed")) / found.seed.size
-    return exponent_one(weighted_order(found.step.values, gap.values, error.values), "the gap", 3 * NARROW)
+    loss, exact = data[case].loss.isel(t=-1), data["flow"].loss.isel(t=-1)
+    gap = (loss.mean("draw") - exact).mean("seed")
+    error = np.sqrt((loss.var("draw", ddof=1) / loss.draw.size).sum("seed")) / loss.seed.size
+    return exponent_one(weighted_order(loss.step.values, gap.values, error.values), "the gap", 3 * NARROW)
 
 
 def _spread(data: Data, case: str) -> Finding:
-    found = data[case].loss.isel(t=-1).std("draw", ddof=1)
-    return exponent_one(order(found.step.values, found.values), "the standard deviation", 3 * NARROW)
+    deviation = data[case].loss.isel(t=-1).std("draw", ddof=1)
+    return exponent_one(order(deviation.step.values, deviation.values), "the standard deviation", 3 * NARROW)
 
 
 FIRST = "|θ_GD(t) − θ_flow(t)| = Θ(η)"

@@ -9,27 +9,27 @@ from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.studies.comparison import distances
 from dynamics.sweeps.results import SweepRecord
 
-EDGE = 2.0  # of η λmax
+EDGE = 2.0  # value of η λmax above which gradient descent on a quadratic diverges
 SHOWN = ("vermilion", "orange", "sky")
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Three panels over t, one start."""
+    """Draw three panels over t, from one start."""
     flow, gd = (record[law].load().isel(seed=0) for law in ("flow", "gd"))
     distance = distances(record, "gd", "flow").isel(seed=0)
     drawn = figure(12.0, 4.0, wspace=0.32)
     losses, sharpness, apart = drawn.subplots(1, 3)
     losses.plot(flow.t, flow.loss, color="black", linestyle="--", linewidth=1, zorder=3, label="gradient flow")
     for step, name in zip(gd.step.values[::-1], SHOWN, strict=False):
-        one, colour = gd.sel(step=step), COLOURS[name]
-        losses.plot(one.t, one.loss, ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
-        sharpness.plot(one.t, step * one.sharpness, ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
+        run, colour = gd.sel(step=step), COLOURS[name]
+        losses.plot(run.t, run.loss, ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
+        sharpness.plot(run.t, step * run.sharpness, ".-", color=colour, markersize=3, label=f"GD, η = {step:g}")
         sharpness.plot(flow.t, step * flow.sharpness, color=colour, linestyle=":", linewidth=1)
-        apart.plot(one.t[1:], distance.output.sel(step=step)[1:], ".-", color=colour, markersize=3)
-        crossed = _passes(one, step)
+        apart.plot(run.t[1:], distance.output.sel(step=step)[1:], ".-", color=colour, markersize=3)
+        crossed = _passes(run, step)
         if np.isfinite(crossed):
-            there = step * float(one.sharpness.sel(t=crossed))
+            there = step * float(run.sharpness.sel(t=crossed))
             sharpness.plot(
                 crossed, there, "v", color=colour, markersize=8, markeredgecolor="black", zorder=4, clip_on=False
             )
@@ -49,6 +49,6 @@ def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     return save(drawn, folder, "stability", provenance(record))
 
 
-def _passes(one: Any, step: float) -> float:
+def _passes(run: Any, step: float) -> float:
     """The first saved t with η λmax above 2; nan if there is none."""
-    return float(one.t.where(step * one.sharpness > EDGE).min())
+    return float(run.t.where(step * run.sharpness > EDGE).min())

@@ -19,12 +19,12 @@ MARKS = re.compile(r"^\*\*\* ?(?:START|END) OF .*$", re.MULTILINE)
 
 
 def from_verses(text: str) -> str:
-    """Verses without their references, a line each."""
+    """Remove the references of verses; each verse is a line."""
     return REFERENCE.sub("", text)
 
 
 def from_file(text: str) -> str:
-    """The text between the marks of Project Gutenberg, or all of it if there are none."""
+    """The text between the marks of Project Gutenberg, or all of it if there are no marks."""
     parts = MARKS.split(text)
     return parts[1] if len(parts) == 3 else text
 

@@ -24,7 +24,7 @@ from scipy import integrate, stats
 
 from dynamics.analysis import attention as measures
 
-CHUNK = 250  # sequences at a time
+CHUNK = 250  # sequences sampled at a time, to bound memory
 
 
 class Moments(NamedTuple):
@@ -69,14 +69,14 @@ def _traces(W: np.ndarray, covariance: np.ndarray) -> tuple[float, float, float]
 
 
 def walk(W: np.ndarray, covariance: np.ndarray, T: int) -> Moments:
-    """Mean and variance of z_t for a random walk, t = 1, ..., T."""
+    """The moments for a random walk, t = 1, ..., T."""
     g, a, b = _traces(W, covariance)
     t = np.arange(1, T + 1)
     return Moments(t * g, t**2 * a + t * T * b)
 
 
 def independent(W: np.ndarray, covariance: np.ndarray, T: int) -> Moments:
-    """Mean and variance of z_t for independent tokens, t = 1, ..., T."""
+    """The moments for independent tokens, t = 1, ..., T."""
     g, a, b = _traces(W, covariance)
     last = np.arange(1, T + 1) == T
     return Moments(np.where(last, g, 0.0), b + np.where(last, a, 0.0))
@@ -101,7 +101,7 @@ def crossing(W: np.ndarray, covariance: np.ndarray, T: int, t: int) -> float:
     square = of_step.T @ W @ of_step
     form = np.block([[np.zeros_like(square), upper.T / 2], [upper / 2, (square + square.T) / 2]])
     eigenvalues = np.linalg.eigvalsh(form)
-    eigenvalues = eigenvalues / np.abs(eigenvalues).max()  # a factor does not change the sign
+    eigenvalues = eigenvalues / np.abs(eigenvalues).max()  # scaling does not change the sign of the form
 
     def integrand(u: float) -> float:
         angle = 0.5 * np.sum(np.arctan(eigenvalues * u))
@@ -110,8 +110,8 @@ def crossing(W: np.ndarray, covariance: np.ndarray, T: int, t: int) -> float:
 
     # The integrand falls like exp(−Σλ²u²/4): beyond this u it is below 1e-12.
     last = max(10.0, 20 / np.sqrt(np.sum(eigenvalues**2)))
-    found, _ = integrate.quad(integrand, 0, last, limit=500, epsabs=1e-10)
-    return 0.5 + found / np.pi
+    integral, _ = integrate.quad(integrand, 0, last, limit=500, epsabs=1e-10)
+    return 0.5 + integral / np.pi
 
 
 def geometric_entropy(g: float, T: int) -> float:
