@@ -10,8 +10,7 @@ import pytest
 from conftest import ROOT, small_config
 
 import dynamics
-from dynamics.laws import GramModel
-from dynamics.models import MODELS, Model
+from dynamics.models import MODELS, GramModel, Model
 from dynamics.probes import PROBES, coordinates, probe
 from dynamics.tasks import TASKS, Batch, Task
 
