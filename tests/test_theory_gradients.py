@@ -31,9 +31,9 @@ def equation_one(params, a, tokens, heads):
 
 @pytest.mark.parametrize("heads", [1, 3])
 def test_output_is_equation_one(heads):
-    found = dynamics.Experiment.from_config(small_config(**{"model.heads": heads}))
-    params, objective = found.start
-    host, data = jax.tree.map(np.asarray, found.start)
+    start = dynamics.Experiment.from_config(small_config(**{"model.heads": heads})).start
+    params, objective = start
+    host, data = jax.tree.map(np.asarray, start)
     expected = [equation_one(host, data.constants["a"], tokens, heads) for tokens in data.batch.tokens]
     np.testing.assert_allclose(objective.output(params), expected, rtol=1e-12, atol=1e-14)
 
@@ -64,9 +64,9 @@ def test_gradient_is_the_closed_form(small):
     params, objective = small.start
     host, data = jax.tree.map(np.asarray, small.start)
     expected = closed_form(host, data.constants["a"], data.batch)
-    found = jax.grad(objective.loss)(params)
+    gradient = jax.grad(objective.loss)(params)
     for name, velocity in expected.items():
-        np.testing.assert_allclose(-found[name], velocity, rtol=1e-11, atol=1e-15)
+        np.testing.assert_allclose(-gradient[name], velocity, rtol=1e-11, atol=1e-15)
 
 
 def test_gradient_against_finite_differences(small):

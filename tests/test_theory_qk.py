@@ -38,7 +38,7 @@ def test_the_limit_of_many_dimensions():
     assert 0.7 < exact < 0.9 and abs(exact - stated[11]) < 0.01 < abs(stated[3] - stated[11])
 
 
-def test_an_antisymmetric_matrix_prefers_nobody():
+def test_an_antisymmetric_matrix_prefers_no_key():
     skew = W - W.T
     assert abs(theory.crossing(skew, np.eye(12), 8, 3) - 0.5) < 1e-9
     np.testing.assert_allclose(theory.crossing_limit(skew, np.eye(12), 8), 0.5, atol=1e-12)
@@ -46,10 +46,10 @@ def test_an_antisymmetric_matrix_prefers_nobody():
 
 def test_matrices_have_the_moments_that_are_asked_for():
     for skew in (0.0, 2.0):
-        found = theory.matrix(Cell(0.7, 3.0, 40, 8, skew), 5)
-        eigenvalues = np.linalg.eigvalsh((found + found.T) / 2)
+        matrix = theory.matrix(Cell(0.7, 3.0, 40, 8, skew), 5)
+        eigenvalues = np.linalg.eigvalsh((matrix + matrix.T) / 2)
         np.testing.assert_allclose([eigenvalues.mean(), eigenvalues.var()], [0.7, 3.0], rtol=1e-10)
-        np.testing.assert_allclose(np.linalg.norm(found - found.T) / (2 * np.sqrt(40)), skew, atol=1e-12)
+        np.testing.assert_allclose(np.linalg.norm(matrix - matrix.T) / (2 * np.sqrt(40)), skew, atol=1e-12)
 
 
 def test_geometric_entropy():

@@ -69,12 +69,12 @@ def test_a_sweep_is_a_group(tmp_path, members):
             lambda w=width, laws=laws: ({"width": w}, laws, {"state": "done", "classification_time": 0.5}),
         )
     tracker.finish({}, [{"id": "a", "classification_time": 0.5}, {"id": "b", "loss": 2.0}])
-    found = [inspected(file) for file in sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))]
-    runs = [record["run"] for records in found for record in records if record["type"] == "run"]
+    files = [inspected(file) for file in sorted(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))]
+    runs = [record["run"] for records in files for record in records if record["type"] == "run"]
     assert {run["run_group"] for run in runs} == {"widths"}
     assert len({run["display_name"] for run in runs}) == (2 if members == 2 else 1)
     if members == 2:
-        rows = [record["history"]["item"] for record in found[0] if record["type"] == "history"]
+        rows = [record["history"]["item"] for record in files[0] if record["type"] == "history"]
         assert [row["flow/loss"] for row in rows] in ([1.0, 2.0], [2.0, 3.0])
     else:
         (table,) = tmp_path.glob("wandb/offline-run-*/files/media/table/members*.json")

@@ -21,7 +21,7 @@ SHOWN = {
     "appendix": "the paper's Appendix A, Kaiming",
     "fan_in": "σ1 = 0.3/√m",
 }
-FIRST = 12  # words that are shown large
+FIRST = 12  # words in the enlarged matrix
 BALANCED = 2**14  # the width at which balancing is shown
 
 

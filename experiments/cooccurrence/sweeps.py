@@ -18,13 +18,13 @@ from experiments.cooccurrence.theory import SCORES, VALUES, Signs, signed
 __all__ = ["draw"]
 
 PALETTE, DASHES = ("blue", "sky", "vermilion", "orange"), ("-", "--", "-", "--")
-RISE = 0.01  # the part of its first value by which a loss has to rise
-EDGE = 2.0  # of η λmax
+RISE = 0.01  # smallest relative rise of a loss that counts
+EDGE = 2.0  # value of η λmax above which gradient descent on a quadratic diverges
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The page of a sweep, by what is swept; for other sweeps the general page."""
+    """Draw the page for the swept keys; other sweeps get the general page."""
     pages = {
         frozenset({"width"}): ("sweep_width", _width),
         frozenset({"std", "W"}): ("sweep_scales", _scales),
@@ -43,7 +43,7 @@ def _title(drawn: Figure, text: str) -> None:
 
 
 def _change(values: Any, signs: Signs) -> Any:
-    """What the entries of a Gram matrix gained since t = 0, in the direction of their signs [pair, ...]."""
+    """The changes of entries of a Gram matrix since t = 0, times their signs [pair, ...]."""
     return signed(values - values.isel(t=0), signs)
 
 
@@ -56,16 +56,16 @@ def _names(signs: Signs) -> list[str]:
 
 
 def _line(axes: Axes, x: Any, y: Any, label: str | None = None) -> None:
-    """A dashed line that is seen on every colour."""
+    """A dashed line with a white edge, to be seen on every colour."""
     axes.plot(x, y, color="white", linewidth=2.4)
     axes.plot(x, y, color="black", linewidth=1.0, linestyle="--", label=label)
 
 
 def _at(time: Any, values: Any) -> Any:
-    """Values at a time of every member, linear between saved ones; nan where there is no such time."""
+    """Values at one time for every member, linear between saved times; nan if the time is."""
     t = values.t.values
     return xr.apply_ufunc(
-        lambda one, at: np.interp(at, t, one), values, time, input_core_dims=[["t"], []], vectorize=True
+        lambda of_member, at: np.interp(at, t, of_member), values, time, input_core_dims=[["t"], []], vectorize=True
     )
 
 
@@ -112,7 +112,7 @@ def _width(record: SweepRecord) -> Figure:
 
 
 def _scales(record: SweepRecord) -> Figure:
-    """What of the paper's picture is seen at which initial scales."""
+    """The paper's two phases and signs over the initial scales."""
     runs, config = record["flow"].load(), record.config
     root_m = np.sqrt(config.model.width)
     targets = _change(runs.scores, {pair: sign for pair, sign in SCORES.items() if sign > 0}).mean("pair")
@@ -231,6 +231,6 @@ def _batch(record: SweepRecord) -> Figure:
     return drawn
 
 
-def _times(one: Any) -> Any:
-    """The times of members with one step."""
-    return one.time.isel(seed=0).values if "time" in one else one.t.values
+def _times(runs: Any) -> Any:
+    """The saved times of members that have the same step."""
+    return runs.time.isel(seed=0).values if "time" in runs else runs.t.values

@@ -15,13 +15,13 @@ __all__ = ["draw"]
 
 @styled
 def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Losses, and the relative distance of every descent from the flow, over t."""
+    """Draw losses and the relative distance of every descent from the flow over t."""
     flow = record["flow"].load().isel(t=slice(1, None))
     drawn = figure(8.6, 3.8, wspace=0.35)
     left, right = drawn.subplots(1, 2)
     left.plot(flow.t, flow.loss, color="black", linewidth=1, linestyle=":", zorder=3, label="flow")
     descents = [law for law in record.laws if law != "flow"]
-    # Curves that coincide: the later ones are drawn thinner.
+    # The curves coincide, so later ones are thinner.
     for law, colour, thick in zip(descents, ("sky", "orange", "vermilion"), (6, 3.5, 1.5), strict=False):
         data = record[law].load().isel(t=slice(1, None))
         eta = record.config.laws[law].learning_rate

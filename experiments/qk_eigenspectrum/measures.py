@@ -15,15 +15,15 @@ from experiments.qk_eigenspectrum import theory
 from experiments.qk_eigenspectrum.theory import Cell
 
 CONFIDENCE = 0.95
-SEEN = ("entropy", "last", "last 4", "peak")  # of the last query's attention: theory.sampled
+SEEN = ("entropy", "last", "last 4", "peak")  # what theory.sampled measures of the last query's attention
 
 
 def sampling(cells: Sequence[Sequence[float]], samples: int, seed: int, walks: bool) -> Evidence:
-    """Random walks, or independent tokens, of unit covariance, for every cell.
+    """Sample random walks, or independent tokens, with unit covariance for every cell.
 
     Returns:
-        Over cell and t (of the longest, nan beyond T): mean, variance and crossing of z as sampled; `..._formula`; over
-        cell: `exact`, the exact crossing probability at t = T/2, the parameters of the cell, what attention does.
+        Over cell and t (nan beyond the cell's T): the sampled `mean`, `variance` and `crossing` of z, and the same by
+        formula. Over cell: `exact`, the crossing probability at t = T/2, `attention`, and the cell's parameters.
     """
     stated = [Cell(float(m), float(v), int(d), int(T), float(skew)) for m, v, d, T, skew in cells]
     longest = max(cell.length for cell in stated)
@@ -56,7 +56,7 @@ def sampling(cells: Sequence[Sequence[float]], samples: int, seed: int, walks: b
 
 
 def maps(cells: Sequence[Sequence[float]], seed: int) -> Evidence:
-    """The causal attention of one random walk for every cell [cell, query, key], scores over d."""
+    """The causal attention of one random walk for every cell [cell, query, key], from scores z/d."""
     seen = []
     for number, (mean, variance, d, T, skew) in enumerate(cells):
         cell = Cell(float(mean), float(variance), int(d), int(T), float(skew))
@@ -69,13 +69,13 @@ def maps(cells: Sequence[Sequence[float]], seed: int) -> Evidence:
 
 
 def _worst(values: Any, bound: float, what: str) -> Finding:
-    """The largest of all values is at most the bound."""
+    """Whether the largest value is at most the bound."""
     largest = float(np.nanmax(values))
     return Finding(largest <= bound, f"{what} at most {largest:.3g}")
 
 
 def means(of: str = "") -> Callable[[Data, str], Finding]:
-    """The sampled means of z_t, of another case where one is named, are the formula's."""
+    """Whether the sampled means of z_t equal the formula; `of` names another case to take the samples from."""
 
     def measure(data: Data, case: str) -> Finding:
         sampled, formula = data[of or case], data[case]
@@ -86,7 +86,7 @@ def means(of: str = "") -> Callable[[Data, str], Finding]:
 
 
 def deviations(of: str = "") -> Callable[[Data, str], Finding]:
-    """The sampled standard deviations of z_t, of another case where one is named, are the formula's."""
+    """Whether the sampled standard deviations of z_t equal the formula; `of` as for means."""
 
     def measure(data: Data, case: str) -> Finding:
         ratio = data[of or case]["variance"] / data[case].variance_formula
@@ -101,7 +101,7 @@ def _half(evidence: Any, values: Any) -> Any:
 
 
 def crossings(data: Data, case: str) -> Finding:
-    """The share of z_T > z_{T/2} against the exact probability, in its standard errors."""
+    """The sampled share of z_T > z_{T/2} against the exact probability, in standard errors."""
     evidence = data[case]
     return _errors(evidence, evidence.exact)
 
@@ -116,7 +116,7 @@ def crossings_without_b(data: Data, case: str) -> Finding:
     """The same against Φ(g/√a), without the term of b."""
     evidence = data[case]
     SNR = stats.norm.ppf(_half(evidence, evidence.crossing_formula))
-    # At t = T/2 the variance is a + 2b; where W is symmetric a = b.
+    # At t = T/2 the variance is a + 2b, and 3a if W is symmetric, since then a = b.
     return _errors(evidence, stats.norm.cdf(SNR * np.sqrt(3)))
 
 
@@ -145,13 +145,13 @@ def limit_without_b(data: Data, case: str) -> Finding:
 
 
 def _seen(evidence: Any, what: str, mean: float) -> dict[float, float]:
-    """{variance: what the last query's attention does there} at one mean."""
+    """{variance: the measure `what` of the last query's attention} in the cells with this mean."""
     chosen = evidence.where(evidence.of_mean == mean, drop=True)
     return dict(zip(chosen.of_variance.values.tolist(), chosen.attention.sel(seen=what).values.tolist(), strict=True))
 
 
 def geometric(variance: float) -> Callable[[Data, str], Finding]:
-    """The entropy at this variance and mean 1 is that of the geometric distribution."""
+    """Whether the entropy at this variance and mean 1 is that of the geometric distribution."""
 
     def measure(data: Data, case: str) -> Finding:
         evidence = data[case]
@@ -163,7 +163,7 @@ def geometric(variance: float) -> Callable[[Data, str], Finding]:
 
 
 def entropy_collapses(high: float, low: float) -> Callable[[Data, str], Finding]:
-    """Variance takes the entropy down."""
+    """Whether the entropy at the high variance is below COLLAPSED times that at the low one."""
 
     def measure(data: Data, case: str) -> Finding:
         H = _seen(data[case], "entropy", 1.0)
@@ -174,7 +174,7 @@ def entropy_collapses(high: float, low: float) -> Callable[[Data, str], Finding]
 
 
 def localisation_falls(mean: float) -> Callable[[Data, str], Finding]:
-    """Attention on the last four tokens falls with every increase of the variance, and below half in the end."""
+    """Whether attention on the last four tokens starts above one half and falls with every increase of the variance."""
 
     def measure(data: Data, case: str) -> Finding:
         mass = _seen(data[case], "last 4", mean)
@@ -188,7 +188,7 @@ def localisation_falls(mean: float) -> Callable[[Data, str], Finding]:
 
 
 def even(mean: float) -> Callable[[Data, str], Finding]:
-    """At this mean every key wins against the query's own in half of the samples."""
+    """Whether, at this mean, the last key beats every other key in half of the samples."""
 
     def measure(data: Data, case: str) -> Finding:
         evidence = data[case].where(data[case].of_mean == mean, drop=True)
@@ -235,7 +235,7 @@ def _without(case: str) -> str:
 
 
 def concentrates(at: int = -1) -> Callable[[Data, str], Finding]:
-    """The deviation of the eigenvalues over that without a penalty, in most seeds below CONCENTRATED."""
+    """Whether the deviation of the eigenvalues, over that without a penalty, is below CONCENTRATED in most seeds."""
 
     def measure(data: Data, case: str) -> Finding:
         ratio = (eigenvalue_deviation(data[case], at) / eigenvalue_deviation(data[_without(case)], at)).values
@@ -247,7 +247,7 @@ def concentrates(at: int = -1) -> Callable[[Data, str], Finding]:
 
 
 def rises(what: Callable[[Any, int], Any], at: int = -1) -> Callable[[Data, str], Finding]:
-    """What is measured is higher than without a penalty: the interval of the paired difference is above 0."""
+    """Whether `what` is higher than without a penalty: the interval of the paired difference is above 0."""
 
     def measure(data: Data, case: str) -> Finding:
         difference = what(data[case], at) - what(data[_without(case)], at)
@@ -259,18 +259,18 @@ def rises(what: Callable[[Any, int], Any], at: int = -1) -> Callable[[Data, str]
 
 
 def _gain(data: Data, case: str) -> Any:
-    """By which share the best test loss is lower than without a penalty [seed]."""
+    """The relative decrease of the best test loss compared with no penalty [seed]."""
     return 1 - best_test_loss(data[case]) / best_test_loss(data[_without(case)])
 
 
 def generalises(data: Data, case: str) -> Finding:
-    """The best test loss is lower than without a penalty: the interval of the paired gain is above 0."""
+    """Whether the best test loss is lower than without a penalty: the interval of the paired gain is above 0."""
     interval = paired(_gain(data, case))
     return Finding(interval[1] > 0, f"gain {_shown(interval)}")
 
 
 def gains_much(other: str) -> Callable[[Data, str], Finding]:
-    """Another case lowers the best test loss by more than MUCH, on average."""
+    """Whether the case `other` lowers the best test loss by more than MUCH on average."""
 
     def measure(data: Data, case: str) -> Finding:
         del case
@@ -281,20 +281,20 @@ def gains_much(other: str) -> Callable[[Data, str], Finding]:
 
 
 def does_not_generalise(data: Data, case: str) -> Finding:
-    """The best test loss is not lower: the interval of the paired gain is not above 0."""
+    """Whether the best test loss is not lower: the interval of the paired gain is not above 0."""
     interval = paired(_gain(data, case))
     return Finding(interval[1] <= 0, f"gain {_shown(interval)}")
 
 
 # Bounds, set before the seeds of the claims were seen.
-MEANS = 4.0  # standard errors, the largest over all t of all cells
-DEVIATIONS = 0.08  # relative
-CROSSINGS = 3.0  # standard errors
+MEANS = 4.0  # largest error of a mean in standard errors, over all t and cells
+DEVIATIONS = 0.08  # largest relative error of a standard deviation
+CROSSINGS = 3.0  # largest error of a crossing probability in standard errors
 FEWEST_CELLS = 20
-LIMIT = 0.03
-ENTROPY = 0.1  # nats
-COLLAPSED = 0.6
-EVEN = 0.02
-CONCENTRATED = 0.6
-MOST = 0.75  # of the seeds
-MUCH = 0.02
+LIMIT = 0.03  # largest |P − Φ|
+ENTROPY = 0.1  # largest error of an entropy in nats
+COLLAPSED = 0.6  # a collapsed entropy is below this share of the other
+EVEN = 0.02  # largest |P − ½|
+CONCENTRATED = 0.6  # largest ratio of deviations of eigenvalues
+MOST = 0.75  # share of the seeds
+MUCH = 0.02  # relative gain

@@ -17,7 +17,7 @@ TASKS = {"markov": "chain of order 1", "bag": "bag of words"}
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The page of a sweep over κ or τ; for other sweeps the general page."""
+    """Draw the page of a sweep over κ or τ; other sweeps get the general page."""
     along = [dim for dim in ("kappa", "tau") if dim in record.dims.values()]
     if not along:
         return sweep_plots.draw(record, folder)
@@ -59,7 +59,7 @@ def _page(runs: Any, along: str) -> Figure:
 
 
 def _mean(values: Any) -> Any:
-    """Over layers and heads, where there are several."""
+    """The mean over layers and heads."""
     return values.mean([dim for dim in ("layer", "head") if dim in values.dims])
 
 
