@@ -11,30 +11,30 @@ import pathlib
 import sys
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from collections import abc
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import ml_collections
+import pydantic
 from ml_collections.config_dict import placeholder
-
-from dynamics.hints import MAPPINGS, SEQUENCES, fits, parts, phrase
-
-__all__ = [
-    "ConfigError",
-    "base",
-    "build",
-    "check_keys",
-    "check_path",
-    "choose",
-    "config_hash",
-    "module_of",
-    "require",
-    "under",
-]
-
 
 GROUPS = (Mapping, ml_collections.ConfigDict)  # of keys
 LONGEST = 200  # characters of a value in a message
+# Mistakes for which pydantic has other words.
+PLAIN = {
+    "int_type": "must be an integer",
+    "float_type": "must be a finite number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be a text",
+    "bool_type": "must be True or False",
+    "none_required": "None",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must be a group of keys",
+    "dataclass_type": "must be a group of keys",
+    "missing": "is missing",
+}
 
 
 class ConfigError(ValueError):
@@ -128,63 +128,40 @@ def base() -> ml_collections.ConfigDict:
 _type_hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
 
 
-class _MisfitError(Exception):
-    """A value is not of the type of its field."""
+@functools.cache
+def _adapter(hint: Any) -> Any:
+    """What checks and converts values of a type."""
+    settings = pydantic.ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
+    return pydantic.TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else settings)
 
 
 def _converted(hint: Any, value: Any, path: str) -> Any:
     """The value as a field of this type holds it: floats for integers, tuples for lists, dicts for groups of keys.
 
     Raises:
-        _MisfitError: for a value that is not of this type.
-        ConfigError: for a bad key in a field that is a dataclass itself, and for an integer of more than 64 bits.
+        ConfigError: for a value that is not of this type.
     """
-    origin, arguments = parts(hint)
-    if isinstance(value, ml_collections.ConfigDict):
-        value = value.to_dict()
-    require(not isinstance(value, int) or abs(value) < 2**63, path, value, "must fit into 64 bits")
-    if origin is typing.Union:
-        return _first_converted(arguments, value, path)
-    if origin in SEQUENCES:
-        return _sequence(origin, arguments, value, path)
-    if origin in MAPPINGS:
-        return _mapping(arguments[0], arguments[1], value, path)
-    if origin is Annotated:
-        value = _converted(arguments[0], value, path)
-    elif dataclasses.is_dataclass(origin) and isinstance(value, Mapping):
-        value = build(origin, value, f"{path}.")
-    elif origin is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not fits(hint if arguments else origin, value):
-        raise _MisfitError
-    return value
-
-
-def _first_converted(hints: Sequence[Any], value: Any, path: str) -> Any:
-    for hint in hints:
-        with contextlib.suppress(_MisfitError):
-            return _converted(hint, value, path)
-    raise _MisfitError
-
-
-def _mapping(key_hint: Any, value_hint: Any, values: Any, path: str) -> dict[Any, Any]:
-    if not isinstance(values, Mapping):
-        raise _MisfitError
-    return {_converted(key_hint, k, path): _converted(value_hint, v, f"{path}.{k}") for k, v in values.items()}
-
-
-def _sequence(origin: Any, arguments: tuple[Any, ...], values: Any, path: str) -> Any:
-    if not isinstance(values, (list, tuple)):
-        raise _MisfitError
-    any_length = origin is not tuple or arguments[1:] == (...,)
-    hints = arguments[:1] * len(values) if any_length else arguments
-    if len(hints) != len(values):
-        raise _MisfitError
-    items = [_converted(hint, item, f"{path}[{i}]") for i, (hint, item) in enumerate(zip(hints, values, strict=True))]
     try:
-        return SEQUENCES[origin](items)
-    except TypeError:  # a set of what cannot be in one
-        raise _MisfitError from None
+        # As JSON: there, a list can be a tuple, but a text is no number and a bool no integer.
+        text = json.dumps(value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value)
+    except (TypeError, ValueError):
+        raise ConfigError(
+            path, value, "must be a number, a text, True, False, None, a list or a group of keys"
+        ) from None
+    try:
+        converted = _adapter(hint).validate_json(text, strict=True)
+    except pydantic.ValidationError as error:
+        mistakes = error.errors()
+    else:
+        # A sequence of any kind is a tuple, so that what holds it can be hashed.
+        any_kind = typing.get_origin(hint) is abc.Sequence
+        return tuple(converted) if any_kind else converted
+    if len(mistakes) == 1:
+        for part in mistakes[0]["loc"]:
+            path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        value = mistakes[0]["input"]
+    sentence = " or ".join(PLAIN.get(mistake["type"], mistake["msg"]) for mistake in mistakes)
+    raise ConfigError(path, value, sentence.replace("Input should be", "must be").replace("or must be", "or"))
 
 
 def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:
@@ -193,7 +170,7 @@ def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:
     Raises:
         ConfigError: for `values` that are not a group of keys; naming the first key that is not a text or not allowed.
     """
-    _check_texts(values, path)
+    _check_plain(values, path)
     allowed = sorted(allowed)
     for key in values:
         if key not in allowed:
@@ -202,13 +179,14 @@ def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:
             raise ConfigError(path + key, values[key], f"unknown key; {hint}allowed: {', '.join(allowed)}")
 
 
-def _check_texts(values: Any, path: str) -> None:
-    """Refuse a key that is not a text, at any depth."""
+def _check_plain(values: Any, path: str) -> None:
+    """Refuse a key that is not a text and an integer that no array can hold, at any depth."""
     require(isinstance(values, GROUPS), path.rstrip(".") or "config", values, "must be a group of keys")
     for key, value in values.items():
         require(isinstance(key, str), f"{path}{key}", value, f"the key {key!r} must be a text")
+        require(not isinstance(value, int) or abs(value) < 2**63, f"{path}{key}", value, "must fit into 64 bits")
         if isinstance(value, GROUPS):
-            _check_texts(value, f"{path}{key}.")
+            _check_plain(value, f"{path}{key}.")
 
 
 def check_path(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
@@ -246,12 +224,9 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
     converted = {}
     for key, field in fields.items():
         if key in values:
-            try:
-                converted[key] = _converted(hints[key], values[key], path + key)
-            except _MisfitError:
-                raise ConfigError(path + key, values[key], f"must be {phrase(hints[key])}") from None
+            converted[key] = _converted(hints[key], values[key], path + key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigError(path + key, None, f"is missing; it must be {phrase(hints[key])}")
+            raise ConfigError(path + key, None, "is missing")
     with under(path):
         return cls(**converted, **given)
 

@@ -5,8 +5,6 @@ import os
 import pathlib
 import sys
 
-__all__ = ["configure_compiler", "prepare"]
-
 
 def prepare() -> None:
     """Make the settings that the numbers depend on; `import dynamics` calls it.

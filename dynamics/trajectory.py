@@ -12,16 +12,6 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from dynamics.config import ConfigError, require
 
-__all__ = [
-    "COMPLETED",
-    "NON_FINITE",
-    "OUT_OF_STEPS",
-    "REASONS",
-    "Times",
-    "Trajectory",
-    "joined",
-]
-
 Values = Array | np.ndarray  # in a solve, and on the host
 
 MOST_TIMES = 1_000_000  # that a grid may have

@@ -1,1 +1,1 @@
-"""Papers: what they claim, as figures and claims over records."""
+"""One package for each paper: its theory, claims and figures, computed from records."""

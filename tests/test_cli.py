@@ -163,10 +163,14 @@ def test_nothing_to_certify():
         dynamics.Experiment.from_config(config)
 
 
+ELSEWHERE = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nosuch"], "experiment = 'nosuch': must be a folder of experiments/ with a claims.py"),
+        (["nosuch"], f"paper = 'nosuch': {ELSEWHERE}"),
+        (["--module=no.such"], f"--module = 'no.such': {ELSEWHERE}"),
         (["cooccurrence", "--name=a/b"], "name = 'a/b': must be one folder name"),
     ],
 )

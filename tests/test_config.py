@@ -5,30 +5,25 @@ import dataclasses
 import math
 import random
 import re
-import typing
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NewType
 
 import ml_collections
+import pydantic
 import pytest
-from beartype.vale import Is
 from conftest import ROOT, small_config
 
 import dynamics
 from dynamics.config import build, choose, module_of
 
 Rate = NewType("Rate", float)
-Positive = Annotated[float, Is[lambda value: value > 0]]
+Positive = Annotated[float, pydantic.Field(gt=0)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
     start: float
     stop: float = 1.0
-
-
-class Step(typing.NamedTuple):
-    size: float
 
 
 def field(hint, value):
@@ -60,13 +55,12 @@ def field(hint, value):
         (tuple[tuple[str, ...], ...], [["a"], []], (("a",), ())),
         (dict[str, float], {"a": 1}, {"a": 1.0}),
         (dict[str, float], ml_collections.ConfigDict({"a": 1}), {"a": 1.0}),
-        (Mapping[str, Sequence[int]], {"a": [1]}, {"a": (1,)}),
+        (Mapping[str, list[int]], {"a": [1]}, {"a": [1]}),
         (dict, {"a": 1}, {"a": 1}),
         (Positive, 1, 1.0),
         (Annotated[list[int], "counts"], (1,), [1]),
         (Schedule, {"start": 1}, Schedule(1.0)),
         (Schedule | None, None, None),
-        (Step, Step(1.0), Step(1.0)),
     ],
 )
 def test_types(hint, value, held):
@@ -85,34 +79,22 @@ def test_types(hint, value, held):
         (float, math.nan, "part.x = nan: must be a finite number"),
         (float, 10**400, "must fit into 64 bits"),
         (int, 2**63, "part.x = 9223372036854775808: must fit into 64 bits"),
-        (float | None, "a", "part.x = 'a': must be a finite number or None"),
-        (bool | None, 1, "part.x = 1: must be True, False or None"),
+        (float | None, "a", "part.x = 'a': must be a finite number"),
         (bool, 1, "part.x = 1: must be True or False"),
         (str, 1, "part.x = 1: must be a text"),
-        (Any, math.inf, "part.x = inf: must be a value"),
         (Rate, "a", "must be a finite number"),
-        (Literal["a", "b"], "c", "part.x = 'c': must be one of 'a', 'b'"),
-        (Literal[1], True, "part.x = True: must be 1"),
+        (Literal["a", "b"], "c", "part.x = 'c': must be 'a' or 'b'"),
         (Literal["auto"] | float, "a", "must be 'auto' or a finite number"),
-        (Sequence[float], [1.0] * 50 + [math.nan], "must be a list of finite numbers"),
-        (Sequence[str], "abc", "part.x = 'abc': must be a list of texts"),
-        (list[int | None], ["a"], "must be a list of integers or None"),
-        (tuple[int, int], [1], "part.x = [1]: must be a list of 2 integers"),
-        (tuple[int, str], [1, 2], "must be a list of an integer, a text"),
-        (tuple[()], [1], "must be a list of no values"),
-        (tuple[tuple[str, ...], ...], [["a"], [1]], "must be a list of lists of texts"),
-        (list[Literal["a", "b"]], ["c"], "must be a list of values that are one of 'a', 'b'"),
-        (set, [[1]], "must be a list of values"),
-        (dict[str, float], {"a": math.inf}, "must be a group of keys with values that are finite numbers"),
-        (list[dict[str, int]], [1], "must be a list of groups of keys with values that are integers"),
-        (dict[str, float], [1.0], "must be a group of keys with values that are finite numbers"),
-        (Positive, -1, "part.x = -1: must be a finite number (beartype.vale.Is["),
-        (Annotated[float, "seconds"], "a", "must be a finite number (seconds)"),
+        (Sequence[float], [1.0] * 50 + [math.nan], "part.x[50] = nan: must be a finite number"),
+        (Sequence[str], "abc", "part.x = 'abc': must be a list"),
+        (tuple[int, int], [1], "part.x[1] = [1]: is missing"),
+        (tuple[tuple[str, ...], ...], [["a"], [1]], "part.x[1][0] = 1: must be a text"),
+        (dict[str, float], {"a": math.inf}, "part.x.a = inf: must be a finite number"),
+        (dict[str, float], [1.0], "must be a group of keys"),
+        (Positive, -1, "part.x = -1: must be greater than 0"),
         (Schedule, 3, "part.x = 3: must be a group of keys"),
         (Schedule, {"start": "a"}, "part.x.start = 'a': must be a finite number"),
-        (list[Schedule], [{"start": 1}, {"strat": 1}], "part.x[1].strat = 1: unknown key; did you mean 'start'?"),
-        (Step, [1.0], "part.x = [1.0]: must be of type Step"),
-        (list[Step], [1.0], "must be a list of values of type Step"),
+        (float, b"x", "part.x = b'x': must be a number, a text, True, False, None, a list or a group of keys"),
     ],
 )
 def test_sentences(hint, value, sentence):
@@ -123,7 +105,7 @@ def test_sentences(hint, value, sentence):
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({}, "part.start = None: is missing; it must be a finite number"),
+        ({}, "part.start = None: is missing"),
         (3, "part = 3: must be a group of keys"),
         ({"start": 1.0, 3: 1}, "part.3 = 1: the key 3 must be a text"),
     ],

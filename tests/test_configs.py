@@ -5,11 +5,10 @@ import importlib.util
 import numpy as np
 import pytest
 from conftest import ROOT
-from dynamics.sweeps.groups import groups
 
 import dynamics
-import dynamics.cli
-from dynamics.studies.comparison import Comparison
+from dynamics.studies.comparison import sweep_of
+from dynamics.sweeps.paths import plan
 from dynamics.sweeps.sweep import Sweep
 
 FILES = sorted((ROOT / "configs").glob("*/*.py"))
@@ -36,11 +35,12 @@ def test_builds(file):
     for variant in config.VARIANTS:
         experiment = dynamics.Experiment.from_config(config.get_config(variant).to_dict())
         if command(file) == "compare":
-            Comparison.from_config(config.get_config(variant).to_dict())
+            compared = sweep_of(file.stem, config.get_config(variant))
+            assert compared.members
+            assert variant != "smoke" or not plan({"": compared}).refused  # thousands of members take long
         if command(file) == "sweep":
             sweep = Sweep.of(file.stem, config.get_config(variant), config.get_sweep(variant))
-            _, refused = groups(sweep)
-            assert not refused
+            assert not plan({"": sweep}).refused
         if variant in getattr(config, "INITIALISATIONS", ()):
             assert experiment.initialisation.name == ("normal" if variant == "theory" else variant)
         if variant in dynamics.TASKS:
@@ -66,3 +66,30 @@ def test_theory_scales_follow_the_widths():
     config.model.width, config.model.neurons = 1024, 16
     np.testing.assert_allclose([config.init.std, config.init.std_of.W], [0.3 / (5 * 1024) ** 0.5, 0.3 / 4])
     assert dynamics.Experiment.from_config(config.to_dict()).task.vocabulary == 163
+
+
+RUNS = [file for file in FILES if file.parent.name == "cooccurrence" and command(file) == "run"]
+
+
+@pytest.mark.parametrize("file", RUNS, ids=lambda f: f.stem)
+def test_a_law_in_gram_variables_is_added_to_any_run(file):
+    """Probes of weights are left out for it, and recorded of the laws that move weights."""
+    config = module(file).get_config("smoke")
+    before = dynamics.Experiment.from_config(config.to_dict())
+    config.laws.reduced = {"name": "gram_flow"}
+    experiment = dynamics.Experiment.from_config(config.to_dict())
+    of_weights = {name for name in experiment.probes if "weights" in dynamics.PROBES[name].needs}
+    assert set(experiment.probes_of("reduced")) == set(experiment.probes) - of_weights
+    for law in before.laws:
+        assert experiment.probes_of(law) == before.probes_of(law)
+
+
+def test_the_added_law_is_integrated():
+    config = module(ROOT / "configs/cooccurrence/figure1.py").get_config("smoke")
+    config.laws.reduced = {"name": "gram_flow", "rtol": 1e-7, "atol": 1e-9}
+    config.probes = (*config.probes, "weight_norm")
+    config.times.update(stop=2.0, count=4)
+    experiment = dynamics.Experiment.from_config(config.to_dict())
+    probes = dynamics.solve(experiment, "reduced").probes
+    assert "weight_norm" not in probes and set(probes) == set(experiment.probes) - {"weight_norm"}
+    np.testing.assert_allclose(probes["loss"], dynamics.solve(experiment, "flow").probes["loss"], rtol=1e-5)

@@ -1,8 +1,7 @@
-"""The ledger: who runs what, whoever dies when."""
+"""The ledger: which process runs what, and what is left when one dies."""
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 import threading
@@ -11,16 +10,16 @@ import time
 import pytest
 
 from dynamics.sweeps import ledger
-from dynamics.sweeps.ledger import Ledger, Worker
+from dynamics.sweeps.ledger import Ledger, Members, Worker
 
 MEMBERS = [f"{i:012x}" for i in range(40)]
 
 
 @pytest.fixture
 def kept(tmp_path):
-    found = Ledger(tmp_path)
-    found.create()
-    return found
+    ledger = Ledger(tmp_path)
+    ledger.create()
+    return ledger
 
 
 def states(kept, members=("m",)):
@@ -132,8 +131,8 @@ with Worker(Ledger(pathlib.Path(sys.argv[1]))) as worker:
 
 
 def test_a_full_disk_leaves_the_journal_whole(kept):
-    found = subprocess.run([sys.executable, "-c", LIMITED, kept.folder], capture_output=True, text=True, check=True)
-    assert found.stdout == "True\n"
+    process = subprocess.run([sys.executable, "-c", LIMITED, kept.folder], capture_output=True, text=True, check=True)
+    assert process.stdout == "True\n"
     assert [one["id"] for one in kept.lines()] == ["m"]
     assert next(kept.journal.iterdir()).read_text().endswith("\n")
 
@@ -144,13 +143,45 @@ def test_ten_thousand_members_are_read(kept):
         for member in members:
             os.symlink(worker.name, kept.claims / f"{member}.1")
         worker.commit([line(member) for member in members[:9000]])
-        found = kept.entries(members)
-    assert [sum(entry.state == state for entry in found.values()) for state in ("done", "running")] == [9000, 1000]
+        entries = kept.entries(members)
+    assert [sum(entry.state == state for entry in entries.values()) for state in ("done", "running")] == [9000, 1000]
 
 
-def test_it_needs_no_arrays():
+def test_the_states_of_members_follow_from_those_of_their_paths(kept):
+    """m needs a and b, n needs b alone, r is refused."""
+    members = Members({"m": {"flow": "a", "gd": "b"}, "n": {"gd": "b"}, "r": {}}, {"r": "task.length = 2"})
+    assert sorted(members.ids) == ["a", "b", "r"]
+
+    def entries():
+        return members.entries(kept.entries(members.ids))
+
+    with Worker(kept) as worker:
+        worker.claim("a", 1)
+        assert [entry.state for entry in entries().values()] == ["running", "waiting", "waiting"]
+        worker.commit([line("a", seconds=1.0, numbers={"loss": 0.5})])
+        assert [entry.state for entry in entries().values()] == ["waiting", "waiting", "waiting"]
+        for attempt, outcome in ((1, "interrupted"), (2, "diverged")):
+            worker.claim("b", attempt)
+            worker.commit([line("b", attempt, state=outcome, reason="at t = 1", seconds=2.0, numbers={"loss": 9.0})])
+            assert [entry.state for entry in entries().values()] == [outcome, outcome, "waiting"]
+        worker.claim("r", 1)
+        worker.commit([line("r", state="failed", reason="task.length = 2")])
+    ended = entries()
+    assert [entry.state for entry in ended.values()] == ["diverged", "diverged", "failed"]
+    assert [entry.attempts for entry in ended.values()] == [2, 2, 1]
+    assert [entry.reason for entry in ended.values()] == ["gd: at t = 1", "gd: at t = 1", "task.length = 2"]
+    assert ended["m"].line["laws"] == {"flow": {"loss": 0.5}, "gd": {"loss": 9.0}} and ended["m"].line["seconds"] == 3.0
+
+
+def test_members_have_ended_when_all_their_paths_have():
+    members = Members({"m": {"flow": "a", "gd": "b"}, "n": {"gd": "b"}}, {})
+    before = set()
+    assert members.ended([line("a")], before) == []
+    assert members.ended([line("b")], before) == ["m", "n"]
+    assert members.ended([line("b", 2)], before) == []
+
+
+def test_status_needs_no_jax():
     code = "import sys, dynamics.sweeps.ledger, dynamics.sweeps.sweep, dynamics.cli.status; print('jax' in sys.modules)"
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=pathlib.Path.cwd()
-    )
-    assert found.stdout == "False\n"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout == "False\n"

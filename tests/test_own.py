@@ -113,10 +113,11 @@ def test_a_source_without_dimension_names_is_refused(own, tmp_path, monkeypatch)
     monkeypatch.setattr(Weighted, "dims", {"scale": ()})
     with pytest.raises(dynamics.ConfigError, match=r"dims = .*: must name the dimensions of 'word_weight'"):
         dynamics.execute(config(probes=("loss",)), tmp_path, "run")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_probe_that_needs_what_is_not_there(own):
-    with pytest.raises(dynamics.ConfigError, match="probes = 'loss_by_type': needs 'types', which neither"):
+    with pytest.raises(dynamics.ConfigError, match="probes = 'loss_by_type': needs 'types', which this task,"):
         dynamics.Experiment.from_config(config(probes=("loss_by_type",)))
 
 

@@ -13,17 +13,19 @@ import time
 
 import numpy as np
 import pytest
-from test_work import CONFIG, command, done, equal, values
+from test_work import CONFIG, assert_all_done_once, command, equal, values
 
 import dynamics
 import dynamics.cli
+from dynamics.sweeps.ledger import Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-# Eight members of a second or so, long enough to be hit; those next to one another differ in a law.
+# Eight members of a second or so, long enough to be hit; those next to one another differ in a law and in their times.
 LONG = CONFIG.replace("stop=10.0", "stop=2000.0").replace(
     '{"init.std": (0.2, 0.3)}, seeds(3)', 'seeds(4), {"laws.gd.learning_rate": (0.05, 0.1)}'
 )
+PATHS = 16
 MAIN = "import sys, dynamics.cli; sys.exit(dynamics.cli.main())"
 # Everything is imported once; a launch is a fork of that.
 LAUNCHER = """
@@ -60,11 +62,6 @@ def start(arguments, **environment):
     return subprocess.Popen([sys.executable, "-c", MAIN, *arguments[1:]], env={**os.environ, **environment})
 
 
-def all_done_once(record, members=8):
-    counts = done(record)
-    return len(counts) == members and set(counts.values()) == {1}
-
-
 def test_killed_ten_times_at_random_moments(long, undisturbed, tmp_path):
     pipe, clock = subprocess.PIPE, random.Random(0)
     launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER], stdin=pipe, stdout=pipe, text=True)
@@ -86,7 +83,8 @@ def test_killed_ten_times_at_random_moments(long, undisturbed, tmp_path):
             kills += 1
         assert dynamics.cli.main(command(long, workdir)) == 0
         record = dynamics.load(workdir / "tiny")
-        assert all_done_once(record) and equal(values(record), values(undisturbed))
+        assert_all_done_once(record, PATHS)
+        assert equal(values(record), values(undisturbed))
         sweeps += 1
     launcher.stdin.close()
     launcher.wait()
@@ -96,8 +94,9 @@ def test_two_launchers_share_the_members(long, undisturbed, tmp_path):
     both = [start(command(long, tmp_path)) for _ in range(2)]
     assert [one.wait(timeout=300) for one in both] == [0, 0]
     record = dynamics.load(tmp_path / "tiny")
-    assert all_done_once(record) and equal(values(record), values(undisturbed))
-    assert len({line["worker"] for line in dynamics.sweeps.ledger.Ledger(record.path).lines()}) == 2
+    assert_all_done_once(record, PATHS)
+    assert equal(values(record), values(undisturbed))
+    assert len({line["worker"] for line in Ledger(record.path).lines()}) == 2
 
 
 def test_a_launcher_goes_on_with_what_another_leaves(long, undisturbed, tmp_path):
@@ -105,7 +104,7 @@ def test_a_launcher_goes_on_with_what_another_leaves(long, undisturbed, tmp_path
 
     def at_work():
         """Who runs members, while the other one is there too."""
-        ledger = dynamics.sweeps.ledger.Ledger(tmp_path / "tiny")
+        ledger = Ledger(tmp_path / "tiny")
         if not ledger.journal.is_dir() or len(list(ledger.workers.glob("[!.]*"))) < 2:
             return None
         ended = {f"{line['id']}.{line['attempt']}" for line in ledger.lines()}
@@ -118,7 +117,8 @@ def test_a_launcher_goes_on_with_what_another_leaves(long, undisturbed, tmp_path
     both.pop(pid).kill()
     assert next(iter(both.values())).wait(timeout=300) == 0
     record = dynamics.load(tmp_path / "tiny")
-    assert all_done_once(record) and equal(values(record), values(undisturbed))
+    assert_all_done_once(record, PATHS)
+    assert equal(values(record), values(undisturbed))
     assert max(entry.attempts for entry in record.entries.values()) == 2
 
 
@@ -126,7 +126,8 @@ def test_four_devices(long, undisturbed, tmp_path):
     assert start(command(long, tmp_path), JAX_NUM_CPU_DEVICES="4").wait(timeout=300) == 0
     record = dynamics.load(tmp_path / "tiny")
     assert "4 in all" in json.loads((record.path / "provenance.json").read_text())["device"]
-    assert all_done_once(record) and equal(values(record), values(undisturbed))
+    assert_all_done_once(record, PATHS)
+    assert equal(values(record), values(undisturbed))
 
 
 def test_two_processes_integrate_together(long, undisturbed, tmp_path):
@@ -138,7 +139,8 @@ def test_two_processes_integrate_together(long, undisturbed, tmp_path):
     assert [one.wait(timeout=300) for one in both] == [0, 0]
     record = dynamics.load(tmp_path / "tiny")
     assert "4 in all" in record.provenance["device"]
-    assert all_done_once(record) and equal(values(record), values(undisturbed))
+    assert_all_done_once(record, PATHS)
+    assert equal(values(record), values(undisturbed))
 
 
 FULL = """
@@ -156,5 +158,5 @@ def test_a_full_disk(long, undisturbed, tmp_path):
     assert full.returncode == 2 and full.stderr.strip().splitlines()[-1].endswith("what had finished is kept")
     assert not [path for path in pathlib.Path(tmp_path).rglob("*") if "partial" in path.name]
     assert dynamics.cli.main(["dynamics", *arguments]) == 0
-    assert all_done_once(dynamics.load(tmp_path / "tiny"))
+    assert_all_done_once(dynamics.load(tmp_path / "tiny"), PATHS)
     assert np.isfinite(dynamics.load(tmp_path / "tiny")["flow"].loss.values).all()

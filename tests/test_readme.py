@@ -1,4 +1,4 @@
-"""Every code block of the README runs, and every command of it and of the experiments' pages is one."""
+"""Every code block of the pages runs, and every command on them is one."""
 
 import importlib.util
 import re
@@ -6,17 +6,18 @@ import shlex
 import subprocess
 
 import pytest
-from conftest import ROOT, small_config
+from conftest import ROOT
 
 import dynamics
 import dynamics.cli.arguments
-from dynamics.probes import PROBES
-from dynamics.studies.comparison import Comparison
+from dynamics.studies.comparison import sweep_of
 from dynamics.sweeps.sweep import Sweep
 
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-PAGES = "\n".join([README, *(page.read_text() for page in sorted((ROOT / "experiments").glob("*/README.md")))])
+PAGES = "\n".join(
+    path.read_text() for path in sorted(ROOT.glob("**/README.md")) if not {".venv", "templates"} & {*path.parts}
+)
+BLOCKS = re.findall(r"```python\n((?!# mine/).*?)```", PAGES, re.DOTALL)  # those of mine/ are files: test_paper.py
 COMMANDS = [
     line.partition("#")[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL)
@@ -25,7 +26,7 @@ COMMANDS = [
 
 
 def test_short():
-    assert README.count("\n") < 150
+    assert README.count("\n") < 100
 
 
 @pytest.fixture
@@ -39,34 +40,9 @@ def runs(smoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def registries():
-    """The four registries, as they were afterwards."""
-    found = (PROBES, dynamics.LAWS, dynamics.TASKS, dynamics.MODELS)
-    before = [dict(registry) for registry in found]
-    yield found
-    for registry, content in zip(found, before, strict=True):
-        registry.clear()
-        registry.update(content)
-
-
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_code(runs, registries, block):
-    """The block runs, and what it adds is found by its name in a config and integrates."""
-    before = [set(registry) for registry in registries]
+def test_code(runs, block):
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
-    config = small_config(**{"times.stop": 0.5, "times.count": 2, "checkpoints": 1})
-    places = (None, config["laws"]["gd"], config["task"], config["model"])
-    added = [set(registry) - old for registry, old in zip(registries, before, strict=True)]
-    for names, place in zip(added, places, strict=True):
-        for name in names:
-            if place is None:
-                config["probes"] = (name,)
-            else:
-                place["name"] = name
-    if any(added):
-        ((part, _),) = dynamics.solve(dynamics.Experiment.from_config(config), "gd")
-        assert len(part.t) == 3
 
 
 @pytest.mark.parametrize("command", sorted(set(COMMANDS)))
@@ -78,13 +54,15 @@ def test_command(runs, capsys, command):
         assert importlib.util.find_spec(words[2])
     elif words[1] in ("run", "compare"):
         _, config = dynamics.cli.arguments.parsed(words[1:])
-        (dynamics.Experiment if words[1] == "run" else Comparison).from_config(dynamics.cli.arguments.plain(config))
+        dynamics.Experiment.from_config(dynamics.cli.arguments.plain(config))
+        if words[1] == "compare":
+            assert sweep_of("readme", config).members
     elif words[1:2] == ["sweep"] and words[2] != "status":
         _, config = dynamics.cli.arguments.parsed([word for word in words[1:] if "--config" in word or word == "sweep"])
         file, variant = dynamics.cli.arguments.config_file(words[1:])
         module = dynamics.config.module_of(file)
         assert Sweep.of(file.stem, config, module.get_sweep(*filter(None, [variant]))).members
-    elif words[1] in ("claims", "sweep"):  # minutes: `make claims` runs it
+    elif words[1] in ("claims", "sweep", "new"):  # `make claims` runs it, test_paper.py the new one
         dynamics.cli._parser().parse_args(words[1:])
     else:
         assert dynamics.cli.main(words) == 0

@@ -136,14 +136,11 @@ def test_next_token_loss():
 def test_flow_conserves(scores):
     """Also with a penalty on the spectrum; without the name of what a bilinear score does not have."""
     experiment = markov(**{"model.scores": scores})
-    (part, _), *_ = dynamics.solve(experiment, "flow")
-    assert part.probes["loss"][-1] < 0.8 * part.probes["loss"][0]
-    assert (
-        part.probes["drift"].shape[-1]
-        == len(experiment.model.coordinates["conserved"])
-        == (2 if scores == "factored" else 1)
-    )
-    assert np.max(part.probes["drift"]) < 1e-7
+    probes = dynamics.solve(experiment, "flow").probes
+    assert probes["loss"][-1] < 0.8 * probes["loss"][0]
+    names = experiment.model.coordinates["conserved"]
+    assert probes["drift"].shape[-1] == len(names) == (2 if scores == "factored" else 1)
+    assert np.max(probes["drift"]) < 1e-7
 
 
 def test_attention_probes_have_their_dimensions():
@@ -196,10 +193,10 @@ def test_a_penalty_on_the_one_layer_model():
             laws={"flow": {"name": "flow", "rtol": 1e-8, "atol": 1e-10}},
         )
     )
-    ((part, _),) = dynamics.solve(experiment, "flow")
-    assert np.max(part.probes["drift"]) < 1e-6
+    probes = dynamics.solve(experiment, "flow").probes
+    assert np.max(probes["drift"]) < 1e-6
     # Of rank m = 8 in d = 9 dimensions: the mean eigenvalue is (8/9) τ/(8 + 1), and no other deviates from it.
-    mean, variance, _, _ = part.probes["qk_moments"][-1]
+    mean, variance, _, _ = probes["qk_moments"][-1]
     np.testing.assert_allclose([mean, variance], [8 / 9 / 3, 8 / 81 / 9], rtol=0.02)
 
 
@@ -232,13 +229,16 @@ def test_adamw():
     [
         (
             {"probes": ("margin",)},
-            "probes = 'margin': needs 'signed_labels', which neither this task nor this model has",
+            "probes = 'margin': needs 'signed_labels', which this task, this model and the variables of its laws",
         ),
         ({"probes": ("scores",)}, "probes = 'scores': needs 'gram'"),
         ({"model.heads": 3}, "model.heads = 3: must divide the width, 8"),
         ({"regulariser.kappa": -1.0}, "regulariser.kappa = -1.0: must not be negative"),
         ({"regulariser.name": "nosuch"}, "regulariser.name = 'nosuch': must be one of 'qk_spectrum'"),
-        ({"laws": {"flow": {"name": "gram_flow"}}}, "regulariser.name = 'qk_spectrum': must be left out: laws.flow"),
+        (
+            {"laws": {"flow": {"name": "gram_flow"}}},
+            "laws.flow.name = 'GramFlow': needs a model with the capability 'gram'; this model has",
+        ),
         ({"init.draw": "gram"}, "init.draw = 'gram': must be 'weights'"),
         ({"task.concentration": 0.0}, "task.concentration = 0.0: must be positive"),
     ],
@@ -246,3 +246,14 @@ def test_adamw():
 def test_bad_input(changes, message):
     with pytest.raises(dynamics.ConfigError, match=message.replace("(", r"\(")):
         markov(**changes)
+
+
+def test_a_law_that_cannot_have_the_penalty():
+    config = small_config(regulariser={"name": "qk_spectrum", "kappa": 1.0, "tau": 3.0})
+    dynamics.Experiment.from_config(config)
+    config["laws"]["reduced"] = {"name": "gram_flow"}
+    message = (
+        "regulariser.name = 'qk_spectrum': must be left out: it needs 'score_matrices', which laws.reduced does not"
+    )
+    with pytest.raises(dynamics.ConfigError, match=message):
+        dynamics.Experiment.from_config(config)

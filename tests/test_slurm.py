@@ -1,4 +1,4 @@
-"""Sweeps as jobs, disturbed in every way that a cluster has: nothing is lost, nothing is done twice, no bit changes."""
+"""Sweeps as jobs, disturbed in every way that a cluster has: nothing is lost or done twice, and no bit changes."""
 
 import collections
 import contextlib
@@ -15,20 +15,27 @@ import pytest
 
 import dynamics
 from dynamics.sweeps.ledger import Ledger
-from dynamics.sweeps.results import read_rows, write_rows
+from dynamics.sweeps.rows import read_rows, write_rows
 
 CLUSTER = pathlib.Path(__file__).parent / "slurm-cluster"
 JOBS = 3
 
-# A member takes about a second, in eight parts. The variant `few` is longer, to be signalled between two parts.
+TASK = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
+# A path takes about a second, in eight parts. The variant `few` is longer, to be signalled between two parts. Jobs
+# execute a copy of the file in the sweep folder, which has no such neighbour.
 CONFIG = f"""
+import json
+import pathlib
+
 import dynamics
-from dynamics.sweeps.sweep import grid, seeds
+from dynamics.sweeps.overrides import grid, seeds
+
+TASK = json.loads(pathlib.Path(__file__).with_name("task.json").read_text())
 
 
 def get_config(variant=""):
     config = dynamics.base()
-    config.task = {{"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}}
+    config.task = TASK
     config.model = {{"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}}
     config.init = {{"name": "normal", "std": 0.3, "std_of": {{"W": 0.3}}}}
     config.laws = {{"gd": {{"name": "gd", "learning_rate": 6e-5 if variant else 2e-4}}}}
@@ -49,6 +56,7 @@ def launched(tmp_path_factory):
     """launched(launcher, variant, *flags): a context with (the process, the sweep's folder, its output so far)."""
     file = tmp_path_factory.mktemp("config") / "tiny.py"
     file.write_text(CONFIG)
+    file.with_name("task.json").write_text(json.dumps(TASK))
 
     @contextlib.contextmanager
     def launch(launcher, variant="", *flags):
@@ -79,37 +87,37 @@ def launched(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def undisturbed(launched):
-    """What one process finds."""
+    """What one process records."""
     with launched("here") as (process, folder, output):
         assert process.wait(200) == 0, output()
         return dynamics.load(folder)["gd"].load()
 
 
-def until(found, process, output):
-    """What found() gives, once it gives something."""
-    while not (result := found()):
+def until(condition, process, output):
+    """What condition() returns, once that is true."""
+    while not (result := condition()):
         assert process.poll() is None, output()
         time.sleep(0.05)
     return result
 
 
 def claimed(folder):
-    """{worker: the members that it is at}, and the workers that have ended some."""
+    """{worker: the paths that it is at}, and the workers that have ended some."""
     lines = Ledger(folder).lines() if (folder / "journal").is_dir() else []
     ended = {(line["id"], line["attempt"]) for line in lines}
-    found = collections.defaultdict(set)
+    at_work = collections.defaultdict(set)
     for claim in (folder / "claims").iterdir() if lines else ():
-        member, _, attempt = claim.name.rpartition(".")
-        if (member, int(attempt)) not in ended:
-            found[os.readlink(claim)].add(member)
-    return found, {line["worker"] for line in lines}
+        path, _, attempt = claim.name.rpartition(".")
+        if (path, int(attempt)) not in ended:
+            at_work[os.readlink(claim)].add(path)
+    return at_work, {line["worker"] for line in lines}
 
 
-def at_work(folder):
-    """(pid, its members) of a worker that has ended some and is at others."""
-    found, experienced = claimed(folder)
-    for worker in experienced & found.keys():
-        return json.loads((folder / "workers" / worker).read_text())["pid"], found[worker]
+def worker_at_work(folder):
+    """(pid, its paths) of a worker that has ended some and is at others."""
+    at_work, experienced = claimed(folder)
+    for worker in experienced & at_work.keys():
+        return json.loads((folder / "workers" / worker).read_text())["pid"], at_work[worker]
     return None
 
 
@@ -120,19 +128,19 @@ def variables(pid):
 
 
 def number(pid):
-    """Of a process's job, as scancel takes it."""
-    found = variables(pid)
-    return f"{found['SLURM_ARRAY_JOB_ID']}_{found['SLURM_ARRAY_TASK_ID']}"
+    """The number of a process's job, as scancel takes it."""
+    environment = variables(pid)
+    return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
 
 
 def done(folder):
     return collections.Counter(line["id"] for line in Ledger(folder).lines() if line["state"] == "done")
 
 
-def assert_same(found, expected):
-    assert found.keys() == expected.keys()
-    for name in found.keys() - {"seconds"}:
-        np.testing.assert_array_equal(found[name].values, expected[name].values, err_msg=name)
+def assert_same(data, expected):
+    assert data.keys() == expected.keys()
+    for name in data.keys() - {"seconds"}:
+        np.testing.assert_array_equal(data[name].values, expected[name].values, err_msg=name)
 
 
 def assert_all_done_once(folder, undisturbed):
@@ -150,23 +158,23 @@ def interrupted(folder):
 
 
 def disturbed(launch, disturb, undisturbed, is_warned):
-    """Disturb one job at work; all members are done once, and those that it was at by another attempt.
+    """Disturb one job at work; all paths are done once, and those that it was at by another attempt.
 
     A job that is warned says so, or on another machine it would be waited for.
     """
     with launch as (process, folder, output):
-        pid, members = until(lambda: at_work(folder), process, output)
+        pid, paths = until(lambda: worker_at_work(folder), process, output)
         disturb(pid)
         assert process.wait(200) == 0, output()
     entries = Ledger(folder).entries(done(folder))
-    again = {member for member, entry in entries.items() if entry.attempts == 2}
-    assert again & members
+    again = {path for path, entry in entries.items() if entry.attempts == 2}
+    assert again & paths
     assert interrupted(folder) == (again if is_warned else set())
     assert_all_done_once(folder, undisturbed)
 
 
 @pytest.mark.slurm
-def test_jobs_share_the_members(launched, undisturbed):
+def test_jobs_share_the_paths(launched, undisturbed):
     with launched("slurm") as (process, folder, output):
         assert process.wait(200) == 0, output()
     assert_shared(folder)
@@ -175,7 +183,7 @@ def test_jobs_share_the_members(launched, undisturbed):
 
 @pytest.mark.slurm
 @pytest.mark.parametrize("action", [["scancel"], ["scontrol", "requeue"]], ids=" ".join)
-def test_job_ended_by_slurm(launched, undisturbed, action):
+def test_a_job_ended_by_slurm(launched, undisturbed, action):
     disturbed(
         launched("slurm"),
         lambda pid: subprocess.run([*action, number(pid)], check=True),
@@ -185,7 +193,7 @@ def test_job_ended_by_slurm(launched, undisturbed, action):
 
 
 @pytest.mark.slurm
-def test_node_lost(launched, undisturbed):
+def test_a_lost_node(launched, undisturbed):
     cluster, nodes = pathlib.Path(os.environ["SLURM_CONF"]).parent, []
 
     def lose(pid):
@@ -200,7 +208,7 @@ def test_node_lost(launched, undisturbed):
 
 
 @pytest.mark.slurm
-def test_preempted_job_goes_on_from_its_checkpoint(launched):
+def test_a_preempted_job_goes_on_from_its_checkpoint(launched):
     with launched("here", "few") as (process, folder, output):
         assert process.wait(200) == 0, output()
     undisturbed = dynamics.load(folder)["gd"].load()
@@ -210,18 +218,18 @@ def test_preempted_job_goes_on_from_its_checkpoint(launched):
         subprocess.run(["scancel", "--signal=USR2", job.stdout.strip()], check=True)
         queued = ["squeue", "-h", "-n", "tiny", "-t", "pending", "-o", "%A"]
         until(lambda: subprocess.check_output(queued), process, output)
-        # A mark in what was kept, at the first time: who starts anew has none of it.
+        # A mark in what was kept, at the first time: a path that starts anew has none of it.
         for path in folder.glob("checkpoints/[!.]*"):
             rows = read_rows(path)
-            rows["gd/loss"][:, 0] = -1.0
+            rows["probes/loss"][0] = -1.0
             write_rows(path, rows)
         assert process.wait(200) == 0, output()
     assert interrupted(folder) == set(undisturbed.id.values.tolist())
     assert done(folder) == dict.fromkeys(undisturbed.id.values.tolist(), 1)
-    found = dynamics.load(folder)["gd"].load()
-    assert found.loss[:, 0].values.tolist() == [-1.0, -1.0]
-    found.loss[:, 0] = undisturbed.loss[:, 0]
-    assert_same(found, undisturbed)
+    data = dynamics.load(folder)["gd"].load()
+    assert data.loss[:, 0].values.tolist() == [-1.0, -1.0]
+    data.loss[:, 0] = undisturbed.loss[:, 0]
+    assert_same(data, undisturbed)
 
 
 @pytest.mark.slurm
@@ -243,8 +251,8 @@ def test_local_jobs(launched, undisturbed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, JOBS])
-def test_local_job_killed(launched, undisturbed, jobs):
-    """The others go on with its members; without others, they are launched again."""
+def test_a_killed_local_job(launched, undisturbed, jobs):
+    """The others go on with its paths; without others, they are launched again."""
     launch = launched("local", "", f"--config.launch.jobs={jobs}")
     disturbed(launch, lambda pid: os.kill(pid, signal.SIGKILL), undisturbed, is_warned=False)
 

@@ -1,24 +1,25 @@
 """Sweeps as data: lists of overrides, ids, and the grid that members lie on."""
 
 import itertools
+import json
 
-import ml_collections
 import numpy as np
 import pytest
 
 import dynamics
 from dynamics.config import ConfigError
-from dynamics.sweeps.sweep import Sweep, chain, choice, grid, log_uniform, random, seeds, uniform, zipped
+from dynamics.sweeps.overrides import chain, choice, grid, log_uniform, own_seeds, random, seeds, uniform, zipped
+from dynamics.sweeps.sweep import Sweep
 
 
 def config():
-    found = dynamics.base()
-    found.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
-    found.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
-    found.init = {"name": "normal", "std": 0.3, "std_of": {"W": 0.3}}
-    found.init.std = 1.0 / found.model.get_ref("width").to_float()
-    found.laws = {"gd": {"name": "gd", "learning_rate": 0.05}}
-    return found
+    config = dynamics.base()
+    config.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
+    config.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
+    config.init = {"name": "normal", "std": 0.3, "std_of": {"W": 0.3}}
+    config.init.std = 1.0 / config.model.get_ref("width").to_float()
+    config.laws = {"gd": {"name": "gd", "learning_rate": 0.05}}
+    return config
 
 
 def sweep(*overrides, name="small"):
@@ -46,9 +47,9 @@ def test_random_is_a_function_of_its_seed_and_extends():
 def test_a_member_is_its_resolved_config():
     first, second = sweep({"model.width": 4}, {"model.width": 16}).members
     assert sweep({"model.width": 4}).members[0].id == first.id != second.id
-    # σ0 = 1/m follows the width.
-    found = sweep({"model.width": 4})
-    assert found.config_of(found.members[0])["init"]["std"] == 0.25
+    # The standard deviation 1/m follows the width.
+    narrow = sweep({"model.width": 4})
+    assert narrow.config_of(narrow.members[0])["init"]["std"] == 0.25
     relabelled = config()
     relabelled.figures, relabelled.wandb.group, relabelled.launch.jobs = "x", "y", 7
     assert Sweep.of("other", relabelled, [{"model.width": 4}]).members[0].id == first.id
@@ -57,10 +58,8 @@ def test_a_member_is_its_resolved_config():
 
 
 def test_survives_json():
-    import json
-
-    found = sweep(*grid({"model.width": (4, 16)}, seeds(2)))
-    assert Sweep.from_dict(json.loads(json.dumps(found.as_dict()))) == found
+    one = sweep(*grid({"model.width": (4, 16)}, seeds(2)))
+    assert Sweep.from_dict(json.loads(json.dumps(one.as_dict()))) == one
 
 
 def test_axes_of_a_grid():
@@ -81,6 +80,21 @@ def test_axes_of_a_chain():
     # The default width, 8, is that of members that do not set it.
     axes = sweep(*chain(grid({"model.width": (4,)}, seeds(2)), seeds(2))).axes
     assert axes.dims == {"model.width": 2, "seed": 2} and sorted(axes.places) == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_axes_of_seeds_of_ones_own():
+    """Starts that are independent of one another, numbered within their width."""
+    members = own_seeds(grid({"model.width": (16, 4)}, [{}] * 3), first=7)
+    assert [member["seed"] for member in members] == [7, 8, 9, 10, 11, 12]
+    axes = sweep(*members).axes
+    assert axes.dims == {"model.width": 2, "seed": 3}
+    assert axes.labels == {"model.width": ("model.width", [4, 16]), "seed": ("seed", [0, 1, 2])}
+    assert axes.places == [(1, 0), (1, 1), (1, 2), (0, 0), (0, 1), (0, 2)]
+
+
+def test_seeds_that_differ_with_another_key_keep_their_values():
+    axes = sweep(*zipped({"model.width": (4, 16), "seed": (3, 5)})).axes
+    assert axes.dims == {"model.width": 2} and axes.labels["seed"] == ("model.width", [3, 5])
 
 
 def test_axes_where_a_grid_would_be_empty():
@@ -111,7 +125,9 @@ def test_mistakes(build, message):
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_of_ten_thousand_members_ids_differ():
-    found = sweep(*random({"laws.gd.learning_rate": log_uniform(1e-4, 1e-1)}, 300))
-    assert len({member.id for member in found.members}) == 300
-    assert isinstance(ml_collections.ConfigDict(found.config_of(found.members[7])), ml_collections.ConfigDict)
+def test_of_three_hundred_members_ids_and_configs_differ():
+    random_rates = sweep(*random({"laws.gd.learning_rate": log_uniform(1e-4, 1e-1)}, 300))
+    assert len({member.id for member in random_rates.members}) == 300
+    for member in random_rates.members:
+        rate = random_rates.config_of(member)["laws"]["gd"]["learning_rate"]
+        assert rate == member.overrides["laws.gd.learning_rate"]

@@ -1,4 +1,4 @@
-"""A sweep holds members of one layer and of several, of one head and of two."""
+"""A sweep holds members of one layer and of two, of one head and of two."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 SWEEP = f"""
 import pathlib
 from dynamics.config import module_of
-from dynamics.sweeps.sweep import zipped
+from dynamics.sweeps.overrides import zipped
 
 TEXT = module_of(pathlib.Path({str(ROOT)!r}) / "configs/qk_eigenspectrum/sweep_text.py")
 
@@ -30,8 +30,7 @@ def test_one_layer_beside_two(tmp_path):
     file = tmp_path / "depths.py"
     file.write_text(SWEEP)
     assert dynamics.cli.main(["dynamics", "sweep", f"--config={file}", f"--workdir={tmp_path}"]) == 0
-    found = dynamics.load(tmp_path / "depths")["adamw"].load()
-    H = found.attention_entropy
+    H = dynamics.load(tmp_path / "depths")["adamw"].load().attention_entropy
     assert H.dims == ("layers", "t", "layer", "head") and H.shape[2:] == (2, 2)
     assert np.isfinite(H.sel(layers=2)).all()
     assert np.isfinite(H.sel(layers=1, layer=0, head=0)).all() and np.isnan(H.sel(layers=1, layer=1)).all()

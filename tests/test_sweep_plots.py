@@ -10,8 +10,9 @@ from matplotlib.colors import LogNorm, Normalize
 import dynamics
 from dynamics.figures import sweep as sweep_plots
 from dynamics.figures.style import bands, figure, heatmap, is_geometric, median, places, provenance
+from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
-from dynamics.sweeps.sweep import Sweep, grid, seeds
+from dynamics.sweeps.sweep import Sweep
 
 T = np.array([0.0, 0.1, 1.0, 10.0])
 
@@ -56,16 +57,16 @@ def plane():
     """Widths times lengths times seeds; the widest and longest members diverge for one seed of three."""
     return Given(
         grid({"model.width": (8, 16, 32), "task.length": (4, 5)}, seeds(3)),
-        lambda found: found["model.width"] * 10.0 ** found["seed"],
-        lambda found: (found["model.width"], found["task.length"], found["seed"]) == (32, 5, 0),
+        lambda overrides: overrides["model.width"] * 10.0 ** overrides["seed"],
+        lambda overrides: (overrides["model.width"], overrides["task.length"], overrides["seed"]) == (32, 5, 0),
     )
 
 
 def test_places():
     assert is_geometric([8, 16, 32]) and not is_geometric([8, 16, 64]) and not is_geometric(["a", "b", "c"])
-    found = places([8, 16, 32])
-    np.testing.assert_allclose(found.edges, 8 * 2.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
-    assert found.logarithmic and found.names == ["8", "16", "32"]
+    doubled = places([8, 16, 32])
+    np.testing.assert_allclose(doubled.edges, 8 * 2.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
+    assert doubled.logarithmic and doubled.names == ["8", "16", "32"]
     side_by_side = places(["a", "b"])
     assert side_by_side.centres.tolist() == [0, 1] and side_by_side.names == ["a", "b"]
     assert places([2**20, 0.008324, 3.0]).names == ["2²⁰", "0.00832", "3"]
@@ -109,7 +110,7 @@ def test_provenance_names_members_and_no_swept_value(plane):
         "config 000000000000 · 18 members over width, length, seed · commit c0ffee · float64 · "
         "gd (gd learning_rate 0.05) · a device"
     )
-    rates = Given(grid({"laws.gd.learning_rate": (0.1, 0.2)}), lambda found: 1.0, lambda found: False)
+    rates = Given(grid({"laws.gd.learning_rate": (0.1, 0.2)}), lambda overrides: 1.0, lambda overrides: False)
     assert "gd (gd) · a device" in provenance(rates)
 
 
@@ -139,25 +140,27 @@ SWEEPS = {
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that are drawn, laid out and not written."""
-    found = []
+    pages = []
 
-    def save(one, folder, name, line):
-        one.draw_without_rendering()
-        found.append(one)
+    def save(page, folder, name, line):
+        page.draw_without_rendering()
+        pages.append(page)
         return [folder / name]
 
     monkeypatch.setattr(sweep_plots, "save", save)
-    return found
+    return pages
 
 
 @pytest.mark.parametrize(("overrides", "title"), SWEEPS.values(), ids=SWEEPS)
 def test_any_sweep_is_drawn(overrides, title, drawn):
-    record = Given(overrides, lambda found: 1.0 + found.get("seed", 0), lambda found: found.get("seed") == 1)
+    record = Given(overrides, lambda sets: 1.0 + sets.get("seed", 0), lambda sets: sets.get("seed") == 1)
     assert sweep_plots.draw(record, pathlib.Path("here")) == [pathlib.Path("here/sweep_gd")]
     (page,) = drawn
     assert any(title in axes.get_title("left") for axes in page.axes)
     bad = sum(member.overrides.get("seed") == 1 for member in record.sweep.members)
-    assert page.get_suptitle().startswith(f"gd: {len(overrides)} members" + (f", {bad} diverged" if bad else ""))
+    said = f", {bad} diverged or failed" if bad else ""
+    assert page.get_suptitle().startswith(f"gd: {len(overrides)} members{said}")
+    assert bad or "diverged" not in page.get_suptitle()
 
 
 def test_losses_lie_where_they_were_seen(plane, drawn):
@@ -168,6 +171,15 @@ def test_losses_lie_where_they_were_seen(plane, drawn):
     ends = {line.get_label(): line.get_xdata()[[0, -1]].tolist() for line in losses.lines}
     assert ends == {"width 8": [0.1, 10], "width 16": [0.2, 20], "width 32": [0.4, 40]}
     assert losses.get_xlim() == (0.1, 40)
+
+
+def test_a_law_that_depends_on_no_swept_axis(drawn):
+    record = Given(seeds(2), lambda overrides: 3.0, lambda overrides: False)
+    record.data = record.data.isel(seed=0, drop=True)
+    sweep_plots.draw(record, pathlib.Path("here"))
+    (losses,) = drawn[0].axes
+    assert losses.get_title("left") == "loss over t"
+    np.testing.assert_array_equal(losses.lines[0].get_xydata(), np.stack([T, 3 * (1 + T)], axis=1)[1:])
 
 
 def test_nothing_has_ended(plane, drawn):

@@ -31,9 +31,9 @@ def equation_one(params, a, tokens, heads):
 
 @pytest.mark.parametrize("heads", [1, 3])
 def test_output_is_equation_one(heads):
-    start = dynamics.Experiment.from_config(small_config(**{"model.heads": heads})).start
-    params, objective = start
-    host, data = jax.tree.map(np.asarray, start)
+    experiment = dynamics.Experiment.from_config(small_config(**{"model.heads": heads}))
+    params, objective = experiment.start
+    host, data = jax.tree.map(np.asarray, experiment.start)
     expected = [equation_one(host, data.constants["a"], tokens, heads) for tokens in data.batch.tokens]
     np.testing.assert_allclose(objective.output(params), expected, rtol=1e-12, atol=1e-14)
 

@@ -21,22 +21,17 @@ def slow(value):
 PROBES = ("loss", "scores", "mlp", "value_gram", "key_gram", "query_gram", "attention", "invariants")
 
 
-def solved(experiment, name):
-    """The trajectory of one law."""
-    return dynamics.solve(experiment, name)
-
-
 def in_gram_variables(experiment):
     """The Gram matrices of the start, and the objective in Gram variables."""
     return GramFlow().variables(*experiment.start)
 
 
 def both(heads, law, gram_law, stop, probes=PROBES):
-    """Trajectories of a law in weights and of its sibling in Gram variables, from one start."""
+    """(weights, Gram variables): trajectories of two sibling laws from one start."""
     config = small_config(**{"model.heads": heads, "times.spacing": "linear", "times.stop": stop, "times.count": 10})
     config["probes"], config["laws"] = probes, {"weights": law, "gram": gram_law}
     experiment = dynamics.Experiment.from_config(config)
-    return [solved(experiment, name) for name in ("weights", "gram")]
+    return [dynamics.solve(experiment, name) for name in ("weights", "gram")]
 
 
 def difference(one, two):
@@ -106,7 +101,7 @@ def test_spectra_are_constant():
         "gd": {"name": "gram_gd", "learning_rate": 0.05},
     }
     experiment = dynamics.Experiment.from_config(config)
-    flow, gd = (solved(experiment, law).probes for law in ("flow", "gd"))
+    flow, gd = (dynamics.solve(experiment, law).probes for law in ("flow", "gd"))
     for name in ("value_spectrum", "score_spectrum"):
         moved = [np.abs(probes[name] - probes[name][0]).max() / np.abs(probes[name][0]).max() for probes in (flow, gd)]
         assert moved[0] < 1e-7 and moved[1] > 1e-5, (name, moved)
@@ -131,13 +126,18 @@ def test_recorded_like_the_others(tmp_path):
     assert set(record.params("reduced", 10.0)) == {"A", "G", "S", "C_V", "C_K", "C_Q"}
 
 
-def test_probes_of_weights_are_refused():
+def test_a_probe_that_no_law_can_have_is_refused():
+    """If one law of the config can have it, it is left out for the others."""
     config = small_config()
-    config["probes"], config["laws"] = ("weight_norm",), {"gram": {"name": "gram_flow"}}
-    with pytest.raises(
-        dynamics.ConfigError, match=r"probes = 'weight_norm': needs 'weights', which laws\.gram does not"
-    ):
+    config["probes"], config["laws"] = ("weight_norm", "loss"), {"gram": {"name": "gram_flow"}}
+    message = (
+        "probes = 'weight_norm': needs 'weights', which this task, this model and the variables of its laws do not"
+    )
+    with pytest.raises(dynamics.ConfigError, match=message):
         dynamics.Experiment.from_config(config)
+    config["laws"]["flow"] = {"name": "flow"}
+    experiment = dynamics.Experiment.from_config(config)
+    assert experiment.probes_of("gram") == ("loss",) and experiment.probes_of("flow") == ("weight_norm", "loss")
 
 
 GRAM_LAWS = {"gram_flow": {}, "gram_gd": {"learning_rate": 0.1}, "gram_sgd": {"learning_rate": 0.1, "batch_size": 2}}
@@ -225,7 +225,7 @@ def test_any_width(width):
     config["times"].update(start=1e-2 / width, stop=1e4 / width, count=60)
     experiment = dynamics.Experiment.from_config(config)
     assert sum(x.size for x in experiment.start_of("gram")[0].values()) == 4 * 81 + 9 + 1
-    trajectory = solved(experiment, "gram")
+    trajectory = dynamics.solve(experiment, "gram")
     t1 = dynamics.analysis.events.classification_time(trajectory.t, trajectory.probes["margin"])
     assert 1 < t1 * width < 1e4
     assert np.isfinite(trajectory.probes["loss"]).all()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import small_config
 
 import dynamics
 from dynamics.analysis.invariants import relative_drift
@@ -143,15 +144,24 @@ def test_jitted_or_not(small, follow):
     np.testing.assert_allclose(plain.probes["loss"], jitted.probes["loss"], rtol=1e-13)
 
 
-def test_learning_rate_and_scale_do_not_compile_again(small):
+def test_learning_rate_scale_and_seed_do_not_compile_again():
     compiled = []
-    for eta, sigma in ((0.05, 0.3), (0.025, 0.2)):
-        from conftest import small_config
 
-        config = small_config(**{"laws.gd.learning_rate": eta, "init.std": sigma, "seed": int(100 * eta)})
-        list(dynamics.solve(dynamics.Experiment.from_config(config), "gd"))
-        compiled.append(dynamics.runs.programs._segment._cache_size())
-    assert 0 < compiled[0] == compiled[1]
+    def listen(event, seconds, **_):
+        del seconds
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for eta, sigma in ((0.05, 0.3), (0.025, 0.2)):
+            seen = len(compiled)
+            # No other test has a program with this number of times.
+            changes = {"laws.gd.learning_rate": eta, "init.std": sigma, "seed": int(100 * eta), "times.count": 17}
+            dynamics.solve(dynamics.Experiment.from_config(small_config(**changes)), "gd")
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert seen > 0 and len(compiled) == seen
 
 
 def test_descent_that_diverges_says_when(small, follow):

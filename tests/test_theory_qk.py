@@ -46,10 +46,10 @@ def test_an_antisymmetric_matrix_prefers_no_key():
 
 def test_matrices_have_the_moments_that_are_asked_for():
     for skew in (0.0, 2.0):
-        matrix = theory.matrix(Cell(0.7, 3.0, 40, 8, skew), 5)
-        eigenvalues = np.linalg.eigvalsh((matrix + matrix.T) / 2)
+        W = theory.matrix(Cell(0.7, 3.0, 40, 8, skew), 5)
+        eigenvalues = np.linalg.eigvalsh((W + W.T) / 2)
         np.testing.assert_allclose([eigenvalues.mean(), eigenvalues.var()], [0.7, 3.0], rtol=1e-10)
-        np.testing.assert_allclose(np.linalg.norm(matrix - matrix.T) / (2 * np.sqrt(40)), skew, atol=1e-12)
+        np.testing.assert_allclose(np.linalg.norm(W - W.T) / (2 * np.sqrt(40)), skew, atol=1e-12)
 
 
 def test_geometric_entropy():

@@ -1,20 +1,20 @@
-"""What the claims of experiments/cooccurrence/claims.py are measured on, at any width (arXiv:2410.09605, Condition 1).
+"""The experiment that the claims of experiments/cooccurrence/claims.py measure, at any width (arXiv:2410.09605).
 
-n = 60, L = 5, every random word at most once (d = 163), m1 = 64, σ0 = 0.3/√(L m), σ1 = 0.3/√m1, which follow from
-overridden L, m and m1; gradient flow in Gram variables to t = 300.
+Condition 1 of the paper: n = 60, L = 5, every random word at most once (d = 163), m1 = 64, σ0 = 0.3/√(L m),
+σ1 = 0.3/√m1; gradient flow in Gram variables to t = 300. If L, m or m1 is overridden, d, σ0 and σ1 follow.
 
-    dynamics run --config=configs/cooccurrence/claims.py[:variant] [--config.model.width=...]
+    dynamics run --config=configs/cooccurrence/claims.py[:variant] [--config.model.width=...]    20 s on 2 cores
 
-Variants: theory (default); appendix, the paper's own experiment (Appendix A, true Kaiming), and the same with distinct
-words (appendix_distinct), with the theory's start (appendix_small), with both (appendix_mended); controls:
-shuffled_labels, contradiction, no_common_token, unbalanced_labels (tasks), frozen_attention (a law), fan_in
-(σ1 = 0.3/√m); smoke.
+Variants: theory (default); appendix, the paper's own experiment (Appendix A, true Kaiming); appendix_distinct, the same
+with distinct words; appendix_small, the same with the theory's start; appendix_mended, the same with both; smoke.
+Controls: the tasks shuffled_labels, contradiction, no_common_token and unbalanced_labels, the law frozen_attention, and
+the start fan_in (σ1 = 0.3/√m).
 """
 
 from ml_collections import config_dict
 
 import dynamics
-from experiments.cooccurrence import controls, probes  # noqa: F401  (their names)
+from experiments.cooccurrence import controls, probes  # noqa: F401  (registers tasks, laws and probes)
 
 TASKS = ("shuffled_labels", "contradiction", "no_common_token", "unbalanced_labels")
 APPENDIX = ("appendix", "appendix_distinct", "appendix_small", "appendix_mended")

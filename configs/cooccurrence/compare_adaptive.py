@@ -1,8 +1,9 @@
-"""Adam and RMSProp, and the flow that they tend to, at four steps; do phases, balancing and signs survive them?
+"""Adam and RMSProp at four steps against the flow that they tend to: do phases, balancing and signs hold?
 
-The paper's experiment from the theory's start, 3 seeds, t = ηk up to 0.04 (T1 is about 0.001 to 0.01). adam and rmsprop
-have their usual settings. The smooth ones have ε = 0.01 and remember ten steps (β1 = β2 = 0.9), which are short against
-the time in which the gradient changes: they tend to dθ/dt = −∇L / (|∇L| + ε). Adam's usual thousand steps are not.
+The paper's experiment from the theory's start, 3 seeds, t = ηk up to 0.04 (T1 is about 0.001 to 0.01). The laws adam
+and rmsprop have their usual settings. The laws adam_smooth and rmsprop_smooth have ε = 0.01 and β1 = β2 = 0.9. Their
+averages over ten steps are short compared with the time in which the gradient changes, so that they tend to
+dθ/dt = −∇L / (|∇L| + ε). The average of Adam's usual settings, over a thousand steps, is not short.
 
     dynamics compare --config=configs/cooccurrence/compare_adaptive.py[:variant]    50 s on 2 cores
 

@@ -1,7 +1,7 @@
 """Gradient flow against GD, heavy ball and SGD from the same starts, at five steps: the orders in η.
 
-The paper's experiment (d = 64, m = 128, m1 = 256) from the theory's start, 5 seeds, t up to 0.96 (T1 is about 0.45);
-SGD with minibatches of 30, with replacement, 20 draws from every start.
+The paper's experiment (d = 64, m = 128, m1 = 256) from the theory's start, 5 seeds, t up to 0.96 (T1 is about 0.45).
+SGD has minibatches of 30, with replacement, and 20 draws from every start.
 
     dynamics compare --config=configs/cooccurrence/compare_laws.py[:variant]    100 s on 2 cores
     dynamics run --config=configs/cooccurrence/compare_laws.py[:variant]        one member of it
@@ -10,7 +10,7 @@ Variants: laws (default), smoke.
 """
 
 import dynamics
-from experiments.cooccurrence import controls  # noqa: F401  (the law wrong_sign)
+from experiments.cooccurrence import controls  # noqa: F401  (registers wrong_sign)
 
 VARIANTS = ("laws", "smoke")
 STEPS = (0.016, 0.008, 0.004, 0.002, 0.001)
@@ -37,7 +37,7 @@ def get_config(variant: str = "laws"):
     }
     config.times.update(spacing="linear", stop=0.96, count=12)
     config.probes = ("loss", "margin", "output", "mlp", "parameters")
-    config.update(words=3, checkpoints=2)  # orders in η are read at half of the time
+    config.update(words=3, checkpoints=2)  # orders in η are fitted at half of the time
     config.figures = "experiments.cooccurrence.comparison"
     config.compare.update(
         pairs=(

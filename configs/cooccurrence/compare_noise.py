@@ -1,4 +1,4 @@
-"""SGD over batch sizes, with and without replacement, and its stochastic modified equation: means and variances.
+"""Means and variances of SGD over batch sizes, with and without replacement, and of its stochastic modified equation.
 
 The paper's experiment from the theory's start, η = 0.008, t up to 0.4, 6 seeds with 48 draws each.
 

@@ -1,7 +1,7 @@
-"""Do the two phases, the balancing and the signs of Theorem 3.2 survive GD, SGD and heavy ball over a long time?
+"""Do the two phases, the balancing and the signs of Theorem 3.2 hold for GD, SGD and heavy ball over a long time?
 
-The paper's experiment from the theory's start, 5 seeds, η = 0.01, t up to 20. For Adam and RMSProp, whose t = ηk is a
-time of its own, see compare_adaptive.
+The paper's experiment from the theory's start, 5 seeds, η = 0.01, t up to 20. For Adam and RMSProp t = ηk is another
+time; they are in compare_adaptive.
 
     dynamics compare --config=configs/cooccurrence/compare_optimizers.py[:variant]    35 s on 2 cores
 

@@ -1,6 +1,6 @@
-"""The paper's own start (Kaiming) is far from 0: the first hundred steps of GD against the flow, and η λmax over t.
+"""GD against the flow, and η λmax over t, in the first hundred steps from the paper's own start (Kaiming).
 
-The paper's experiment (Appendix A, η = 0.01 there), 2 seeds, t up to 1.
+The paper's experiment (Appendix A, η = 0.01 there), 2 seeds, t up to 1. This start is far from 0.
 
     dynamics compare --config=configs/cooccurrence/compare_stability.py[:variant]    40 s on 2 cores
 

@@ -1,11 +1,12 @@
-"""Figure 1 of arXiv:2410.09605: the paper's own experiment (Appendix A), descent and flow side by side.
+"""Figure 1 of arXiv:2410.09605: the paper's own experiment (Appendix A), GD and gradient flow side by side.
 
 60 samples (30 / 10 / 10 / 10 of the four types), L = 5, d = 64, m = 128, m1 = 256, learning rate 0.01, 30000 steps
 (t = 300).
 
     dynamics run --config=configs/cooccurrence/figure1.py[:variant]
 
-Variants: kaiming_normal (default), kaiming_uniform, torch_linear, theory: the initialisation; smoke: seconds, all laws.
+Variants: the initialisations kaiming_normal (default), kaiming_uniform, torch_linear and theory; smoke: all laws, in
+seconds.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""Learning rate against batch size: where SGD follows the flow, leaves it, and diverges.
+"""Learning rate against batch size: where SGD follows the flow, where it differs from it, and where it diverges.
 
-The paper's experiment (Appendix A: n = 60, L = 5, d = 64, m = 128, m1 = 256, true Kaiming) to t = ηk = 20.48; steps
-from 0.01 to 0.64, minibatches without replacement of 6, 20 and 60 = n samples, the last being GD, 3 seeds.
+The paper's experiment (Appendix A: n = 60, L = 5, d = 64, m = 128, m1 = 256, true Kaiming) to t = ηk = 20.48, with
+steps from 0.01 to 0.64, minibatches of 6, 20 and 60 samples without replacement (60 = n is GD), and 3 seeds.
 
-No run diverges up to η = 0.08, 1.5 to 6.3 times 2/λmax of its start; of those from 0.16 on 25 of 27 do.
+No run diverges up to η = 0.08, which is 1.5 to 6.3 times 2/λmax of its start; from 0.16 on 25 of 27 do.
 
     dynamics sweep --config=configs/cooccurrence/sweep_batch.py[:variant]    63 members, 60 s on 2 cores
 
@@ -11,7 +11,7 @@ Variants: kaiming (default), smoke.
 """
 
 import dynamics
-from dynamics.sweeps.sweep import grid, seeds
+from dynamics import grid, seeds
 
 VARIANTS = ("kaiming", "smoke")
 STEPS = [0.01 * 2**k for k in range(7)]

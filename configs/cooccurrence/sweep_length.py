@@ -1,8 +1,8 @@
-"""Length against samples: T1, the training loss and the population loss over L and n, for Condition 1: n ≥ Õ(L²).
+"""Length against samples: T1, training loss and population loss over L and n, for Condition 1: n ≥ Õ(L²).
 
 The paper's experiment (d = 64, m = 128, m1 = 256) from the theory's start, σ0 = 0.3/√(L m) and σ1 = 0.3/√m1, with
-L = 4, 8, 16 words in each of n = 12, 36, 108 samples, 3 seeds; gradient flow to t = 300, a compiled program for
-every pair.
+L = 4, 8, 16 words in each of n = 12, 36, 108 samples, 3 seeds; gradient flow to t = 300. Every pair (L, n) has a
+compiled program of its own.
 
 Population losses, medians, at n = 12, 36, 108: 0.37, 0.044, 8e-4 (L = 4), 0.89, 0.36, 0.012 (8), 1.3, 1.1, 0.10 (16).
 
@@ -12,7 +12,7 @@ Variants: uniform (default), smoke.
 """
 
 import dynamics
-from dynamics.sweeps.sweep import grid, seeds
+from dynamics import grid, seeds
 
 VARIANTS = ("uniform", "smoke")
 

@@ -1,10 +1,10 @@
-"""Initial scales against each other: where in the plane (σ0, σ1) is the paper's picture of two phases seen?
+"""Initial scales σ0 and σ1 against each other: at which of them are the paper's two phases seen?
 
 The paper's experiment (Appendix A: n = 60, L = 5, d = 64, m = 128, m1 = 256), W_Q, W_K, W_V ~ N(0, σ0²), W ~ N(0, σ1²),
-nine of each from 0.002 to 0.512, 3 seeds; gradient flow in Gram variables to t = 300, one compiled program.
+nine values of each from 0.002 to 0.512, 3 seeds; gradient flow in Gram variables to t = 300, one compiled program.
 
-The losses of I2 and I3 rise first in all seeds up to σ0σ1 = 1.3e-4, where at most 9 % of the targets' score change is
-made by T1; the signs of Theorem 3.2 hold in 240 of 243 runs.
+Up to σ0σ1 = 1.3e-4 the losses of I2 and I3 rise first in all seeds, and at most 9 % of the targets' score change is
+made by T1. The signs of Theorem 3.2 hold in 240 of 243 runs.
 
     dynamics sweep --config=configs/cooccurrence/sweep_scales.py[:variant]    243 members, 45 s on 2 cores
 
@@ -12,7 +12,7 @@ Variants: plane (default), smoke.
 """
 
 import dynamics
-from dynamics.sweeps.sweep import grid, seeds
+from dynamics import grid, seeds
 
 VARIANTS = ("plane", "smoke")
 SCALES = [0.002 * 2**i for i in range(9)]

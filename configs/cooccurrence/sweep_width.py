@@ -1,9 +1,10 @@
-"""Width against seeds: T1 = Õ(1/m) of Theorem 3.1, and what training leaves behind at every width (arXiv:2410.09605).
+"""Width against seeds: T1 = Õ(1/m) of Theorem 3.1, and what training has changed at the end (arXiv:2410.09605).
 
 n = 60, L = 5, every random word at most once (d = 163), m1 = 64, σ0 = 0.3/√(L m), σ1 = 0.3/√m1, m = 2⁷ to 2²⁰, 5 seeds;
 gradient flow in Gram variables to t = 300, one compiled program for all widths.
 
-m T1 is 100 to 102 from m = 2¹² on; the final scores over √m fall as m^−1.84, the value Grams as m^−0.85.
+m T1 is 100 to 102 from m = 2¹² on. At large m the changes of the scores over √m fall as m^−1.84, and those of the value
+Grams as m^−0.85.
 
     dynamics sweep --config=configs/cooccurrence/sweep_width.py[:variant]    70 members, 100 s on 2 cores
 
@@ -11,7 +12,7 @@ Variants: theory (default), smoke.
 """
 
 import dynamics
-from dynamics.sweeps.sweep import grid, seeds
+from dynamics import grid, seeds
 
 VARIANTS = ("theory", "smoke")
 

@@ -1,11 +1,12 @@
 """The word co-occurrence task under the theory's hypotheses (arXiv:2410.09605, Assumption 2.3 and Condition 1).
 
-Every random word occurs at most once: d = 163 for n = 60, L = 5. m = 256, m1 = 64, σ0 = 0.3/√(L m), σ1 = 0.3/√m1;
-both follow from the overridden L, m and m1 unless they are given themselves.
+Every random word occurs at most once: d = 163 for n = 60, L = 5. m = 256, m1 = 64, σ0 = 0.3/√(L m), σ1 = 0.3/√m1. If
+L, m or m1 is overridden, σ0 and σ1 follow, unless they are given as well.
 
     dynamics run --config=configs/cooccurrence/theory.py[:variant]
 
-Variants: theory (default), kaiming_normal, kaiming_uniform, torch_linear: the initialisation; smoke: seconds, all laws.
+Variants: the initialisations theory (default), kaiming_normal, kaiming_uniform and torch_linear; smoke: all laws, in
+seconds.
 """
 
 from ml_collections import config_dict
@@ -41,7 +42,7 @@ def get_config(variant: str = "theory"):
         config.init.name = variant
     else:
         config.init.name = "normal"
-        # References: an override of L, m or m1 moves σ0 and σ1 with it.
+        # References: if L, m or m1 is overridden, σ0 and σ1 follow.
         length, width = config.task.get_ref("length").to_float(), config.model.get_ref("width").to_float()
         config.init.std = 0.3 / (length * width) ** 0.5
         config.init.std_of.W = 0.3 / config.model.get_ref("neurons").to_float() ** 0.5

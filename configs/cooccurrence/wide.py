@@ -1,6 +1,8 @@
-"""Gradient descent against gradient flow at m = 10^6, in Gram variables: the theory's start, n = 18, d = 51.
+"""GD at three steps against gradient flow at m = 10^6, in Gram variables: the theory's start, n = 18, d = 51.
 
-dynamics run --config=configs/cooccurrence/wide.py[:smoke]
+GD differs from the flow by an amount proportional to η.
+
+    dynamics run --config=configs/cooccurrence/wide.py[:smoke]    20 s on 2 cores
 """
 
 import dynamics

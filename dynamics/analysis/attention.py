@@ -9,19 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-__all__ = [
-    "MOMENTS",
-    "effective_rank",
-    "entropy",
-    "mean_distance",
-    "moments",
-    "numerical_rank",
-    "peak_within",
-    "similarity",
-    "spectrum",
-    "within",
-]
-
 MOMENTS = ("mean", "variance", "normality", "size")
 
 

@@ -8,8 +8,6 @@ from jax.experimental.sparse.linalg import lobpcg_standard
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-__all__ = ["top_eigenpair"]
-
 
 def top_eigenpair(
     loss: Callable[[PyTree], Float[Array, ""]], params: PyTree, near: PyTree | None = None

@@ -3,8 +3,6 @@
 import numpy as np
 from jaxtyping import Array, Float
 
-__all__ = ["classification_time"]
-
 Values = Array | np.ndarray
 
 

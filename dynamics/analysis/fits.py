@@ -5,8 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-__all__ = ["FEWEST", "Fit", "exponent", "order", "weighted_order"]
-
 CONFIDENCE = 0.95
 FEWEST = 3  # steps that a fitted order needs: two always lie on a line, and leave no error to estimate
 

@@ -13,8 +13,6 @@ from jaxtyping import Array, Float
 
 from dynamics.models import Gram
 
-__all__ = ["relative_drift", "spectra"]
-
 
 def relative_drift(now: tuple[Array, ...], start: tuple[Array, ...]) -> Float[Array, " conserved"]:
     """Max |Q(t) − Q(0)| / max |Q(0)| of every conserved matrix Q."""

@@ -8,7 +8,11 @@
     dynamics ls [--workdir=runs]
     dynamics show RUN
     dynamics figures RUN ...
-    dynamics claims EXPERIMENT [--workdir=runs] [--name=NAME]
+    dynamics claims PAPER | --module=MODULE [--launcher=here|local|slurm] [--workdir=runs] [--name=NAME]
+    dynamics new paper NAME [--folder=DIR]
+
+Modules that a config or a flag names (figures, compare.claims, --module), and those that a config file imports, are
+looked for among the installed packages and in the folder in which the command is typed.
 
 Exit codes: 0 done; 1 a run or member failed and is recorded, or a claim that should pass does not; 2 bad input: one
 line, nothing written; 130 interrupted and recorded.
@@ -20,6 +24,7 @@ import pathlib
 import sys
 from collections.abc import Callable
 
+from dynamics.cli.modules import import_from_here
 from dynamics.config import ConfigError
 
 __all__ = ["main"]
@@ -30,6 +35,7 @@ OF_CONFIGS = ("run", "compare", "sweep")  # absl parses their flags, since any v
 def main(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit code."""
     argv = sys.argv if argv is None else argv
+    import_from_here()
     try:
         if argv[1:2] and argv[1] in OF_CONFIGS and argv[1:3] != ["sweep", "status"]:
             return _command(argv[1])(argv[1:], argv[0])
@@ -47,15 +53,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _command(name: str) -> Callable[..., int]:
     """A command, imported when it is needed: the answer to a mistake in the command line needs no jax."""
-    module = {"sweep": "sweeps", "status": "status", "compare": "studies", "claims": "studies"}.get(name, "commands")
-    return getattr(importlib.import_module(f"dynamics.cli.{module}"), name)
+    modules = {"sweep": "sweeps", "status": "status", "compare": "studies", "claims": "studies", "new": "paper"}
+    return getattr(importlib.import_module(f"dynamics.cli.{modules.get(name, 'commands')}"), name)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="run | compare | sweep | ls | show | figures | claims")
+    commands = parser.add_subparsers(
+        required=True, metavar="run | compare | sweep | ls | show | figures | claims | new"
+    )
     commands.add_parser("run", help="execute a config; --help lists its flags")
     commands.add_parser("compare", help="compare the laws of a config; --help lists its flags")
     sweep = commands.add_parser("sweep", help="execute the members of a sweep; --help lists its flags")
@@ -84,4 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--workdir", default="runs", type=pathlib.Path)
     claims.add_argument("--name", default=None)
     claims.set_defaults(command="claims")
+    new = commands.add_parser("new", help="write a small working paper, to be changed into your own")
+    paper = new.add_subparsers(required=True, metavar="paper").add_parser("paper", help="write the folder NAME")
+    paper.add_argument("name", metavar="NAME", help="of the folder and the module")
+    paper.add_argument("--folder", default=".", type=pathlib.Path, help="where the folder is made; default: here")
+    paper.set_defaults(command="new")
     return parser

@@ -1,11 +1,9 @@
 """Command lines that take a config: flags, overrides, names; every mistake is one line."""
 
-import importlib.util
 import itertools
 import json
 import pathlib
 import re
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +11,8 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
+from dynamics.cli.modules import is_module, one_line
 from dynamics.config import ConfigError, check_path, module_of, require
-
-__all__ = ["check_module", "check_name", "config_file", "flag_values", "numbered", "parsed", "plain", "stem"]
 
 OVERRIDE = "--?config[.]"
 Define = Callable[[flags.FlagValues], None]
@@ -68,7 +65,15 @@ def _with_file(define: Define) -> flags.FlagValues:
 
 
 def _executed(file: pathlib.Path, variant: str | None) -> ml_collections.ConfigDict:
-    """The config that a file makes.
+    """The config that a file makes."""
+    config = called(file, "get_config", variant)
+    is_config = isinstance(config, ml_collections.ConfigDict)
+    require(is_config, "--config", str(file), "its get_config() must return a ConfigDict, such as dynamics.base()")
+    return config
+
+
+def called(file: pathlib.Path, function: str, variant: str | None) -> Any:
+    """What a function of a config file returns for a variant.
 
     Raises:
         ConfigError: the file's own, or for any other exception in one line with its place in the file.
@@ -77,25 +82,12 @@ def _executed(file: pathlib.Path, variant: str | None) -> ml_collections.ConfigD
         raise ConfigError(f"--config: no such file: {str(file)!r}")
     try:
         module = module_of(file)
-        require("get_config" in vars(module), "--config", str(file), "must define get_config()")
-        config = module.get_config(*([] if variant is None else [variant]))
+        require(function in vars(module), "--config", str(file), f"must define {function}()")
+        return vars(module)[function](*([] if variant is None else [variant]))
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(_of_file(file, error)) from error
-    is_config = isinstance(config, ml_collections.ConfigDict)
-    require(is_config, "--config", str(file), "its get_config() must return a ConfigDict, such as dynamics.base()")
-    return config
-
-
-def _of_file(file: pathlib.Path, error: Exception) -> str:
-    """The error that a config file raised, in one line that says where."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    message = str(error)
-    if isinstance(error, SyntaxError) and error.filename == str(file):
-        lines, message = [error.lineno], error.msg
-    place = f", line {lines[-1]}" if lines else ""
-    return f"--config={file}{place}: {type(error).__name__}: {' '.join(message.split())}"
+        raise ConfigError(one_line(f"--config={file}", file, error)) from error
 
 
 def _one_line(error: Exception) -> str:
@@ -120,11 +112,8 @@ def check_name(name: str | None) -> None:
 
 def check_module(key: str, name: str) -> None:
     """Refuse the name of a module that does not exist; an empty name is allowed."""
-    try:
-        exists = not name or importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # of its package
-        exists = False
-    require(exists, key, name, "must be a module that can be imported, or empty")
+    allowed = "must be a module that can be imported, in the current folder or installed, or empty"
+    require(not name or is_module(key, name), key, name, allowed)
 
 
 def config_file(argv: list[str]) -> tuple[pathlib.Path, str | None]:
@@ -138,10 +127,11 @@ def config_file(argv: list[str]) -> tuple[pathlib.Path, str | None]:
 
 
 def stem(argv: list[str]) -> str:
-    """The name of the config file, without its ending."""
-    return config_file(argv)[0].stem
+    """The name of the config file without its ending; of its folder if the file is called config.py."""
+    file = config_file(argv)[0]
+    return file.resolve().parent.name if file.name == "config.py" else file.stem
 
 
 def numbered(workdir: pathlib.Path, stem: str) -> str:
-    """The first of figure1-1, figure1-2, ... that does not exist yet."""
+    """The first of STEM-1, STEM-2, ... that does not exist yet."""
     return next(f"{stem}-{i}" for i in itertools.count(1) if not (workdir / f"{stem}-{i}").exists())

@@ -23,8 +23,6 @@ from dynamics.studies.tables import tables
 from dynamics.sweeps.results import SweepRecord
 from dynamics.trajectory import Trajectory
 
-__all__ = ["EXIT", "draw", "figures", "ls", "module_named", "run", "show"]
-
 EXIT = {"done": 0, "failed": 1, "interrupted": 130}
 
 

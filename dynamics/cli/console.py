@@ -16,8 +16,6 @@ from dynamics.studies.claims import PASS, Verdict
 from dynamics.studies.tables import Table
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Paths", "Report", "certificate", "number", "print_laws", "print_table", "print_verdicts"]
-
 LINE_S = 5.0  # seconds between lines of progress without a terminal
 HEADINGS = {"classification_time": "classified"}
 ALLOWED = 10  # largest drift / rtol that is trusted; calibrated in experiments/cooccurrence/README.md

@@ -8,19 +8,16 @@ import rich.table
 from rich.console import Console
 from rich.markup import escape
 
-from dynamics.sweeps.ledger import STATES, Entry
-from dynamics.sweeps.members import entries_of
+from dynamics.sweeps.ledger import STATES, Entry, entries_of
 from dynamics.sweeps.sweep import Member, read_sweeps
-
-__all__ = ["print_states", "sets", "status"]
 
 SHOWN = 40  # most members that are printed with their reasons
 
 
 def status(arguments: argparse.Namespace) -> int:
     """Print the states of a sweep's members, and why some of them failed."""
-    entries = entries_of(arguments.sweep)
-    for case, sweep in read_sweeps(arguments.sweep).items():
+    sweeps, entries = read_sweeps(arguments.sweep), entries_of(arguments.sweep)
+    for case, sweep in sweeps.items():
         print_states(case or sweep.name, sweep.members, entries)
     return 0
 

@@ -1,8 +1,6 @@
 """The commands `dynamics compare` and `dynamics claims`: sweeps that are read."""
 
 import argparse
-import importlib
-import importlib.util
 import pathlib
 import sys
 import time
@@ -11,20 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynamics.cli.arguments import check_module, check_name, config_file, flag_values, numbered, parsed, stem
-from dynamics.cli.commands import EXIT, draw, module_named
+from dynamics.cli.commands import EXIT, draw
 from dynamics.cli.console import print_table, print_verdicts
+from dynamics.cli.modules import imported, is_module
 from dynamics.cli.sweeps import Options, define, launched, options_of
 from dynamics.config import require
 from dynamics.environment import configure_compiler
 from dynamics.runs.record import write_json
 from dynamics.studies.claims import PASS, Data, Verdict, judge, markdown
 from dynamics.studies.comparison import Compared, sweep_of
-from dynamics.studies.evidence import ClaimsRecord, measure, sweeps_of
+from dynamics.studies.evidence import ClaimsRecord, check, measure, sweeps_of
 from dynamics.studies.tables import Table, tables
 from dynamics.sweeps.launch import Source, plan_of, prepare
 from dynamics.sweeps.worker import AHEAD
-
-__all__ = ["claims", "compare"]
 
 
 def compare(argv: list[str], argv0: str) -> int:
@@ -38,7 +35,7 @@ def compare(argv: list[str], argv0: str) -> int:
         return 0
     values, config = parsed(argv, define)
     check_module("figures", config.figures)
-    check_module("compare.claims", config.compare.claims)
+    module = imported("compare.claims", config.compare.claims, ("TABLES",)) if config.compare.claims else None
     check_name(values["name"].value)
     options, workdir = options_of(values), pathlib.Path(str(values["workdir"].value))
     sweep = sweep_of(stem(argv), config)
@@ -48,25 +45,26 @@ def compare(argv: list[str], argv0: str) -> int:
     record, interrupted = launched(folder, Source("compare", config_file(argv)[0], {"": sweep}), planned, options)
     if interrupted:
         return _interrupted(folder, begin)
-    return _judged(record, Compared(record), module_named(config.compare.claims), tables(record), begin)
+    return _judged(record, Compared(record), module, tables(record), begin)
 
 
 def claims(arguments: argparse.Namespace) -> int:
     """Check what a paper states."""
     begin = time.monotonic()
-    name = arguments.module or f"experiments.{arguments.paper}.claims"
-    try:
-        known = importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # of its package
-        known = False
-    allowed = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
-    require(known, "--module" if arguments.module else "paper", arguments.module or arguments.paper, allowed)
+    key, name = "--module", arguments.module
+    if not name:
+        key, name = "paper", f"experiments.{arguments.paper}.claims"
+        allowed = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
+        require(is_module(key, name), key, arguments.paper, allowed)
     check_name(arguments.name)
     options = Options(arguments.launcher)
-    module = importlib.import_module(name)
+    module = imported(key, name, ("CASES", "TABLES"))
+    check(module)
+    check_module("FIGURES", vars(module).get("FIGURES", ""))
     configure_compiler()
     workdir = arguments.workdir
-    folder = workdir / (arguments.name or numbered(workdir, f"{arguments.paper or name.rpartition('.')[2]}-claims"))
+    paper = name.removesuffix(".claims").rpartition(".")[2]
+    folder = workdir / (arguments.name or numbered(workdir, f"{paper}-claims"))
     sweeps = sweeps_of(module)
     planned = plan_of(sweeps)
     for group in planned.groups[:AHEAD]:
@@ -74,8 +72,7 @@ def claims(arguments: argparse.Namespace) -> int:
     source = Source("claims", pathlib.Path(str(module.__file__)), sweeps)
     prepare(folder, source, planned)
     measure(module, folder, lambda case: print(f"{case}: measured", file=sys.stderr, flush=True))
-    _, interrupted = launched(folder, source, planned, options)
-    if interrupted:
+    if sweeps and launched(folder, source, planned, options)[1]:
         return _interrupted(folder, begin)
     record = ClaimsRecord(folder)
     return _judged(record, {case: record[case].load() for case in record.cases}, module, (), begin)

@@ -12,11 +12,11 @@ from absl import flags
 from rich.console import Console
 from rich.markup import escape
 
-from dynamics.cli.arguments import check_module, check_name, config_file, flag_values, parsed
+from dynamics.cli.arguments import called, check_module, check_name, config_file, flag_values, parsed, stem
 from dynamics.cli.commands import draw
 from dynamics.cli.console import Paths
 from dynamics.cli.status import print_states, sets
-from dynamics.config import ConfigError, build, module_of, require
+from dynamics.config import ConfigError, build, require
 from dynamics.environment import configure_compiler
 from dynamics.runs import processes
 from dynamics.runs.tracking import SweepTracker
@@ -27,8 +27,6 @@ from dynamics.sweeps.paths import Plan
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep
 from dynamics.sweeps.worker import Limits, follow
-
-__all__ = ["Options", "define", "launched", "options_of", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def sweep(argv: list[str], argv0: str) -> int:
     values, config = parsed(argv, _define)
     option: dict[str, Any] = {name: values[name].value for name in values}
     file, variant = config_file(argv)
-    name = file.stem + (f"-{variant}" if variant else "")
+    name = stem(argv) + (f"-{variant}" if variant else "")
     check_name(option["name"])
     check_module("figures", config.figures)
     sweeps = {"": Sweep.of(name, config, _overrides(file, variant))}
@@ -100,7 +98,7 @@ def sweep(argv: list[str], argv0: str) -> int:
     if not processes.is_first():
         follow(planned)
         return 0
-    tracker = SweepTracker(config["wandb"], folder, name, len(sweeps[""].members))
+    tracker = SweepTracker(sweeps[""].config["wandb"], folder, name, len(sweeps[""].members))
     record, interrupted = launched(
         folder, Source("sweep", file, sweeps), planned, options, _Mirror(tracker, SweepRecord(folder))
     )
@@ -177,10 +175,11 @@ def launched(
 
 
 def _overrides(file: pathlib.Path, variant: str | None) -> list[dict[str, Any]]:
-    """What get_sweep of a config file gives."""
-    module = module_of(file)
-    require(hasattr(module, "get_sweep"), "--config", str(file), "needs a function get_sweep beside get_config")
-    return module.get_sweep(variant) if variant else module.get_sweep()
+    """What get_sweep of a config file returns."""
+    overrides = called(file, "get_sweep", variant)
+    are_overrides = isinstance(overrides, list) and all(isinstance(override, Mapping) for override in overrides)
+    require(are_overrides, "--config", str(file), "its get_sweep() must return a list of overrides, such as seeds(3)")
+    return overrides
 
 
 def _print_cost(swept: Sweep, planned: Plan, cost: Cost) -> None:

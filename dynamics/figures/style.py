@@ -17,25 +17,6 @@ from dynamics.runs.record import Record
 from dynamics.studies.evidence import ClaimsRecord
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = [
-    "COLOURS",
-    "DIVERGING",
-    "SEQUENTIAL",
-    "Places",
-    "bands",
-    "figure",
-    "heatmap",
-    "is_geometric",
-    "median",
-    "places",
-    "provenance",
-    "save",
-    "save_animation",
-    "shades",
-    "styled",
-    "ticks",
-]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -221,47 +202,50 @@ def bands(axes: Axes, values: Any, x: str, over: str, **style: Any) -> None:
         axes.set_xscale("log")
 
 
-def heatmap(
-    axes: Axes,
-    values: Any,
-    x: str,
-    y: str,
-    label: str = "",
-    marked: Any = None,
-    logarithmic: bool | None = None,
-    limits: tuple[float, float] | None = None,
-    colours: str = SEQUENTIAL,
-) -> None:
-    """Draw values over two axes with a colour bar; nan is light grey, and marked cells have a cross.
+class Scale(NamedTuple):
+    """The colours of a heatmap.
+
+    Attributes:
+        logarithmic: whether they are; if not given, when all values are positive and span a factor of 20.
+        limits: smallest and largest value; if not given, those of what is drawn.
+    """
+
+    logarithmic: bool | None = None
+    limits: tuple[float, float] | None = None
+
+
+AUTOMATIC = Scale()
+
+
+def heatmap(axes: Axes, values: Any, x: str, y: str, marked: Any = None, scale: Scale = AUTOMATIC) -> None:
+    """Values over two axes, with a colour bar; nan is light grey, and marked cells have a cross.
 
     Args:
         axes: the axes to draw on; geometric labels make an axis logarithmic, others have cells of equal size.
         values: an xarray DataArray [x, y].
         x: the dimension to the right.
         y: the dimension upwards.
-        label: the title of the colour bar.
-        marked: a DataArray [x, y] of booleans, for instance where members diverged or failed.
-        logarithmic: of the colours; if not given, when all values are positive and span a factor of 20.
-        limits: the smallest and largest value of the colour bar; if not given, those of the values.
-        colours: the name of a colour map.
+        marked: a DataArray [x, y] of booleans, True where members diverged or failed.
+        scale: of the colours.
     """
+    logarithmic = scale.logarithmic
     shown = values.transpose(y, x).values.astype(float)
     finite = shown[np.isfinite(shown)]
     right, upwards = places(values[x].values), places(values[y].values)
     if finite.size:
-        low, high = limits or (finite.min(), finite.max())
+        low, high = scale.limits or (finite.min(), finite.max())
         if logarithmic is None:
             logarithmic = low > 0 and high > 20 * low
         norm: Any = (LogNorm if logarithmic else Normalize)(low, high if high > low else low + (abs(low) or 1.0))
     else:
         norm = Normalize(0, 1)
     axes.set_facecolor(MISSING)
-    cells = axes.pcolormesh(right.edges, upwards.edges, np.ma.masked_invalid(shown), norm=norm, cmap=colours)
+    cells = axes.pcolormesh(right.edges, upwards.edges, np.ma.masked_invalid(shown), norm=norm, cmap=SEQUENTIAL)
     ticks(axes, "x", right)
     ticks(axes, "y", upwards, 9)
     axes.set(xlim=right.edges[[0, -1]], ylim=upwards.edges[[0, -1]], xlabel=x, ylabel=y)
     if finite.size:
-        bar = axes.figure.colorbar(cells, ax=axes, label=label, fraction=0.07, pad=0.04)
+        bar = axes.figure.colorbar(cells, ax=axes, fraction=0.07, pad=0.04)
         if logarithmic and high < 1000 * low:  # so few decades hold only one or two powers of ten, too few for ticks
             bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

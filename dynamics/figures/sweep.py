@@ -20,8 +20,6 @@ from dynamics.figures.style import (
 )
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["draw", "summaries", "went_wrong"]
-
 SEED, MEMBER = "seed", "member"
 LINES = 7  # most losses over t in one panel, so that the legend fits
 
@@ -121,7 +119,7 @@ def _losses(panel: Axes, data: Any, axis: str) -> None:
         chosen = np.unique(np.linspace(0, len(names) - 1, min(LINES, len(names))).round().astype(int))
         over, curves = SEED, [(names[i], loss.isel({axis: i}), _times(data.isel({axis: i}))) for i in chosen]
     else:
-        over = next(dim for dim in loss.dims if dim != "t")
+        over = next((dim for dim in loss.dims if dim != "t"), SEED)
         curves = [("", loss, _times(data))]
     begin, end = min(t[1] for *_, t in curves), max(t[-1] for *_, t in curves)
     late = end > 50 * begin

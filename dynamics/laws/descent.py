@@ -16,20 +16,6 @@ from dynamics.laws.law import Law, SteppingLaw
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
-__all__ = [
-    "Adam",
-    "AdamMoments",
-    "AdamW",
-    "Descent",
-    "GradientDescent",
-    "HeavyBall",
-    "Minibatch",
-    "Optimizer",
-    "RMSProp",
-    "StochasticGradientDescent",
-    "check_batch",
-]
-
 
 def check_batch(size: int, replacement: bool, objective: Objective) -> None:
     """Refuse a minibatch without replacement that is larger than the training set.

@@ -16,8 +16,6 @@ from dynamics.laws.law import SteppingLaw
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
 
-__all__ = ["StochasticModifiedEquation"]
-
 
 class _Noise(diffrax.AbstractTerm):
     """The noise term: `apply` maps the parameters and an increment of Brownian motion to a change of the parameters."""

@@ -17,8 +17,6 @@ from dynamics.laws.runge_kutta import METHODS, Control, integrate
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, OUT_OF_STEPS, Trajectory
 
-__all__ = ["Flow", "GradientFlow", "ModifiedFlow", "PreconditionedFlow", "modified_velocity"]
-
 
 class Flow(Law):
     """dθ/dt = velocity(θ), by an explicit Runge-Kutta method with adaptive steps; abstract.

@@ -15,8 +15,6 @@ from dynamics.laws.flow import Flow
 from dynamics.laws.law import Law
 from dynamics.models import GramModel
 
-__all__ = ["GramFlow", "GramGradientDescent", "GramLaw", "GramStochasticGradientDescent"]
-
 
 class GramLaw(Law):
     """A law that moves the Gram matrices of the one-layer model; abstract."""

@@ -12,8 +12,6 @@ from dynamics.config import require
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Law", "SteppingLaw"]
-
 
 class Law(eqx.Module):
     """From parameters at times[0] to a trajectory on `times`; abstract.

@@ -12,17 +12,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = [
-    "MASKS",
-    "NORMALISERS",
-    "attend",
-    "causal_mask",
-    "full_mask",
-    "look_up_scores",
-    "look_up_values",
-    "masked_softmax",
-]
-
 
 def causal_mask(length: int) -> Bool[Array, "Q K"]:
     """Keys at or before the query."""

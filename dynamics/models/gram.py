@@ -3,7 +3,7 @@
 F depends on the weights through A^h = W_K^hᵀ W_Q^h and G^h = W_V^hᵀ u only, with u = Wᵀa. Let z^h = −∂L/∂G^h and
 M^h = −∂L/∂A^h (arXiv:2410.09605, Appendix B, in compact form). The weights move as Ẇ = a (Σ_g W_V^g z^g)ᵀ,
 Ẇ_V^h = u z^hᵀ, Ẇ_K^h = W_Q^h M^hᵀ, Ẇ_Q^h = W_K^h M^h, and by the product rule A, G, S = uᵀu and the Gram matrices C
-move as functions of themselves. For one head these are the equations of the paper's Appendix C. For H heads, whose
+move as functions of themselves. For one head these are the equations of its Appendix C. For H heads, whose
 outputs add before W and so share u, they were derived here: C_V couples the heads, C_K and C_Q do not.
 """
 
@@ -15,8 +15,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from dynamics.models.one_layer import Gram, OneLayerTransformer, read_tables
-
-__all__ = ["GRAM_INVARIANTS", "GramModel", "gram_invariants"]
 
 GRAM_INVARIANTS = ("value_trace", "value_square", "score_trace", "score_square")
 

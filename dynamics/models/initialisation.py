@@ -11,8 +11,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from dynamics.config import check_keys, require, under
 from dynamics.models.one_layer import Gram
 
-__all__ = ["Initialisation"]
-
 GAINS = {"kaiming_normal": 2.0, "kaiming_uniform": 2.0, "torch_linear": 1 / 3, "lecun_normal": 1.0}  # s² fan_in
 
 

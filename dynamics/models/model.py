@@ -5,8 +5,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import PyTree
 
-__all__ = ["Model"]
-
 
 @runtime_checkable
 class Model(Protocol):

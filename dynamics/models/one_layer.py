@@ -11,8 +11,6 @@ from jaxtyping import Array, Float, Int
 from dynamics.config import require
 from dynamics.models.attention import attend, look_up_scores, look_up_values
 
-__all__ = ["Gram", "OneLayerTransformer", "read_tables"]
-
 
 class Gram(NamedTuple):
     """The Gram matrices that F, and with it every gradient, depends on (H heads).
@@ -66,7 +64,7 @@ class OneLayerTransformer(nn.Module):
 
     Words are orthonormal, x = e_token. Parameters: W_Q, W_K, W_V of shape [H m, d], head after head, and W of shape
     [m1, m]; the signs a [m1] are drawn uniformly from ±1 and fixed (collection "constants"). The heads' outputs add
-    before W, so one head gives the paper's shapes.
+    before W, so one head gives the shapes of equation (1).
 
     A linen module, not nnx: `init` and `apply` are pure functions of a parameter tree, which is what a law of motion
     (an ODE solver, a scan) integrates; nnx would be split and merged around every step.

@@ -11,8 +11,6 @@ from jaxtyping import Array, Float, Int
 from dynamics.config import require
 from dynamics.models.attention import MASKS, NORMALISERS
 
-__all__ = ["Transformer"]
-
 
 class Transformer(nn.Module):
     """Logits U x̂, x_q ← x_q + Σ_h W_O^h W_V^h Σ_k p^h_{k,q} x̂_k, then x ← x + W_2 gelu(W_1 x̂) in every layer.

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-__all__ = ["LOSSES", "logistic_loss", "next_token_loss"]
-
 
 def logistic_loss(output: Float[Array, " n"], label: Int[Array, " n"]) -> Float[Array, " n"]:
     """log(1 + exp(-y F)), as a softplus: exact while exp(-y F) underflows."""

@@ -11,8 +11,6 @@ from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.regularisers import Regulariser
 from dynamics.tasks import Batch
 
-__all__ = ["Objective"]
-
 
 class Objective(eqx.Module):
     """L(θ) = (1/n) Σ_i ℓ(F(X_i; θ), y_i) + R(θ) over a training set.

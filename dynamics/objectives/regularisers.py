@@ -8,8 +8,6 @@ from jaxtyping import Array, Float
 
 from dynamics.config import require
 
-__all__ = ["REGULARISERS", "Regulariser", "SpectrumPenalty"]
-
 
 @runtime_checkable
 class Regulariser(Protocol):

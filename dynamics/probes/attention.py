@@ -6,8 +6,6 @@ from jaxtyping import Array, PyTree
 from dynamics.analysis import attention as measures
 from dynamics.probes.probe import View, probe
 
-__all__: list[str] = []
-
 WINDOWS = (1, 2, 4, 8)  # positions up to the query
 
 

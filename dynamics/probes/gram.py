@@ -8,8 +8,6 @@ from dynamics.analysis.invariants import relative_drift, spectra
 from dynamics.models import GRAM_INVARIANTS, gram_invariants
 from dynamics.probes.probe import View, probe
 
-__all__: list[str] = []
-
 
 @probe("head", "key", "query", needs=("gram",), image=True)
 def scores(params: PyTree, view: View) -> Array:

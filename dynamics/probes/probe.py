@@ -14,17 +14,6 @@ from dynamics.config import require
 from dynamics.objectives.objective import Objective
 from dynamics.tasks import Batch
 
-__all__ = [
-    "PROBES",
-    "Probe",
-    "Survey",
-    "View",
-    "coordinates",
-    "dimensions",
-    "evaluator",
-    "probe",
-]
-
 SAMPLES_LOOKED_AT = 64  # of the training set, by probes of the model's intermediates
 
 

@@ -10,8 +10,6 @@ from jaxtyping import Array, PyTree
 from dynamics.analysis.curvature import top_eigenpair
 from dynamics.probes.probe import View, probe
 
-__all__: list[str] = []
-
 
 @probe()
 def loss(params: PyTree, view: View) -> Array:

@@ -18,22 +18,9 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from dynamics.config import under
 from dynamics.probes import PROBES, View, evaluator
-from dynamics.runs.experiment import Experiment, StartInputs, draw_start, noise_key
+from dynamics.runs.experiment import OWN_KEY, Experiment, draw_start, noise_key
 from dynamics.runs.processes import on_host
 from dynamics.trajectory import COMPLETED, Trajectory, joined
-
-__all__ = [
-    "MEASURED",
-    "MOST_PATHS",
-    "STRATEGIES",
-    "Path",
-    "Program",
-    "Segment",
-    "State",
-    "Strategy",
-    "integrate",
-    "solve",
-]
 
 MOST_PATHS = 32  # integrated by one call of a program
 
@@ -58,7 +45,8 @@ class Path(NamedTuple):
         shapes = tuple(np.shape(leaf) for leaf in leaves)
         segments = len(experiment.segments), len(experiment.segment(0)), len(experiment.times)
         integrates = structure, shapes, experiment.probes_of(self.law), experiment.words, segments
-        return integrates, (experiment.start_model, experiment.task, experiment.fresh)
+        draws = jax.tree.structure(experiment.start_inputs), experiment.start_model, experiment.task, experiment.fresh
+        return integrates, draws
 
 
 class State(NamedTuple):
@@ -147,11 +135,11 @@ class Program:
             if self._alone:
                 drawn: Any = jax.eval_shape(_start_alone, experiment.noise_key, *experiment.abstract_start(first.law))
             else:
-                inputs = experiment.laws[first.law], self._wanted(1), self._start_inputs([first])
+                inputs = experiment.laws[first.law], self._wanted(1), self._dealt([experiment.start_inputs])
                 self._starts, drawn = _compiled_starts(
                     *_hashable(inputs), experiment.task, experiment.start_model, experiment.fresh
                 )
-            places = jax.eval_shape(functools.partial(self._places, [first]), drawn)
+            places = jax.eval_shape(lambda drawn: self._given(self._places([first], drawn)), drawn)
             self._paths = _compiled_paths(
                 *_hashable((places, self._wanted(1))),
                 experiment.probes_of(first.law),
@@ -177,9 +165,6 @@ class Program:
         wanted[self._order[:paths]] = True
         return wanted
 
-    def _start_inputs(self, paths: Sequence[Path]) -> StartInputs:
-        return self._dealt([path.experiment.start_inputs for path in paths])
-
     def _dealt(self, trees: Sequence[PyTree], dtype: Any = None) -> PyTree:
         """Trees stacked in the order of the places; places without a path repeat the last one."""
         of_place = np.minimum(np.argsort(self._order), len(trees) - 1)
@@ -192,6 +177,10 @@ class Program:
         memory = _memories(law, start) if jax.tree.leaves(memory) else memory  # most laws remember nothing
         return _Places(law, objective, survey, start, key, self._times(paths, 0), start, memory)
 
+    def _given(self, places: _Places) -> _Places:
+        """What the program that integrates is given: a path that is alone has no axis for places."""
+        return jax.tree.map(lambda leaf: leaf[0], places) if self._alone else places
+
     def _times(self, paths: Sequence[Path], segment: int) -> np.ndarray:
         return self._dealt([path.experiment.segment(segment) for path in paths], self._dtype)
 
@@ -201,13 +190,22 @@ class Program:
             (path,) = paths
             drawn = _start_alone(path.experiment.noise_key, *path.experiment.start_of(path.law))
         else:
-            law, wanted = paths[0].experiment.laws[paths[0].law], self._wanted(len(paths))
-            drawn = on_host(self._starts.result()(law, wanted, self._start_inputs(paths)))
+            drawn = self._drawn(paths)
         # On the host, so that no program is needed that moves them to where they are integrated.
         places: _Places = jax.tree.map(np.asarray, self._places(paths, drawn))
         rows = self._order[: len(paths)]
         params, memory = jax.tree.map(lambda leaf: leaf[rows], (places.params, places.memory))
         return places, State(0, params, memory, np.full(len(paths), COMPLETED, np.int32))
+
+    def _drawn(self, paths: Sequence[Path]) -> Any:
+        """What is drawn for all places; paths that differ only in the draw of their noise share one start."""
+        law, inputs = paths[0].experiment.laws[paths[0].law], [path.experiment.start_inputs for path in paths]
+        starts = [tuple(jax.tree.leaves(start._replace(draw=OWN_KEY))) for start in inputs]
+        drawn_at = [int(self._order[starts.index(start)]) for start in starts]
+        needed = np.zeros(len(self._order), bool)
+        needed[drawn_at] = True
+        *drawn, key = on_host(self._starts.result()(law, needed, self._dealt(inputs)))
+        return *jax.tree.map(lambda leaf: leaf[self._dealt(drawn_at)], drawn), key
 
     def segment(self, paths: Sequence[Path], places: _Places, state: State) -> Segment:
         """Integrate one segment."""
@@ -220,7 +218,8 @@ class Program:
         )
         places = places._replace(times=self._times(paths, state.segment), params=params, memory=memory)
         program, _ = self._paths.result()
-        reached: Trajectory = jax.tree.map(lambda leaf: leaf[rows], on_host(program(places, goes_on)))
+        spread = program(self._given(places), goes_on)
+        reached: Trajectory = jax.tree.map(lambda leaf: leaf[None] if self._alone else leaf[rows], on_host(spread))
         outcome = np.where(state.outcome == COMPLETED, reached.outcome, state.outcome).astype(np.int32)
         start = jax.tree.map(lambda leaf: leaf[rows], places.start)
         return Segment(state.segment, reached._replace(outcome=outcome), start, time.perf_counter() - begin)
@@ -310,19 +309,23 @@ def _in_background(function: Any) -> Future[Any]:
 
 @functools.partial(jax.jit, static_argnames=("task", "model", "fresh"))
 def _starts(law, wanted, inputs, *, task, model, fresh):
-    """(objectives, surveys, parameters, keys) at all places."""
+    """(objectives, surveys, parameters) at wanted places, and the keys of the noise at all places."""
 
     def start(inputs):
         params, objective, survey = draw_start(inputs, task=task, model=model, fresh=fresh)
         params, objective = law.variables(params, objective)
-        return objective, survey, params, jax.random.key_data(noise_key(inputs.seed, inputs.draw))
+        return objective, survey, params
 
-    return _spread(functools.partial(_one_after_another, start), wanted, inputs)
+    def on_one_device(wanted, inputs):
+        keys = jax.vmap(lambda one: jax.random.key_data(noise_key(one.seed, one.draw)))(inputs)
+        return *_one_after_another(start, wanted, inputs), keys
+
+    return _spread(on_one_device, wanted, inputs)
 
 
 @functools.partial(jax.jit, static_argnames=("probes", "words", "strategy"))
 def _integrated(places, wanted, *, probes, words, strategy):
-    """The trajectories of all places; `strategy` is None for a path that is alone."""
+    """The trajectories of all places; `strategy` is None for a path that is alone, whose leaves have no places."""
     large = tuple(name for name in probes if PROBES[name].large)
     small = tuple(name for name in probes if not PROBES[name].large)
 
@@ -336,8 +339,7 @@ def _integrated(places, wanted, *, probes, words, strategy):
         return trajectory._replace(at_checkpoints=jax.tree.map(lambda *values: jnp.stack(values), *ends))
 
     if strategy is None:
-        alone = path(jax.tree.map(lambda leaf: leaf[0], places))
-        return jax.tree.map(lambda leaf: leaf[None], alone)
+        return path(places)
 
     def on_one_device(wanted, places):
         return jax.vmap(path)(places) if strategy == "batched" else _one_after_another(path, wanted, places)

@@ -20,8 +20,6 @@ from dynamics.probes import PROBES, Survey
 from dynamics.tasks import TASKS, Task
 from dynamics.trajectory import Times
 
-__all__ = ["TIGHTER", "Experiment", "StartInputs", "common_times", "draw_start", "named_keys", "noise_key"]
-
 KEYS = ("data", "init", "noise")
 GROUPS = ("task", "model", "init", "regulariser", "laws", "times", "compare", "launch", "wandb")
 TIGHTER, TIGHTEST = (
@@ -153,6 +151,8 @@ class Experiment:
 
     def _check_probes(self, regulariser: str | None) -> None:
         """Whether every law can have the regulariser, and some law every probe."""
+        for probe in self.probes:
+            require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
         # What task and model can do, the model as a function of the variables of the law.
         known = {law: self.abstract_start(law)[1].model.capabilities | self.task.capabilities for law in self.laws}
         if self.regulariser is not None:
@@ -161,7 +161,6 @@ class Experiment:
                 allowed = f"must be left out: it needs {_listed(missing)}, which laws.{law} does not have"
                 require(not missing, "regulariser.name", regulariser, allowed)
         for probe in self.probes:
-            require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
             missing = min((set(PROBES[probe].needs) - capabilities for capabilities in known.values()), key=len)
             allowed = f"needs {_listed(missing)}, which this task, this model and the variables of its laws do not have"
             require(not missing, "probes", probe, allowed)
@@ -272,8 +271,8 @@ def _listed(names: Any) -> str:
     return ", ".join(repr(name) for name in sorted(names))
 
 
-def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law], list[tuple[str, float]]]:
-    """The laws, and the steps of those that make steps with the key of the config that sets each."""
+def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law], list[tuple[str, Any, float]]]:
+    """The laws, and for each that makes steps: the key that sets its step, the value of that key, and the step."""
     require(len(configs) > 0, "laws", {}, f"needs at least one of {', '.join(LAWS)}")
     require("data" not in configs, "laws.data", "data", "is the name of the training set in the record")
     laws, steps = {}, []
@@ -281,28 +280,31 @@ def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law
         own = choose(LAWS, values, f"laws.{name}.")
         laws[name] = law = own if step is None else own.at_step(step)
         if law.step is not None:
-            steps.append((f"laws.{name}.learning_rate" if law is own else "step", law.step))
+            key, value = (
+                ("step", step) if law is not own else (f"laws.{name}.learning_rate", values.get("learning_rate"))
+            )
+            steps.append((key, value, law.step))
     return laws, steps
 
 
-def common_times(times: Times, steps: Sequence[tuple[str, float]]) -> np.ndarray:
+def common_times(times: Times, steps: Sequence[tuple[str, Any, float]]) -> np.ndarray:
     """The saved times: multiples of times.multiple_of, or if that is not given, of the largest step if there is one.
 
     Args:
         times: as they were asked for.
-        steps: (key of the config that sets it, step).
+        steps: (key of the config that sets a step, its value, the step).
 
     Raises:
         ConfigError: for a step that does not divide the largest, and a grid that the multiples cannot hold.
     """
-    largest = times.multiple_of or max((step for _, step in steps), default=None)
+    largest = times.multiple_of or max((step for _, _, step in steps), default=None)
     with under("times."):
         grid = times.grid(largest)
-    for key, step in steps:
+    for key, value, step in steps:
         assert largest is not None  # there is a step
         ratio = largest / step
         allowed = f"must divide the largest step, {largest:g}, so that all laws are recorded at the same times"
-        require(ratio > 0.5 and abs(ratio - round(ratio)) < 1e-9 * ratio, key, step, allowed)
+        require(ratio > 0.5 and abs(ratio - round(ratio)) < 1e-9 * ratio, key, value, allowed)
     return grid
 
 

@@ -9,8 +9,6 @@ from jaxtyping import PyTree
 
 from dynamics.config import require
 
-__all__ = ["broadcast", "is_first", "join", "on_host", "several"]
-
 
 def join(coordinator: str, processes: int, process: int) -> None:
     """Make this process one of several that integrate together.

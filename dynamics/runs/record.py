@@ -31,20 +31,6 @@ from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
 
-__all__ = [
-    "Arrays",
-    "Record",
-    "Recorder",
-    "consolidate",
-    "load_run",
-    "provenance",
-    "replacing",
-    "runs",
-    "write_group",
-    "write_json",
-    "write_text",
-]
-
 Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
 STORE = "trajectory.zarr"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "orbax-checkpoint", "numpy", "zarr", "wandb")

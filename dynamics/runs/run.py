@@ -85,9 +85,10 @@ def execute(
     # The program that draws the start compiles beside those of the laws.
     threading.Thread(target=lambda: experiment.drawn, daemon=True).start()
     programs = {law: Program(Path(experiment, law), size=1) for law in experiment.laws}
+    data = training_set(experiment)
     recorder = Recorder(workdir, name, config, {**provenance(experiment.model.dtype), "config": config_hash(config)})
     with clock("record"):
-        recorder.group("data", *training_set(experiment), {})
+        recorder.group("data", *data, {})
     with clock("tracking"):
         tracker = Tracker(config["wandb"], recorder.path, config)
     run = _Run(experiment, recorder, tracker, clock, report)
@@ -204,13 +205,17 @@ def recorded(path: Path, trajectory: Trajectory) -> tuple[Arrays, dict[str, Any]
 
 
 def training_set(experiment: Experiment) -> tuple[Arrays, dict[str, Any]]:
-    """The group "data" of a record: the samples, and what was drawn or is held fixed beside them; labels."""
+    """The group "data" of a record: the samples, and what was drawn or is held fixed beside them; labels.
+
+    Raises:
+        ConfigError: for an array whose dimensions neither the task nor the model names.
+    """
     task, (_, objective) = experiment.task, experiment.start
     batch, model = objective.batch, objective.model
     dims = {**task.dims, **model.dims}
     beside = {**objective.constants, **(batch.source or {})}
     for name in beside:
-        require(name in dims, "dims", sorted(dims), f"must name the dimensions of {name!r}, which task or model hold")
+        require(name in dims, "dims", dict(dims), f"must name the dimensions of {name!r}")
     arrays: Arrays = {
         "tokens": (("sample", "position"), batch.tokens),
         "label": (("sample", "position")[: batch.label.ndim], batch.label),

@@ -16,8 +16,6 @@ import numpy as np
 
 from dynamics.probes import PROBES
 
-__all__ = ["Shown", "SweepTracker", "Tracker"]
-
 IMAGE_PIXELS = 128
 PATIENCE_S = 60.0  # longest wait for a mirror to end
 LEAST_S = 5.0  # shortest wait, in which wandb can start and close a run

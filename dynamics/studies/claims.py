@@ -8,20 +8,6 @@ import numpy as np
 
 from dynamics.analysis.fits import Fit
 
-__all__ = [
-    "FAIL",
-    "INCONCLUSIVE",
-    "PASS",
-    "Claim",
-    "Data",
-    "Finding",
-    "Verdict",
-    "all_of",
-    "judge",
-    "markdown",
-    "within",
-]
-
 PASS, FAIL, INCONCLUSIVE = "PASS", "FAIL", "INCONCLUSIVE"
 
 

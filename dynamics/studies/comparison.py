@@ -14,11 +14,11 @@ import ml_collections
 import numpy as np
 
 from dynamics.config import build, require
-from dynamics.runs.experiment import Experiment
+from dynamics.runs.experiment import Experiment, common_times
+from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
-from dynamics.sweeps.sweep import Sweep, grid, seeds
-
-__all__ = ["Compared", "Settings", "distances", "pairs_of", "sweep_of"]
+from dynamics.sweeps.sweep import Sweep
+from dynamics.trajectory import Times
 
 AXES = ("seed", "step", "draw")
 
@@ -73,6 +73,8 @@ def sweep_of(name: str, config: ml_collections.ConfigDict) -> Sweep:
     if settings.steps:
         factors["step"] = settings.steps
         config.times.multiple_of = max(settings.steps)
+        times = build(Times, config.times.to_dict(), "times.")
+        common_times(times, [("compare.steps", step, step) for step in settings.steps])
     if random:
         factors["draw"] = range(settings.draws)
     return Sweep.of(name, config, grid(seeds(settings.seeds, config.seed), factors))

@@ -1,7 +1,16 @@
 """The evidence for claims: a sweep for each case, all in one folder, and arrays that functions compute.
 
-CLAIMS/sweep.json, ...        a sweep folder with a sweep for each Case
-CLAIMS/measured.zarr/CASE     the arrays of each Measured
+A module of claims, experiments/PAPER/claims.py or any other that `dynamics claims --module=MODULE` names, defines
+
+CASES     {case: Case or Measured}, in which claims are judged
+TABLES    {key: (title, [(case, Claim), ...])}; exit code 1 if a claim of the first table should pass and does not
+FIGURES   the name of a module with draw(record, folder) for the ClaimsRecord; may be left out
+
+It imports the modules that register its own tasks, models, ... by their full names: jobs execute a copy of the file.
+What it leaves is a folder:
+
+CLAIMS/sweep.json, ...        a sweep folder; its cases are configs with overrides
+CLAIMS/measured.zarr/CASE     what a function computed
 """
 
 import functools
@@ -16,15 +25,14 @@ from typing import Any
 
 import ml_collections
 
-from dynamics.config import require
+from dynamics.config import ConfigError, require
 from dynamics.runs.record import Arrays, write_group, write_text
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.results import load as load_sweep
 from dynamics.sweeps.sweep import Sweep
 
-__all__ = ["Case", "ClaimsRecord", "Evidence", "Measured", "load", "measure", "sweeps_of"]
-
 STORE = "measured.zarr"
+TABLE = "(title, [(case, Claim), ...])"
 
 Evidence = tuple[Arrays, dict[str, Any], dict[str, Any]]  # arrays, labels of their dimensions, attributes
 
@@ -53,6 +61,28 @@ class Measured:
 
     settings: Mapping[str, Any]
     measure: Callable[..., Evidence]
+
+
+def check(module: types.ModuleType) -> None:
+    """Refuse CASES and TABLES of a module that cannot be judged, before anything is integrated.
+
+    Raises:
+        ConfigError: naming the case or the table.
+    """
+    cases: Any = module.CASES
+    allowed = "must be {case: Case or Measured}, with one Case at least"
+    require(isinstance(cases, Mapping), "CASES", cases, allowed)
+    for name, case in cases.items():
+        require(isinstance(case, (Case, Measured)), f"CASES[{name!r}]", case, "must be a Case or Measured")
+    require(any(isinstance(case, Case) for case in cases.values()), "CASES", list(cases), allowed)
+    require(isinstance(module.TABLES, Mapping), "TABLES", module.TABLES, f"must be {{key: {TABLE}}}")
+    for key, table in module.TABLES.items():
+        try:
+            pairs = [(case, claim.controls) for _, claims in [table] for case, claim in claims]
+        except (AttributeError, TypeError, ValueError):
+            raise ConfigError(f"TABLES[{key!r}]", table, f"must be {TABLE}") from None
+        for name in (name for case, controls in pairs for name in (case, *controls)):
+            require(name in cases, f"TABLES[{key!r}]", name, f"must be among the cases: {', '.join(cases)}")
 
 
 def sweeps_of(module: types.ModuleType) -> dict[str, Sweep]:

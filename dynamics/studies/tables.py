@@ -9,8 +9,6 @@ from dynamics.analysis.fits import FEWEST, order
 from dynamics.studies.comparison import distances, pairs_of
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["Table", "tables"]
-
 SHOWN = ("parameters", "output", "loss")  # probes whose distances are shown, if they are recorded
 
 

@@ -18,8 +18,6 @@ from dynamics.sweeps.rows import rows_of
 from dynamics.sweeps.sweep import Sweep, read_sweeps
 from dynamics.sweeps.worker import integrated
 
-__all__ = ["Cost", "Source", "attempts", "estimate", "plan_of", "prepare"]
-
 PILOTS = 3  # groups of which a path is integrated for an estimate
 
 
@@ -44,7 +42,7 @@ def plan_of(sweeps: Mapping[str, Sweep]) -> Plan:
         ConfigError: if none of the members can run.
     """
     planned = plan(sweeps)
-    if not planned.groups:
+    if planned.refused and not planned.groups:
         members = {member.id: member for sweep in sweeps.values() for member in sweep.members}
         member, reason = next(iter(planned.refused.items()))
         raise ConfigError(f"no member can run; the first, {members[member].overrides}: {reason}")

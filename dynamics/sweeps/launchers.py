@@ -24,8 +24,6 @@ from dynamics.sweeps.paths import Plan, plan
 from dynamics.sweeps.sweep import execute_config, read_sweeps
 from dynamics.sweeps.worker import Attempts, Limits, Report, work
 
-__all__ = ["LAUNCHERS", "Here", "Job", "JobLauncher", "Launch", "Launcher", "Local", "Resources", "Slurm"]
-
 POLL_S = 1.0  # between looks at jobs
 # States of SLURM in which a job is over.
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}

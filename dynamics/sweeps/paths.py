@@ -12,8 +12,6 @@ from dynamics.runs.experiment import Experiment
 from dynamics.runs.run import described
 from dynamics.sweeps.sweep import Sweep
 
-__all__ = ["Group", "Plan", "one_line", "path_id", "plan"]
-
 CONTENT = ("task", "model", "init", "regulariser", "seed", "dtype", "words")  # of a config, on which every path depends
 
 

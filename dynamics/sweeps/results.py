@@ -23,12 +23,9 @@ from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
 from dynamics.runs.tracking import Shown
-from dynamics.sweeps.ledger import Entry, Ledger
-from dynamics.sweeps.members import Members, read_members
+from dynamics.sweeps.ledger import Entry, Ledger, Members, read_members
 from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Axes, Member, Sweep, read_kind, read_sweeps
-
-__all__ = ["SweepRecord", "load"]
 
 STORE, TABLE = "results.zarr", "members.csv"
 ENDS = ("classification_time", "end", "steps", "loss", "drift")  # numbers of a path that the journal has
@@ -246,7 +243,7 @@ class _Assembly:
         for axis, dim in reversed(list(enumerate(self._axes.dims))):
             # The first path along the axis; where there is none at its first place, another one's.
             first = np.take_along_axis(ids, np.expand_dims(np.argmax(ids != "", axis=axis), axis), axis)
-            if dim != "member" and ids.ndim > 1 and ((ids == first) | (ids == "")).all():
+            if dim != "member" and ((ids == first) | (ids == "")).all():
                 ids = first.squeeze(axis)
                 del dims[dim]
         return dims, ids

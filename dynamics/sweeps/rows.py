@@ -12,8 +12,6 @@ from dynamics.runs.engine import Path, State
 from dynamics.runs.record import replacing
 from dynamics.trajectory import Trajectory
 
-__all__ = ["Rows", "read_checkpoint", "read_rows", "rows_of", "write_checkpoint", "write_rows"]
-
 Rows = dict[str, Any]  # {name: [path, ...]}, numpy arrays
 
 

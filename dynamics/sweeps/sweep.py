@@ -1,132 +1,24 @@
-"""Sweeps as data: a list of overrides over a base config.
+"""Sweeps: a base config and its members, each a config with overrides.
 
-    grid({"model.width": (256, 1024)}, seeds(5))             every combination
-    zipped({"task.length": (4, 8), "task.samples": ...})     the first values, the second values, ...
-    random({"init.std": log_uniform(1e-4, 1e-1)}, count=100) random values
-    chain(first, second)                                     the first list, then the second
-
-each give such a list, and grid takes such lists as factors. A member's id is the hash of its resolved config.
-A folder holds one sweep, or, for claims, one for each case.
+A member's id is the hash of its resolved config. A folder holds one sweep, or for claims one for each case.
 """
 
 import copy
-import itertools
 import json
 import math
 import pathlib
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import ml_collections
-import numpy as np
 
 from dynamics.config import ConfigError, check_path, config_hash, module_of, require
+from dynamics.sweeps.overrides import Override
 
-__all__ = [
-    "Axes",
-    "Member",
-    "Sweep",
-    "chain",
-    "choice",
-    "execute_config",
-    "grid",
-    "log_uniform",
-    "own_seeds",
-    "random",
-    "read_kind",
-    "read_sweeps",
-    "seeds",
-    "uniform",
-    "zipped",
-]
-
-Override = dict[str, Any]  # {dotted key: value}
 LABELS = ("figures", "compare")  # keys that change no trajectory, in addition to those that config_hash leaves out
 EMPTIEST = 2  # the largest size of a grid, in units of its members; a sparser one is stored as a list of members
-
-
-def grid(*factors: Mapping[str, Sequence[Any]] | Sequence[Override]) -> list[Override]:
-    """Every combination; the last factor varies fastest.
-
-    Args:
-        factors: {key: values}, in which every key is a factor, or lists of overrides.
-
-    Raises:
-        ConfigError: for a key in two factors.
-    """
-    lists: list[Sequence[Override]] = []
-    for factor in factors:
-        if isinstance(factor, Mapping):
-            lists += [[{key: value} for value in values] for key, values in factor.items()]
-        else:
-            lists.append(factor)
-    keys = [key for members in lists for key in sorted({key for member in members for key in member})]
-    repeated = [key for key in keys if keys.count(key) > 1]
-    require(not repeated, "sweep", repeated[:1], "a key must be in one factor of a grid only")
-    return [_merged(combination) for combination in itertools.product(*lists)]
-
-
-def _merged(overrides: Iterable[Override]) -> Override:
-    return {key: value for override in overrides for key, value in override.items()}
-
-
-def zipped(axes: Mapping[str, Sequence[Any]]) -> list[Override]:
-    """The first values of all keys, the second values of all keys, ...
-
-    Raises:
-        ConfigError: for lists of different lengths.
-    """
-    lengths = {key: len(values) for key, values in axes.items()}
-    require(len(set(lengths.values())) <= 1, "sweep", lengths, "zipped keys must have equally many values")
-    return [dict(zip(axes, values, strict=True)) for values in zip(*axes.values(), strict=True)]
-
-
-def chain(*parts: Sequence[Override]) -> list[Override]:
-    """One list after another; a key that a member does not set has its value in the base config."""
-    return [override for part in parts for override in part]
-
-
-def seeds(count: int, first: int = 0) -> list[Override]:
-    """`count` seeds (of data, start and minibatches), starting with `first`."""
-    return [{"seed": seed} for seed in range(first, first + count)]
-
-
-def own_seeds(members: Sequence[Override], first: int = 0) -> list[Override]:
-    """The same members with the seeds `first`, `first` + 1, ..., so that their starts are independent."""
-    return [{**override, "seed": first + number} for number, override in enumerate(members)]
-
-
-Draw = Callable[[np.random.Generator], Any]
-
-
-def random(axes: Mapping[str, Draw], count: int, seed: int = 0) -> list[Override]:
-    """`count` members with independent random values; a larger count begins with the same members.
-
-    Args:
-        axes: {key: uniform(...), log_uniform(...) or choice(...)}.
-        count: the number of members.
-        seed: the seed of the random values.
-    """
-    generators = [np.random.default_rng([seed, i]) for i in range(count)]
-    return [{key: draw(generator) for key, draw in axes.items()} for generator in generators]
-
-
-def uniform(low: float | int, high: float | int) -> Draw:
-    """Uniform on [low, high)."""
-    return lambda generator: float(generator.uniform(low, high))
-
-
-def log_uniform(low: float | int, high: float | int) -> Draw:
-    """On [low, high), with a uniform logarithm."""
-    require(0 < low < high, "sweep", (low, high), "log_uniform needs 0 < low < high")
-    return lambda generator: math.exp(generator.uniform(math.log(low), math.log(high)))
-
-
-def choice(values: Sequence[Any]) -> Draw:
-    """One of the values."""
-    return lambda generator: values[int(generator.integers(len(values)))]
 
 
 @dataclass(frozen=True)
@@ -222,8 +114,11 @@ class Sweep:
         values = {key: [_label(m.changes.get(key, flat[key])) for m in self.members] for key in keys}
         if "seed" in values and len(keys) > 1 and len(set(values["seed"])) == len(self.members):
             cells: dict[Any, int] = {}
-            for number, cell in enumerate(zip(*(values[key] for key in keys if key != "seed"), strict=True)):
-                values["seed"][number] = cells[cell] = cells.get(cell, -1) + 1
+            numbers = []
+            for cell in zip(*(values[key] for key in keys if key != "seed"), strict=True):
+                cells[cell] = cells.get(cell, -1) + 1
+                numbers.append(cells[cell])
+            values["seed"] = numbers if any(numbers) else values["seed"]
         leaders: dict[str, list[Any]] = {}
         labels: dict[str, tuple[str | None, list[Any]]] = {}
         for key, column in values.items():

@@ -18,8 +18,6 @@ from dynamics.sweeps.paths import Group, Plan, one_line
 from dynamics.sweeps.rows import Rows, read_checkpoint, rows_of, write_checkpoint, write_rows
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory, joined
 
-__all__ = ["Limits", "Report", "follow", "integrated", "strategy_of", "work"]
-
 BATCH_S = 5.0  # a call is to take about that long: what it finished is on disk then
 PAUSE_S = 1.0  # between looks at paths that run elsewhere
 AHEAD = 2  # groups whose programs compile while one integrates; all of them at once would be in its way

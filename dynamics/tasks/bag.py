@@ -6,8 +6,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.tasks.task import Batch, Sequences
 
-__all__ = ["Bag"]
-
 
 class Bag(Sequences):
     """Words of a sequence are independent with probabilities θ ~ Dirichlet(α, ..., α), drawn anew for each sequence.

@@ -11,8 +11,6 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from dynamics.config import require
 from dynamics.tasks.task import Batch
 
-__all__ = ["Cooccurrence"]
-
 FIRST_TARGET, SECOND_TARGET, COMMON = 0, 1, 2
 SIGNALS = 3  # the two targets and the common token; every later word is a random word
 
@@ -29,7 +27,7 @@ class Cooccurrence:
         samples: n, the size of the training set; a multiple of 6, so that the types can be counted exactly.
         length: L, words per sample.
         vocabulary: d, words in all. With words="distinct" None chooses the smallest d that fits.
-        words: "uniform" draws the random words of the training set independently (the paper's Appendix A);
+        words: "uniform" draws the random words of the training set independently (Appendix A);
             "distinct" lets each occur at most once in the whole set (Assumption 2.3 (ii)).
     """
 

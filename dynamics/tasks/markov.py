@@ -9,8 +9,6 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.tasks.task import Batch, Sequences
 
-__all__ = ["MarkovChain"]
-
 
 class MarkovChain(Sequences):
     """P(next word j | word i) = T_ij; the rows of T are drawn from a symmetric Dirichlet distribution with the set.

@@ -8,8 +8,6 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 
-__all__ = ["Batch", "Sequences", "Task"]
-
 
 class Batch(NamedTuple):
     """Labelled samples.
@@ -43,7 +41,7 @@ class Task(Protocol):
         dims: the names of the dimensions of each array in the `source` of its batches.
     """
 
-    loss: ClassVar[Literal["logistic", "next_token"]]
+    loss: ClassVar[str]
     population: ClassVar[int]
     named_words: ClassVar[int]
     capabilities: ClassVar[frozenset[str]]

@@ -16,8 +16,6 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from dynamics.config import require
 from dynamics.tasks.task import Batch
 
-__all__ = ["Text"]
-
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|[.,;:?!]")  # words in lower case, and punctuation
 UNKNOWN = "<unknown>"
 

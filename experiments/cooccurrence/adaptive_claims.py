@@ -1,13 +1,11 @@
-"""Adam and RMSProp, on a record of configs/cooccurrence/compare_adaptive.py. A case is a law, or a pair of laws."""
+"""Claims about Adam and RMSProp, on a record of compare_adaptive.py (configs). A case is a law, or a pair of laws."""
 
 from dynamics.analysis.fits import order
 from dynamics.studies.claims import Claim, Data, Finding, within
 from experiments.cooccurrence.optimizer_claims import CLAIMS
 
-__all__ = ["TABLES"]
-
 LAWS = ("preconditioned_flow", "rmsprop", "adam")
-SMOOTH = "dθ/dt = −∇L / (|∇L| + ε) at order 1 in η, with ε = 0.01 and a memory of ten steps"
+SMOOTH = "dθ/dt = −∇L / (|∇L| + ε) at order 1 in η, with ε = 0.01 and averages over ten steps"
 
 
 def _order(data: Data, case: str) -> Finding:
@@ -18,7 +16,7 @@ def _order(data: Data, case: str) -> Finding:
 
 TABLES = {
     "adaptive": (
-        "What survives Adam and RMSProp: the paper's experiment from the theory's start, 3 seeds at 4 steps each",
+        "What holds under Adam and RMSProp: the paper's experiment from the theory's start, 3 seeds at 4 steps each",
         [(law, claim) for claim in CLAIMS for law in LAWS],
     ),
     "limits": (

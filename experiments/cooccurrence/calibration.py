@@ -1,4 +1,4 @@
-"""How far a flow's conserved quantities drift, against how wrong its loss is."""
+"""The drift of what a flow conserves against the error of its loss, in one figure."""
 
 import pathlib
 
@@ -6,8 +6,6 @@ import numpy as np
 
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.runs.record import Record
-
-__all__ = ["draw"]
 
 SERIES = {
     ("flow", "tsit5"): ("weights, tsit5", COLOURS["blue"], "o"),
@@ -19,7 +17,7 @@ SERIES = {
 
 @styled
 def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Largest relative error of the loss against largest drift, one point per solve, its tolerance beside it."""
+    """Largest relative error of the loss against largest drift, one point for each solve, with its tolerance."""
     exact = record["reference"].load()
     drawn = figure(7.2, 4.8)
     axes = drawn.subplots()
@@ -41,6 +39,6 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
         axes.plot(ends, factor * ends, color=COLOURS["grey"], linewidth=0.8, linestyle="--")
         axes.text(ends[0], factor * ends[0], name, fontsize=7, color=COLOURS["grey"], va="top")
     axes.set(xlabel="largest relative drift of what the flow conserves", ylabel="largest relative error of the loss")
-    axes.set_title("The error of the loss is about 1000 times the drift (numbers: rtol; atol = rtol / 100)")
+    axes.set_title("The error of the loss is about 1000 times the drift (beside points: rtol; atol = rtol / 100)")
     axes.legend(fontsize=8, loc="lower right")
     return save(drawn, folder, "calibration", f"{provenance(record)} · reference: dopri8, rtol 1e-11")

@@ -1,4 +1,4 @@
-"""Figures of the evidence behind the claims of arXiv:2410.09605: widths, balancing, and the scores at the end."""
+"""Figures of the claims of arXiv:2410.09605: T1 against width, balancing, and the change of the score matrix."""
 
 import pathlib
 from typing import Any
@@ -13,15 +13,13 @@ from dynamics.studies.evidence import ClaimsRecord
 from experiments.cooccurrence.measures import score_change, t1
 from experiments.cooccurrence.theory import SIGNALS
 
-__all__ = ["draw"]
-
 TYPES = {"I1": COLOURS["blue"], "I2": COLOURS["vermilion"], "I3": COLOURS["orange"], "I4": COLOURS["green"]}
 SHOWN = {
     "theory": "the theory's data and start",
     "appendix": "the paper's Appendix A, Kaiming",
     "fan_in": "σ1 = 0.3/√m",
 }
-FIRST = 12  # words in the enlarged matrix
+FIRST = 12  # words of the panel with numbers
 BALANCED = 2**14  # the width at which balancing is shown
 
 
@@ -72,18 +70,18 @@ def _balancing(data: Any) -> Figure:
     for kind, colour in TYPES.items():
         left.plot(one.t, g[kind], color=colour, label=kind, linestyle="--" if kind == "I3" else "-")
     left.set(yscale="log", ylabel="Σ g over a type, over n")
-    left.set_title("gradients by type")
+    left.set_title("gradients g by sample type")
     left.legend(fontsize=8)
     middle.plot(one.t, g["I2"] / g["I3"], color=COLOURS["vermilion"], label="I2 / I3")
     middle.plot(one.t, g["I1"] / g["I2"], color=COLOURS["blue"], label="I1 / I2")
     middle.plot(one.t, g["I4"] / g["I2"], color=COLOURS["green"], label="I4 / I2")
-    middle.set_title("their ratios")
+    middle.set_title("ratios of these sums")
     middle.legend(fontsize=8)
     phase_2 = one.t >= end_of_phase_1
     right.plot(one.t[phase_2], ratio[phase_2], color=COLOURS["black"])
     right.axhline(float(ratio[-1]), color=COLOURS["grey"], linewidth=0.8, linestyle="--")
     right.text(float(one.t[-1]), float(ratio[-1]), f"{float(ratio[-1]):.3f}", ha="right", va="bottom", fontsize=8)
-    right.set_title("R(t) on [T1, T2], and its last value")
+    right.set_title("R(t) on [T1, T2]; dashed: its last value")
     for axes in (left, middle, right):
         axes.set(xscale="log", xlabel="t")
         axes.axvline(end_of_phase_1, color="black", linewidth=0.8, linestyle=":")
@@ -112,8 +110,8 @@ def _coefficients(data: Any) -> Figure:
         axes.set_yticks(ticks, names[ticks], fontsize=7)
     _title(
         drawn,
-        f"W_KᵀW_Q at t = {float(data.t[-1]):g} minus at 0, m = {int(widest.width)}: targets μ1, μ2, common token μ3, "
-        "random words",
+        f"Change of W_KᵀW_Q from t = 0 to {float(data.t[-1]):g}, m = {int(widest.width)}: targets μ1, μ2, common "
+        "token μ3, random words",
     )
     return drawn
 

@@ -1,4 +1,4 @@
-"""One page about a comparison of laws: curves, distances against the step, the band of SGD, T1 by law."""
+"""One page about a comparison of laws: losses, distances against the step, the spread of SGD, and T1 by law."""
 
 import pathlib
 from typing import Any
@@ -11,8 +11,6 @@ from dynamics.analysis.fits import FEWEST, exponent, order
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.studies.comparison import distances, pairs_of
 from dynamics.sweeps.results import SweepRecord
-
-__all__ = ["draw"]
 
 PALETTE = ("blue", "vermilion", "green", "orange", "purple", "sky", "grey")
 NAMES = {
@@ -100,7 +98,7 @@ def _curves(axes: Axes, data: dict[str, Any], colours: dict[str, str]) -> None:
     axes.set(yscale="log", xlabel="t", ylabel="training loss")
     low, high = axes.get_ylim()
     axes.yaxis.set_minor_formatter(ScalarFormatter() if high < 20 * low else NullFormatter())
-    axes.set_title("(i) one start, the largest step")
+    axes.set_title("(i) training loss, one start, the largest step")
     axes.legend(fontsize=7.5)
 
 
@@ -128,7 +126,7 @@ def _errors(axes: Axes, record: SweepRecord) -> None:
         axes.plot(last.step, line, color=colour, linewidth=1, label=f"{said}: {fit}")
     axes.set(xscale="log", yscale="log", xlabel="step η", ylabel="relative distance at the last t")
     _mark_steps(axes, next(record[law].step.values for law in record.laws if "step" in record[law].dims))
-    axes.set_title("(ii) distances and their orders, 95 %")
+    axes.set_title("(ii) distances from the reference; orders, 95 %")
     axes.legend(fontsize=6, loc="upper left")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.55)
@@ -140,7 +138,7 @@ def _distances(axes: Axes, record: SweepRecord, flow: str, colours: dict[str, st
             runs = distances(record, law, flow).output.isel(seed=0, t=slice(1, None))
             axes.plot(runs.t, runs, color=COLOURS[colour], label=NAMES.get(law, law))
     axes.set(xscale="log", yscale="log", xlabel="t", ylabel=f"distance of the outputs from the {NAMES[flow]}")
-    axes.set_title("(ii) one start")
+    axes.set_title("(ii) distance from the flow, one start")
     axes.legend(fontsize=7.5)
 
 
@@ -159,7 +157,7 @@ def _band(axes: Axes, flow: Any, random: Any, law: str) -> None:
         0, color="black", linestyle="--", linewidth=1, label=f"gradient flow (ends at G(μ1) = {exact[-1]:.2f})"
     )
     axes.set(xlabel="t", ylabel="G(μ1) minus that of the flow")
-    axes.set_title(f"(iii) one start, {random.draw.size} draws of minibatches")
+    axes.set_title(f"(iii) spread over {random.draw.size} draws of minibatches, one start")
     axes.legend(fontsize=7.5, loc="upper left")
 
 
@@ -178,7 +176,7 @@ def _shift(axes: Axes, data: dict[str, Any], flow: str, colours: dict[str, str])
         axes.legend(fontsize=7)
     axes.set(xlabel="step η", ylabel=f"|T1 − T1 of the {NAMES[flow]}|")
     _mark_steps(axes, next(runs.step.values for runs in data.values() if "step" in runs.dims))
-    axes.set_title("(iii) shift of the phase boundary, mean over starts")
+    axes.set_title("(iii) shift of T1, mean over starts")
 
 
 def _mark_steps(axes: Axes, steps: Any) -> None:
@@ -203,7 +201,7 @@ def _phases(axes: Axes, data: dict[str, Any]) -> None:
     axes.set_yticks(range(len(data)), [NAMES.get(law, law) for law in data])
     axes.set(xlabel="T1")
     axes.invert_yaxis()
-    axes.set_title("(iv) the phase boundary T1 by law, a dot per start")
+    axes.set_title("(iv) T1 by law, a dot for each start")
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7)
 

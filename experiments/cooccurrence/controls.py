@@ -1,4 +1,4 @@
-"""Tasks and laws for which claims about word co-occurrence must fail. Importing this module registers them."""
+"""Controls: tasks and laws for which claims about word co-occurrence must fail. An import registers them."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -14,8 +14,6 @@ from dynamics.laws import Flow, GramLaw, Law
 from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, SIGNALS
-
-__all__ = ["Contradiction", "FrozenAttention", "NoCommonToken", "ShuffledLabels", "UnbalancedLabels", "WrongSign"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class NoCommonToken(dynamics.Cooccurrence):
 
 @dataclass(frozen=True)
 class UnbalancedLabels(dynamics.Cooccurrence):
-    """Samples without a target have y = +1, so that two thirds of the labels are positive."""
+    """The samples without a target have y = +1: two thirds of the labels are positive, which changes the task."""
 
     def training_set(self, key):
         """The labels of I4 become positive."""

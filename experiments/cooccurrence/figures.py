@@ -1,4 +1,4 @@
-"""Figure 1 of arXiv:2410.09605 from records: scores and losses over training, gradient descent beside gradient flow."""
+"""Figure 1 of arXiv:2410.09605 from records: scores and losses over training, of gradient descent and gradient flow."""
 
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,6 @@ from PIL import Image
 from dynamics.figures.style import COLOURS, DIVERGING, figure, provenance, save, save_animation, styled
 from dynamics.runs.record import Record
 from experiments.cooccurrence.theory import SCORES, SIGNALS
-
-__all__ = ["compare", "draw", "mark_phases"]
 
 # (key, query): name and colour; the paper follows the targets' attention to each other and to the common token.
 PAIRS = {
@@ -49,7 +47,7 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
 
 @styled
 def compare(records: Sequence[Record], folder: pathlib.Path) -> list[pathlib.Path]:
-    """Scores and losses of several runs side by side, one column per run: what the initialisation does."""
+    """Scores and losses of several runs side by side, one column for each run, which differ in the initialisation."""
     drawn = figure(2.7 * len(records) + 2.4, 5.4, right=1.9, wspace=0.32, hspace=0.5)
     panels = drawn.subplots(2, len(records), squeeze=False)
     for (top, bottom), record in zip(panels.T, records, strict=True):

@@ -1,7 +1,8 @@
-"""What the claims of arXiv:2410.09605 measure: (datasets, name of a case) -> Finding.
+"""The statistics of the claims of arXiv:2410.09605, as functions (datasets, name of a case) -> Finding.
 
-T1 is operational, see dynamics.analysis.events.classification_time; a value at T1 is that at the first saved time from
-T1 on. T2 is the last saved time.
+T1 is the time from which on all samples are classified, interpolated between saved times, as in
+dynamics.analysis.events.classification_time. A value at T1 is the value at the first saved time from T1 on. T2 is the
+last saved time.
 """
 
 from typing import Any
@@ -220,7 +221,7 @@ def _random_share(data: Any) -> Any:
 
 
 def random_words(data: Data, case: str) -> Finding:
-    """The largest coefficient of a random word over the mean of the targets', and its exponent in n."""
+    """The largest coefficient of a random word over the mean of the signals', and its exponent in n."""
     share = _random_share(data[case])
     small = always((share > 0) & (share < 0.5), "share below one half")
     small = small._replace(measured=f"{small.measured}; {_range(share, 'share:')}")

@@ -1,12 +1,10 @@
-"""Claims on a record of configs/cooccurrence/compare_noise.py: what minibatches do. A case is a law."""
+"""Claims about means and variances of SGD, on a record of configs/cooccurrence/compare_noise.py. A case is a law."""
 
 import numpy as np
 
 from dynamics.analysis.fits import order, weighted_order
 from dynamics.studies.claims import Claim, Data, Finding
 from experiments.cooccurrence.order_claims import NARROW, exponent_one
-
-__all__ = ["TABLES"]
 
 WITH_REPLACEMENT = (12, 24, 96, 192)  # batch sizes B
 SAMPLES = 60  # n
@@ -83,7 +81,7 @@ def _variance_of_sgd(data: Data, case: str) -> Finding:
 
 TABLES = {
     "noise": (
-        "What minibatches do, η = 0.008, t = 0.4, 6 starts with 48 draws each",
+        "Means and variances of SGD, η = 0.008, t = 0.4, 6 starts with 48 draws each",
         [
             (
                 "sgd_12",

@@ -7,8 +7,6 @@ import numpy as np
 from dynamics.analysis.fits import Fit, order, weighted_order
 from dynamics.studies.claims import Claim, Data, Finding, within
 
-__all__ = ["NARROW", "TABLES", "exponent_one"]
-
 NARROW = 0.1  # largest half-width of an exponent's interval that is evidence
 
 
@@ -26,7 +24,7 @@ def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
 
 
 def exponent_one(fit: Fit, of: str, narrow: float = NARROW) -> Finding:
-    """Whether 1 lies in the interval of a fitted exponent, and the interval is narrow enough to say so."""
+    """Whether the interval of a fitted exponent contains 1; None if it does but is too wide to decide."""
     inside = fit.low <= 1 <= fit.high
     # A wide interval that contains 1 is no evidence; an interval that does not contain 1 refutes.
     holds = None if inside and fit.high - fit.low > 2 * narrow else bool(inside)
@@ -87,7 +85,7 @@ TABLES = {
                     SECOND.replace("+", "−"),
                     "order within 2.00 ± 0.06",
                     _order(1.94, 2.06),
-                    fails={"gd to wrong_sign": "the control: a correction of the wrong sign leaves order 1"},
+                    fails={"gd to wrong_sign": "the control: with a correction of the wrong sign the order stays 1"},
                 ),
             ),
             (

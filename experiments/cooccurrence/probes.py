@@ -1,10 +1,8 @@
-"""What configs of this paper record. Importing this module registers `score_table`."""
+"""The probes of this paper's configs. Importing this module registers `score_table`."""
 
 from jaxtyping import Array, PyTree
 
 from dynamics.probes import View, probe
-
-__all__ = ["FIGURE_1"]
 
 FIGURE_1 = (
     "loss",
@@ -25,5 +23,5 @@ FIGURE_1 = (
 
 @probe("head", "any_key", "any_query", needs=("gram",), large=True)
 def score_table(params: PyTree, view: View) -> Array:
-    """νᵀ W_Kᵀ W_Q μ for key ν and query μ of the whole vocabulary, without the 1/√m."""
+    """νᵀ W_Kᵀ W_Q μ for key ν and query μ of the whole vocabulary, before division by √m."""
     return view.gram(params).A

@@ -9,8 +9,6 @@ from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.studies.comparison import distances
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["draw"]
-
 EDGE = 2.0  # value of η λmax above which gradient descent on a quadratic diverges
 SHOWN = ("vermilion", "orange", "sky")
 
@@ -36,9 +34,9 @@ def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
                 crossed, there, "v", color=colour, markersize=8, markeredgecolor="black", zorder=4, clip_on=False
             )
     sharpness.axhline(EDGE, color="black", linewidth=0.8)
-    sharpness.text(float(flow.t[-1]), EDGE, "2: unstable above", ha="right", va="bottom", fontsize=7.5)
+    sharpness.text(float(flow.t[-1]), EDGE, "unstable above 2", ha="right", va="bottom", fontsize=7.5)
     losses.set(ylabel="training loss", yscale="log", title="loss")
-    sharpness.set(ylabel="η λmax", yscale="log", title="η λmax; dotted: along the flow; ▾: first above 2")
+    sharpness.set(ylabel="η λmax", yscale="log", title="η λmax (dotted: along the flow; ▾: first time above 2)")
     apart.set(ylabel="|F_GD − F_flow| / max |F_flow|", yscale="log", title="distance of the outputs")
     for axes in (losses, sharpness, apart):
         axes.set_xscale("symlog", linthresh=float(flow.t[1]), linscale=0.5)
@@ -46,7 +44,7 @@ def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     losses.legend(fontsize=7.5)
     start = f"start with λmax = {float(flow.sharpness[0]):.3g}, loss {float(flow.loss[0]):.3g}"
     drawn.suptitle(
-        f"The paper's own {start}: 2/λmax = {EDGE / float(flow.sharpness[0]):.2g}", x=0.01, y=0.99, ha="left"
+        f"The paper's own {start}; 2/λmax = {EDGE / float(flow.sharpness[0]):.2g}", x=0.01, y=0.99, ha="left"
     )
     return save(drawn, folder, "stability", provenance(record))
 

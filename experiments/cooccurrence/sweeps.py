@@ -1,4 +1,4 @@
-"""Figures of the sweeps over width, initial scales, lengths and sample sizes, learning rates and batch sizes."""
+"""Figures of the sweeps over width, initial scales, length and samples, learning rate and batch size."""
 
 import pathlib
 from typing import Any
@@ -11,20 +11,18 @@ from scipy import stats
 
 from dynamics.analysis.fits import FEWEST, Fit, order
 from dynamics.figures import sweep as sweep_plots
-from dynamics.figures.style import COLOURS, bands, figure, heatmap, median, provenance, save, shades, styled
+from dynamics.figures.style import COLOURS, Scale, bands, figure, heatmap, median, provenance, save, shades, styled
 from dynamics.sweeps.results import SweepRecord
 from experiments.cooccurrence.theory import SCORES, VALUES, Signs, signed
 
-__all__ = ["draw"]
-
 PALETTE, DASHES = ("blue", "sky", "vermilion", "orange"), ("-", "--", "-", "--")
-RISE = 0.01  # smallest relative rise of a loss that counts
-EDGE = 2.0  # value of η λmax above which gradient descent on a quadratic diverges
+RISE = 0.01  # a loss rises if it exceeds its first value by this share
+EDGE = 2.0  # of η λmax
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Draw the page for the swept keys; other sweeps get the general page."""
+    """The page that belongs to the swept axes; the general page if there is none."""
     pages = {
         frozenset({"width"}): ("sweep_width", _width),
         frozenset({"std", "W"}): ("sweep_scales", _scales),
@@ -62,7 +60,7 @@ def _line(axes: Axes, x: Any, y: Any, label: str | None = None) -> None:
 
 
 def _at(time: Any, values: Any) -> Any:
-    """Values at one time for every member, linear between saved times; nan if the time is."""
+    """Values at a time of every member, linear between saved times; nan if that time is nan."""
     t = values.t.values
     return xr.apply_ufunc(
         lambda of_member, at: np.interp(at, t, of_member), values, time, input_core_dims=[["t"], []], vectorize=True
@@ -94,7 +92,7 @@ def _width(record: SweepRecord) -> Figure:
     drawn = figure(10.4, 8.0, wspace=0.28, hspace=0.36, top=0.85)
     (boundary, score_panel), (value_panel, mlp_panel) = drawn.subplots(2, 2)
     lines(boundary, {"T1": runs.classification_time}, "T1")
-    boundary.set_title("(i) T1: every sample classified from then on")
+    boundary.set_title("(i) T1: all samples classified from then on")
     lines(score_panel, dict(zip(_names(SCORES), scores, strict=True)), "change of the score (key, query), over √m")
     score_panel.set_title(f"(ii) scores at t = {float(end.t):g}, as softmax sees them")
     lines(value_panel, dict(zip(_names(VALUES), values, strict=True)), "change of νᵀ W_Vᵀ W_V μ")
@@ -104,7 +102,7 @@ def _width(record: SweepRecord) -> Figure:
     first, scored = fitted(runs.classification_time), fitted(scores.isel(pair=0))
     _title(
         drawn,
-        f"T1 ∝ m^{first.slope:.3f}; what softmax sees of the trained scores shrinks, m^{scored.slope:.2f}\n"
+        f"T1 ∝ m^{first.slope:.3f}; the change of the scores over √m, which softmax sees, ∝ m^{scored.slope:.2f}\n"
         f"exponents with 95 % intervals over {runs.seed.size} seeds, fitted to m ≥ {widths[wide][0]}; "
         "lines: medians, bands: smallest to largest",
     )
@@ -112,7 +110,7 @@ def _width(record: SweepRecord) -> Figure:
 
 
 def _scales(record: SweepRecord) -> Figure:
-    """The paper's two phases and signs over the initial scales."""
+    """At which initial scales the two phases of the paper are seen."""
     runs, config = record["flow"].load(), record.config
     root_m = np.sqrt(config.model.width)
     targets = _change(runs.scores, {pair: sign for pair, sign in SCORES.items() if sign > 0}).mean("pair")
@@ -120,13 +118,13 @@ def _scales(record: SweepRecord) -> Figure:
     losses = runs.loss_by_type.sel(type=["I2", "I3"])
     rises = (losses.max("t") > (1 + RISE) * losses.isel(t=0)).all("type")
     signs = (_change(runs.scores, SCORES).isel(t=-1) > 0).all("pair")
-    panels: tuple[tuple[str, Any, dict[str, Any]], ...] = (
-        ("(i) T1", median(runs.classification_time, "seed"), {}),
-        ("(ii) share of the targets' score change made by T1", median(by_t1, "seed"), {"limits": (0, 1)}),
-        ("(iii) seeds in which the losses of I2 and I3 rise first", rises.mean("seed"), {"limits": (0, 1)}),
-        ("(iv) seeds with the signs of Theorem 3.2 at the end", signs.mean("seed"), {"limits": (0, 1)}),
-        ("(v) change of the targets' scores, over √m", median(targets.isel(t=-1), "seed") / root_m, {}),
-        (f"(vi) loss at t = {float(runs.t[-1]):g}", median(runs.loss.isel(t=-1), "seed"), {}),
+    panels: tuple[tuple[str, Any, Scale], ...] = (
+        ("(i) T1", median(runs.classification_time, "seed"), Scale()),
+        ("(ii) share of the targets' score change made by T1", median(by_t1, "seed"), Scale(limits=(0, 1))),
+        ("(iii) seeds in which the losses of I2 and I3 rise first", rises.mean("seed"), Scale(limits=(0, 1))),
+        ("(iv) seeds with the signs of Theorem 3.2 at the end", signs.mean("seed"), Scale(limits=(0, 1))),
+        ("(v) change of the targets' scores, over √m", median(targets.isel(t=-1), "seed") / root_m, Scale()),
+        (f"(vi) loss at t = {float(runs.t[-1]):g}", median(runs.loss.isel(t=-1), "seed"), Scale()),
     )
     wrong = sweep_plots.went_wrong(runs).any("seed")
     d, m = config.task.vocabulary, config.model.width
@@ -136,8 +134,8 @@ def _scales(record: SweepRecord) -> Figure:
         "true Kaiming": ("D", (2 / d) ** 0.5, (2 / m) ** 0.5),
     }
     drawn = figure(13.0, 8.0, wspace=0.38, hspace=0.36, left=0.9, right=0.55, top=0.9)
-    for axes, (title, values, style) in zip(drawn.subplots(2, 3).ravel(), panels, strict=True):
-        heatmap(axes, values, "std", "W", marked=wrong, **style)
+    for axes, (title, values, scale) in zip(drawn.subplots(2, 3).ravel(), panels, strict=True):
+        heatmap(axes, values, "std", "W", marked=wrong, scale=scale)
         for name, (marker, sigma0, sigma1) in starts.items():
             axes.plot(sigma0, sigma1, marker, color="white", markeredgecolor="black", markersize=9, label=name)
         axes.set(xlabel="σ0 of W_Q, W_K, W_V", ylabel="σ1 of W")
@@ -164,7 +162,7 @@ def _length(record: SweepRecord) -> Figure:
     panels = (
         ("(i) T1", median(runs.classification_time, "seed")),
         (f"(ii) training loss at t = {float(runs.t[-1]):g}", median(runs.loss.isel(t=-1), "seed")),
-        ("(iii) population loss then", population),
+        ("(iii) population loss at the same t", population),
     )
     wrong = sweep_plots.went_wrong(runs).any("seed")
     drawn = figure(12.6, 4.6, wspace=0.42, right=0.6, top=0.85)
@@ -182,7 +180,7 @@ def _length(record: SweepRecord) -> Figure:
         drawn,
         f"Every training set is fitted, to {float(training.max()):.1g} or less; the population loss is "
         f"{float(population.min()):.1g} to {float(population.max()):.2g}, no better than guessing (ln 2) for "
-        f"{int((population > np.log(2)).sum())} of {population.size} pairs,\nand the larger the earlier T1 (rank "
+        f"{int((population > np.log(2)).sum())} of {population.size} pairs,\nand larger where T1 is earlier (rank "
         f"correlation {ranks:.2f}); medians over {runs.seed.size} seeds",
     )
     return drawn
@@ -200,7 +198,7 @@ def _batch(record: SweepRecord) -> Figure:
     drawn = figure(13.0, 4.7, wspace=0.4, top=0.9)
     *maps, losses = drawn.subplots(1, 3)
     for axes, (title, values) in zip(maps, panels, strict=True):
-        heatmap(axes, values, "learning_rate", "batch_size", marked=wrong, logarithmic=True)
+        heatmap(axes, values, "learning_rate", "batch_size", marked=wrong, scale=Scale(logarithmic=True))
         for edge in edges:
             _line(axes, [edge, edge], axes.get_ylim())
         axes.set(xlabel="learning rate η", ylabel=f"batch size (of {record.config.task.samples} samples)")
@@ -224,9 +222,9 @@ def _batch(record: SweepRecord) -> Figure:
     _title(
         drawn,
         f"No run diverges up to η = {steady:g}, {ratios.min():.2g} to {ratios.max():.2g} times the 2/λmax of its start "
-        f"(dashed, a line per seed); of those with larger steps {int(beyond.sum())} of {beyond.size} do\n"
-        f"colours: medians over {runs.seed.size} seeds; grey: half of them or more have none; "
-        "cross: one of them or more diverged",
+        f"(dashed, a line for each seed); with larger steps {int(beyond.sum())} of {beyond.size} runs do\n"
+        f"colours: medians over {runs.seed.size} seeds; grey: half of the seeds or more have no value; "
+        "cross: one seed or more diverged",
     )
     return drawn
 

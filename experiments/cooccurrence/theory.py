@@ -1,10 +1,8 @@
-"""The signs that Theorem 3.2 of arXiv:2410.09605 states for targets μ1, μ2 and common token μ3, in one place."""
+"""The signs that Theorem 3.2 of arXiv:2410.09605 states for the targets μ1, μ2 and the common token μ3."""
 
 from typing import Any
 
 import xarray as xr
-
-__all__ = ["SCORES", "SIGNALS", "TYPES", "VALUES", "Signs", "score_signs", "signed"]
 
 TYPES = ("I1", "I2", "I3", "I4")
 SIGNALS = ("μ1", "μ2", "μ3")

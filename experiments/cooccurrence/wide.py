@@ -1,4 +1,4 @@
-"""Gradient descent at several steps against gradient flow, at a width that nobody can train."""
+"""Gradient descent at several steps against gradient flow, at a width that only Gram variables make possible."""
 
 import pathlib
 
@@ -10,8 +10,6 @@ from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.runs.record import Record
 from experiments.cooccurrence.figures import mark_phases
 
-__all__ = ["draw"]
-
 
 @styled
 def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
@@ -21,7 +19,7 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
     left, right = drawn.subplots(1, 2)
     left.plot(flow.t, flow.loss, color="black", linewidth=1, linestyle=":", zorder=3, label="flow")
     descents = [law for law in record.laws if law != "flow"]
-    # The curves coincide, so later ones are thinner.
+    # The curves coincide, so later ones are drawn thinner.
     for law, colour, thick in zip(descents, ("sky", "orange", "vermilion"), (6, 3.5, 1.5), strict=False):
         data = record[law].load().isel(t=slice(1, None))
         eta = record.config.laws[law].learning_rate
@@ -39,7 +37,7 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
         if np.isfinite(t1):
             mark_phases(axes, t1, float(flow.t[-1]))
     drawn.suptitle(
-        f"m = {record.config.model.width}: GD is the flow up to an error of order η (curves on the right coincide)",
+        f"m = {record.config.model.width}: GD differs from the flow by an amount ∝ η (curves on the right coincide)",
         x=0.01,
         y=0.99,
         ha="left",

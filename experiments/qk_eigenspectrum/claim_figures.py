@@ -1,4 +1,4 @@
-"""Figures of the claims: two collapses and localisation, crossing probabilities, and the arms of the penalty."""
+"""Figures of the claims: two collapses and localisation, crossing probabilities, and the forms of the penalty."""
 
 import pathlib
 from collections.abc import Callable
@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 from dynamics.figures.style import COLOURS, SEQUENTIAL, figure, provenance, save, shades, styled
 from dynamics.studies.evidence import ClaimsRecord
 from experiments.qk_eigenspectrum import measures, theory
-
-__all__ = ["draw"]
 
 ARMS = {
     "none": "no penalty",
@@ -45,7 +43,7 @@ def _collapses(examples: Any, plane: Any) -> Figure:
     titles = (
         "m = 0, v = 0.01: uniform\n(rank collapse)",
         "m = 1, v = 0: local",
-        "m = 1, v = 1000: one key,\nnot a near one (entropy collapse)",
+        "m = 1, v = 1000: one key,\nat any distance (entropy collapse)",
     )
     for axes, title, cell in zip(maps, titles, examples["map"], strict=True):
         axes.imshow(np.sqrt(cell), cmap=SEQUENTIAL, vmin=0, vmax=1)
@@ -62,8 +60,8 @@ def _collapses(examples: Any, plane: Any) -> Figure:
     for place, what in (((0.97, 0.05), "uniform"), ((0.03, 0.34), "one key"), ((0.38, 0.99), "local")):
         corner.annotate(what, place, fontsize=7, ha="right" if what == "uniform" else "left", color=COLOURS["grey"])
     corner.set_xlabel("entropy / log T")
-    corner.set_ylabel("attention on the last 4")
-    corner.set_title("last query of a random walk,\nv = 0, 0.01, ..., 1000 along each line", fontsize=8)
+    corner.set_ylabel("attention on the last 4 keys")
+    corner.set_title("last query of a random walk;\nv = 0, 0.01, ..., 1000 along each line", fontsize=8)
     corner.set_xlim(0, 1.02)
     corner.set_ylim(0, 1.08)
     corner.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)

@@ -1,20 +1,18 @@
-"""What concentration of the QK-eigenspectrum does, as checks: the theory by sampling, the penalty by training.
+"""Claims about the concentration of the QK-eigenspectrum: the theory is tested by sampling, the penalty by training.
 
-The theory is derived in theory.py, from first principles; "derived" is the source of these claims, never a theorem of
-arXiv:2402.02098. The statements about the regulariser are those of its abstract; the form of the regulariser that
-the authors published was not at hand, the one used is dynamics.objectives.regularisers.SpectrumPenalty.
+Claims with the source "derived" are derived in theory.py from first principles; none is a numbered theorem of
+arXiv:2402.02098. Claims with the source "abstract" are those of its abstract about the regulariser. The published form
+of the regulariser was not available; dynamics.objectives.regularisers.SpectrumPenalty is used in its place.
 """
 
 import pathlib
 from typing import Any
 
+from dynamics import seeds
 from dynamics.config import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case, Measured
-from dynamics.sweeps.sweep import seeds
 from experiments.qk_eigenspectrum import measures
-
-__all__ = ["CASES", "CLAIMS", "FIGURES", "TABLES"]
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "qk_eigenspectrum" / "locater.py"
 SEED = 7000  # of the sampling
@@ -165,7 +163,7 @@ CLAIMS = (
         "walks",
         Claim(
             DERIVED,
-            "and the localisation with it: one key wins, but not a near one",
+            "Variance collapses the localisation: one key wins, but not a near one",
             "attention on the last 4 falls with v, from above one half",
             measures.localisation_falls(1.0),
             elsewhere={"m = 0": measures.localisation_falls(0.0)},
@@ -189,7 +187,7 @@ CLAIMS = (
             PAIRED,
             measures.rises(measures.entropy),
             elsewhere={"at t = 0": measures.rises(measures.entropy, 0)},
-            fails={"markov locater": "it rises in 5 of 6 seeds, and the interval holds 0"},
+            fails={"markov locater": "it rises in 5 of 6 seeds, but the interval contains 0"},
         ),
     ),
     (

@@ -1,4 +1,4 @@
-"""A run over t: losses, the QK-eigenspectrum, entropy and localisation of attention; several runs side by side."""
+"""Loss, QK-eigenspectrum, entropy and localisation of attention over t, for one run or for several side by side."""
 
 import pathlib
 from collections.abc import Sequence
@@ -10,8 +10,6 @@ from matplotlib.figure import Figure
 
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.runs.record import Record
-
-__all__ = ["compare", "draw"]
 
 Column = tuple[str, Any, Any]  # title, Dataset of the law, Dataset of the training set
 
@@ -51,7 +49,7 @@ def _page(columns: Sequence[Column]) -> Figure:
     return drawn
 
 
-def _first(values: Any) -> Any:
+def _one(values: Any) -> Any:
     """The values of the first layer and head."""
     return values.isel({dim: 0 for dim in ("layer", "head") if dim in values.dims})
 
@@ -77,7 +75,7 @@ def _spectrum(axes: Axes, run: Any, _: Any) -> None:
     real = spectrum.sel(part="real")
     for mode in range(real.sizes["mode"]):
         axes.plot(
-            run.t, real.isel(mode=mode), color=COLOURS["sky"], linewidth=0.6, label="one each" if mode == 0 else None
+            run.t, real.isel(mode=mode), color=COLOURS["sky"], linewidth=0.6, label="eigenvalues" if mode == 0 else None
         )
     mean = real.mean("mode")
     deviation = np.sqrt(((spectrum - spectrum.mean("mode")) ** 2).sum("part").mean("mode"))

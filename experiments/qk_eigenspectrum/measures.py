@@ -1,4 +1,4 @@
-"""What the claims about the QK-eigenspectrum measure: evidence by sampling, and (datasets, case) -> Finding."""
+"""The statistics of the claims about the QK-eigenspectrum: sampling, and functions (datasets, case) -> Finding."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -22,8 +22,9 @@ def sampling(cells: Sequence[Sequence[float]], samples: int, seed: int, walks: b
     """Sample random walks, or independent tokens, with unit covariance for every cell.
 
     Returns:
-        Over cell and t (nan beyond the cell's T): the sampled `mean`, `variance` and `crossing` of z, and the same by
-        formula. Over cell: `exact`, the crossing probability at t = T/2, `attention`, and the cell's parameters.
+        Over cell and t (up to the longest T, nan beyond T): the sampled mean, variance and crossing of z, and each by
+        its `..._formula`. Over cell: `exact`, the exact crossing probability at t = T/2, the parameters of the cell,
+        and measures of the attention.
     """
     stated = [Cell(float(m), float(v), int(d), int(T), float(skew)) for m, v, d, T, skew in cells]
     longest = max(cell.length for cell in stated)
@@ -75,7 +76,7 @@ def _worst(values: Any, bound: float, what: str) -> Finding:
 
 
 def means(of: str = "") -> Callable[[Data, str], Finding]:
-    """Whether the sampled means of z_t equal the formula; `of` names another case to take the samples from."""
+    """Whether the sampled means of z_t, in this case or in `of`, agree with the formula of this case."""
 
     def measure(data: Data, case: str) -> Finding:
         sampled, formula = data[of or case], data[case]
@@ -86,7 +87,7 @@ def means(of: str = "") -> Callable[[Data, str], Finding]:
 
 
 def deviations(of: str = "") -> Callable[[Data, str], Finding]:
-    """Whether the sampled standard deviations of z_t equal the formula; `of` as for means."""
+    """Whether the sampled standard deviations of z_t, in this case or in `of`, agree with the formula of this case."""
 
     def measure(data: Data, case: str) -> Finding:
         ratio = data[of or case]["variance"] / data[case].variance_formula
@@ -145,7 +146,7 @@ def limit_without_b(data: Data, case: str) -> Finding:
 
 
 def _seen(evidence: Any, what: str, mean: float) -> dict[float, float]:
-    """{variance: the measure `what` of the last query's attention} in the cells with this mean."""
+    """{variance: one measure of the last query's attention} at one mean."""
     chosen = evidence.where(evidence.of_mean == mean, drop=True)
     return dict(zip(chosen.of_variance.values.tolist(), chosen.attention.sel(seen=what).values.tolist(), strict=True))
 
@@ -163,7 +164,7 @@ def geometric(variance: float) -> Callable[[Data, str], Finding]:
 
 
 def entropy_collapses(high: float, low: float) -> Callable[[Data, str], Finding]:
-    """Whether the entropy at the high variance is below COLLAPSED times that at the low one."""
+    """Whether a higher variance lowers the entropy."""
 
     def measure(data: Data, case: str) -> Finding:
         H = _seen(data[case], "entropy", 1.0)
@@ -174,7 +175,7 @@ def entropy_collapses(high: float, low: float) -> Callable[[Data, str], Finding]
 
 
 def localisation_falls(mean: float) -> Callable[[Data, str], Finding]:
-    """Whether attention on the last four tokens starts above one half and falls with every increase of the variance."""
+    """Attention on the last four tokens is above one half at the smallest variance, and falls with every increase."""
 
     def measure(data: Data, case: str) -> Finding:
         mass = _seen(data[case], "last 4", mean)
@@ -188,7 +189,7 @@ def localisation_falls(mean: float) -> Callable[[Data, str], Finding]:
 
 
 def even(mean: float) -> Callable[[Data, str], Finding]:
-    """Whether, at this mean, the last key beats every other key in half of the samples."""
+    """At this mean the query's own key wins against every other key in half of the samples."""
 
     def measure(data: Data, case: str) -> Finding:
         evidence = data[case].where(data[case].of_mean == mean, drop=True)
@@ -235,7 +236,7 @@ def _without(case: str) -> str:
 
 
 def concentrates(at: int = -1) -> Callable[[Data, str], Finding]:
-    """Whether the deviation of the eigenvalues, over that without a penalty, is below CONCENTRATED in most seeds."""
+    """The deviation of the eigenvalues over the deviation with no penalty is at most CONCENTRATED in most seeds."""
 
     def measure(data: Data, case: str) -> Finding:
         ratio = (eigenvalue_deviation(data[case], at) / eigenvalue_deviation(data[_without(case)], at)).values
@@ -247,7 +248,7 @@ def concentrates(at: int = -1) -> Callable[[Data, str], Finding]:
 
 
 def rises(what: Callable[[Any, int], Any], at: int = -1) -> Callable[[Data, str], Finding]:
-    """Whether `what` is higher than without a penalty: the interval of the paired difference is above 0."""
+    """The quantity is higher than with no penalty: the interval of the paired difference is above 0."""
 
     def measure(data: Data, case: str) -> Finding:
         difference = what(data[case], at) - what(data[_without(case)], at)
@@ -259,7 +260,7 @@ def rises(what: Callable[[Any, int], Any], at: int = -1) -> Callable[[Data, str]
 
 
 def _gain(data: Data, case: str) -> Any:
-    """The relative decrease of the best test loss compared with no penalty [seed]."""
+    """The share by which the best test loss is lower than with no penalty [seed]."""
     return 1 - best_test_loss(data[case]) / best_test_loss(data[_without(case)])
 
 

@@ -1,4 +1,4 @@
-"""Sweeps over the penalty: the best loss on fresh samples, spectrum and attention at the end, against κ or τ."""
+"""Figures of the sweeps over the penalty: best loss on fresh samples, final spectrum and attention, against κ or τ."""
 
 import pathlib
 from typing import Any
@@ -10,14 +10,12 @@ from dynamics.figures import sweep as sweep_plots
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.sweeps.results import SweepRecord
 
-__all__ = ["draw"]
-
 TASKS = {"markov": "chain of order 1", "bag": "bag of words"}
 
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Draw the page of a sweep over κ or τ; other sweeps get the general page."""
+    """The page of a sweep over κ or τ; the general page for other sweeps."""
     along = [dim for dim in ("kappa", "tau") if dim in record.dims.values()]
     if not along:
         return sweep_plots.draw(record, folder)

@@ -1,9 +1,10 @@
-"""A text to train on: from a file, or the whole of Debian's bible-kjv-text (King James Version, public domain).
+"""Write a text to train on: a cleaned FILE, or the whole King James Bible (public domain) from Debian's bible-kjv.
 
     python -m experiments.qk_eigenspectrum.text OUT.txt [FILE.txt]
 
-Without FILE it asks the program `bible` (apt-get install bible-kjv). Of a FILE by Project Gutenberg the legal text
-around the book is left out. genesis.txt, beside this file, is the first 20 chapters of Genesis made in this way.
+If FILE is not given, the text comes from the program `bible` (apt-get install bible-kjv). If FILE is a book of Project
+Gutenberg, the legal text around the book is removed. genesis.txt, in this folder, is the first 20 chapters of Genesis,
+made in this way.
 """
 
 import pathlib
@@ -11,8 +12,6 @@ import re
 import shutil
 import subprocess
 import sys
-
-__all__ = ["from_file", "from_verses"]
 
 EVERYTHING = "gen1:1-rev22:21"
 REFERENCE = re.compile(r"^\S+\s*\d+:\d+\s+", re.MULTILINE)

@@ -1,7 +1,7 @@
 """Scores of Gaussian tokens: their mean and variance, which key wins, and the entropy, in closed form and by sampling.
 
-Derived here from first principles; none of it is a numbered theorem of arXiv:2402.02098, whose statements were not
-at hand. Scores are z_t = x_tᵀ W x_T, the query is the last token. Put
+Everything is derived here from first principles; nothing is a numbered theorem of arXiv:2402.02098, whose statements
+were not available. The scores are z_t = x_tᵀ W x_T, and the query is the last token. Put
 
     g = tr(WΣ),   a = tr((WΣ)²),   b = tr(WΣWᵀΣ) = ‖Σ^½ W Σ^½‖_F².
 
@@ -9,9 +9,9 @@ at hand. Scores are z_t = x_tᵀ W x_T, the query is the last token. Put
   E[z_T − z_t] = (T − t) g,   Var[z_T − z_t] = (T − t)² a + (T − t) T b,   P(z_T > z_t) → Φ(SNR_t) as d → ∞,
   SNR_t = g / √(a + b T/(T − t)).
 * independent x_t ~ N(0, Σ):   E z_t = 0 and Var z_t = b for t < T,   E z_T = g and Var z_T = a + b.
-* no variance of the eigenvalues, d → ∞ at fixed g: p_t ∝ exp(g t), t = 1, ..., T, a truncated geometric distribution.
+* eigenvalues without variance, d → ∞ at fixed g: p_t ∝ exp(g t), t = 1, ..., T, a truncated geometric distribution.
 
-P(z_T > z_t) at any d is that of a quadratic form of Gaussian variables being positive: Imhof's integral.
+At any d, P(z_T > z_t) is the probability that a quadratic form of Gaussian variables is positive: Imhof's integral.
 """
 
 import functools
@@ -23,18 +23,6 @@ import numpy as np
 from scipy import integrate, stats
 
 from dynamics.analysis import attention as measures
-
-__all__ = [
-    "Cell",
-    "Moments",
-    "crossing",
-    "crossing_limit",
-    "geometric_entropy",
-    "independent",
-    "matrix",
-    "sampled",
-    "walk",
-]
 
 CHUNK = 250  # sequences sampled at a time, to bound memory
 

@@ -1,1 +1,1 @@
-"""What the library costs: figures and ratios of one machine."""
+"""The speed of the library, measured on one machine."""

@@ -1,8 +1,9 @@
-"""What the paper's experiment (configs/cooccurrence/figure1.py) costs on this machine, on the CPU and in float64.
+"""The time of the paper's experiment (configs/cooccurrence/figure1.py) on this machine, on the CPU and in float64.
 
     python -m experiments.speed.benchmark
 
-Prints what was measured beside its bar, and asserts nothing about time. Compile time is excluded. t = eta*k throughout.
+Prints every measurement beside its target (bar), and asserts nothing about time. Compile time is excluded. The time
+of training is t = eta*k.
 """
 
 import dataclasses
@@ -61,7 +62,7 @@ def main() -> None:
 
 
 def load() -> None:
-    """Show the load of the machine; above one per core, other work makes the timings slower."""
+    """Show the load of the machine: above one per core, other work slows the measurements."""
     show(f"load average of the last minute on {os.cpu_count()} cores", f"{os.getloadavg()[0]:.1f}")
 
 
@@ -94,7 +95,7 @@ def integrated(experiment: Experiment, rounds: int = 1) -> tuple[Trajectory, lis
 
 
 def floor(m: int, d: int) -> float:
-    """Show the time of bare products; returns the seconds that a step of gradient descent needs at least."""
+    """Show the time of matrix products; return the time of those in a GD step, its lower bound, in seconds."""
     seconds = math.nan
     for rows in (d, m):
         seconds = product_seconds(rows, d)
@@ -292,7 +293,7 @@ def torch_descent(experiment: Experiment) -> tuple[float, float]:
 
 
 def torch_model(experiment: Experiment) -> tuple[list[Any], Callable[..., Any]]:
-    """The weights of equation (1) on one-hot words, and the loss as a function of them."""
+    """Equation (1) on one-hot words: the weights, and the loss as a function of them."""
     import torch
 
     start, objective = experiment.start

@@ -1,8 +1,8 @@
-"""What a sweep costs beside its members, and which strategy is the fastest here: reduced flow, d = 64, t = 300.
+"""The time that a sweep adds to that of its members, and the fastest strategy here: reduced flow, d = 64, t = 300.
 
     python -m experiments.speed.sweeps
 
-Prints what was measured beside its bar, and asserts nothing about time.
+Prints every measurement beside its target (bar), and asserts nothing about time.
 """
 
 import functools
@@ -26,8 +26,9 @@ from dynamics.runs.engine import MOST_PATHS, STRATEGIES, Path, Program, Strategy
 from dynamics.sweeps import results, worker
 from dynamics.sweeps.launch import Source, attempts, plan_of, prepare
 from dynamics.sweeps.ledger import Ledger, Worker
+from dynamics.sweeps.overrides import seeds
 from dynamics.sweeps.results import SweepRecord
-from dynamics.sweeps.sweep import Sweep, seeds
+from dynamics.sweeps.sweep import Sweep
 from experiments.speed.benchmark import CONFIG, load, paper, seconds_of, show
 
 MEMBERS, LISTED = 1000, 10_000

@@ -1,0 +1,82 @@
+"""The data: every word has a label, and a share of the labels is flipped."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+import dynamics
+
+__all__ = ["NoisyLabels"]
+
+
+@dataclass(frozen=True)
+class NoisyLabels:
+    """A sample is the word 0 and one other word w; y = +1 for odd w and −1 for even w, but a share is flipped.
+
+    No model can tell the flipped samples of a word from its others. So the loss log(1 + exp(−y F)) is least where F is
+    ± log((1 − p)/p) with p the flipped share, and its least mean is the entropy −p log p − (1 − p) log(1 − p).
+
+    Attributes:
+        copies: samples of every word w.
+        vocabulary: d, words in all.
+        flipped: p; `copies` times p must be an integer.
+    """
+
+    copies: int
+    vocabulary: int
+    flipped: float
+
+    length: ClassVar[int] = 2
+    types: ClassVar[tuple[str, ...]] = ("sample",)
+    loss: ClassVar[str] = "logistic"
+    population: ClassVar[int] = 1024
+    named_words: ClassVar[int] = 3
+    capabilities: ClassVar[frozenset[str]] = frozenset({"signed_labels"})
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    def __post_init__(self):
+        if not 0 <= self.flipped <= 1 or self.copies * self.flipped % 1:
+            raise dynamics.ConfigError(
+                "flipped", self.flipped, "must be 0 to 1, and an integer when multiplied by copies"
+            )
+
+    @property
+    def samples(self) -> int:
+        """n, the size of the training set."""
+        return self.copies * (self.vocabulary - 1)
+
+    @property
+    def word_names(self) -> tuple[str, ...]:
+        """The names of the words."""
+        return tuple(f"w{i}" for i in range(self.vocabulary))
+
+    @property
+    def coordinates(self) -> dict[str, list[Any]]:
+        """Labels of the dimensions of its arrays."""
+        return {"type": list(self.types), "sample": list(range(self.samples))}
+
+    def training_set(self, key: jax.Array) -> dynamics.Batch:
+        """`copies` samples of every word, exactly the share p of them flipped."""
+        del key
+        number = jnp.arange(self.samples)
+        flipped = number % self.copies < round(self.copies * self.flipped)
+        return self._batch(1 + number // self.copies, flipped)
+
+    def sample(self, key: jax.Array, n: int, source: Any = None) -> dynamics.Batch:
+        """N fresh samples: words uniform, each flipped with probability p."""
+        del source
+        word_key, flip_key = jax.random.split(key)
+        words = jax.random.randint(word_key, (n,), 1, self.vocabulary)
+        return self._batch(words, jax.random.bernoulli(flip_key, self.flipped, (n,)))
+
+    def _batch(self, words: jax.Array, flipped: jax.Array) -> dynamics.Batch:
+        tokens = jnp.stack([jnp.zeros_like(words), words], axis=1).astype(jnp.int32)
+        odd = words % 2 == 1
+        label = jnp.where(odd != flipped, 1, -1).astype(jnp.int32)
+        return dynamics.Batch(tokens, label, jnp.zeros(len(words), jnp.int32))
+
+
+dynamics.TASKS["noisy_labels"] = NoisyLabels
