@@ -50,10 +50,8 @@ def diffrax_run(times, solver, rtol):
 @pytest.mark.parametrize(("method", "order"), [("tsit5", 5), ("dopri8", 8)])
 def test_error_and_order(method, order):
     """Errors of about rtol per step add up, also between steps; the number of steps grows as rtol^(-1/order)."""
-    tolerances, times = (
-        np.geomspace(1e-7, 1e-12, 6),
-        np.linspace(0.0, 100.0, 201),
-    )  # long enough that the shorter first steps do not matter
+    tolerances = np.geomspace(1e-7, 1e-12, 6)
+    times = np.linspace(0.0, 100.0, 201)  # long enough that the shorter first steps do not matter
     steps = []
     for rtol in tolerances:
         path = run(times=times, method=method, rtol=rtol)

@@ -49,7 +49,7 @@ def _page(columns: Sequence[Column]) -> Figure:
     return drawn
 
 
-def _one(values: Any) -> Any:
+def _first(values: Any) -> Any:
     """The values of the first layer and head."""
     return values.isel({dim: 0 for dim in ("layer", "head") if dim in values.dims})
 
