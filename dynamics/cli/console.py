@@ -18,7 +18,7 @@ from dynamics.trajectory import Trajectory
 
 LINE_S = 5.0  # seconds between lines of progress without a terminal
 HEADINGS = {"classification_time": "classified"}
-ALLOWED = 10  # largest drift / rtol that is trusted; calibrated in experiments/cooccurrence/README.md
+ALLOWED = 10  # largest drift / rtol that is trusted; calibrated by comparing drifts with errors of the loss
 
 
 class _Bars:
