@@ -189,7 +189,7 @@ def _length(record: SweepRecord) -> Figure:
 def _batch(record: SweepRecord) -> Figure:
     """T1 and the last loss over learning rates and batch sizes, against those of the flow; GD's losses over t."""
     runs, flow = (record[law].load() for law in ("sgd", "flow"))
-    edges = EDGE / flow.starting_sharpness.isel(checkpoint=0, learning_rate=0, batch_size=0).values  # of every seed
+    edges = EDGE / flow.starting_sharpness.isel(checkpoint=0, learning_rate=0).values  # of every seed
     wrong = sweep_plots.went_wrong(runs).any("seed")
     panels = (
         ("(i) T1, over that of the flow", median(runs.classification_time / flow.classification_time, "seed")),
@@ -209,7 +209,7 @@ def _batch(record: SweepRecord) -> Figure:
         one = gd.sel(learning_rate=step)
         later = one.loss.assign_coords(t=_times(one)).isel(t=slice(1, None))
         bands(losses, later, "t", "seed", color=colour, label=f"η = {step:g}")
-    exact = flow.isel(learning_rate=0, batch_size=-1)
+    exact = flow.isel(learning_rate=0)
     losses.plot(_times(exact)[1:], median(exact.loss, "seed")[1:], color="black", linestyle="--", label="gradient flow")
     smallest = float(exact.loss.min())
     losses.set(xscale="log", yscale="log", ylim=(smallest / 100, 1e4), xlabel="t = ηk", ylabel="training loss")
