@@ -1,4 +1,4 @@
-"""Shared, compiled once per worker: a small experiment, its laws, and one run of the smoke config."""
+"""Shared fixtures, compiled once per pytest worker: a small experiment, its laws, and a run of the smoke config."""
 
 import importlib
 import pathlib
@@ -18,7 +18,7 @@ with install_import_hook("dynamics", "beartype.beartype"):
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# Both workers, and the next run, find what is compiled already.
+# A persistent cache shares compiled programs between pytest workers and runs.
 dynamics.environment.configure_compiler()
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -1,4 +1,4 @@
-"""From a config to typed objects: every type of a field, every error one sentence, never another exception."""
+"""Configs become typed objects, or a ConfigError of one sentence; every type of a field is covered."""
 
 import copy
 import dataclasses
@@ -27,7 +27,7 @@ class Schedule:
 
 
 def field(hint, value):
-    """What a field of this type holds after build()."""
+    """The value of a field of this type after build()."""
     cls = dataclasses.make_dataclass("Cls", [("x", hint)])
     return build(cls, {"x": value}, "part.").x
 
@@ -196,7 +196,7 @@ def mutated(config, generator):
 
 
 def refusal(config):
-    """The message of the ConfigError that a config raises; empty for none."""
+    """The message of the ConfigError that a config raises, or an empty text."""
     try:
         dynamics.Experiment.from_config(config)
     except dynamics.ConfigError as error:

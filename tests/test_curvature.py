@@ -1,4 +1,4 @@
-"""The top of the Hessian against a dense one."""
+"""The largest eigenvalue of the Hessian against a dense eigendecomposition."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from dynamics.analysis.curvature import top_eigenpair
 
 @pytest.fixture(scope="module")
 def dense(small):
-    """Eigenvalues and eigenvectors, from Hessian-vector products with a basis."""
+    """All eigenvalues and eigenvectors of the dense Hessian."""
     params, objective = small.start
     flat, restore = ravel_pytree(params)
     slope = jax.grad(lambda x: objective.loss(restore(x)))
@@ -26,7 +26,7 @@ def top(small):
 
 
 def test_the_model(small, dense, top):
-    """Also when the search starts in an eigenspace of another eigenvalue."""
+    """The search succeeds even from the eigenspace of another eigenvalue."""
     params, _ = small.start
     values, vectors = dense
     _, restore = ravel_pytree(params)

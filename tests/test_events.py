@@ -1,4 +1,4 @@
-"""The time from which on all samples are classified for good."""
+"""The time after which all samples stay classified."""
 
 import numpy as np
 import pytest

@@ -41,7 +41,7 @@ def test_standard_deviations_by_name():
 
 
 def test_matrices_are_independent():
-    """No two matrices share their draw."""
+    """Different matrices have different random numbers."""
     model = dynamics.OneLayerTransformer(**MODEL)
     params, _ = dynamics.Initialisation("kaiming_normal")(model, jax.random.key(0))
     columns = np.stack([np.asarray(params[name]).ravel() for name in ("W_Q", "W_K", "W_V")])
@@ -51,7 +51,7 @@ def test_matrices_are_independent():
 
 @pytest.mark.parametrize("draw", ["weights", "gram"])
 def test_a_wrong_matrix_name(draw):
-    """In a config and in a call, of weights and of Gram matrices."""
+    """Refused in a config and in a call, for weights and for Gram matrices."""
     message = "std_of.W_X = 0.1: unknown key; did you mean '.*allowed: W, W_K, W_Q, W_V"
     config = small_config(**{"init.draw": draw, "init.std_of": {"W_X": 0.1}})
     config["laws"] = {"flow": {"name": "flow" if draw == "weights" else "gram_flow"}}
@@ -64,7 +64,7 @@ def test_a_wrong_matrix_name(draw):
 
 
 def test_every_matrix_has_its_own_scale_in_gram_variables():
-    """Gram matrices scale with the standard deviations of the matrices that they are made of."""
+    """Gram matrices scale with the standard deviations of their factors."""
     model, key = dynamics.OneLayerTransformer(**MODEL), jax.random.key(0)
     one, _ = dynamics.Initialisation("normal", 1.0, {}, "gram").gram(model, 128, key)
     s = {"W": 2.0, "W_V": 3.0, "W_K": 5.0, "W_Q": 7.0}

@@ -1,4 +1,4 @@
-"""A user's own task with an own source, and own probes with own dimensions, in a run; what the protocols promise."""
+"""A run with a user's own task and own probes, with dimensions of their own; what the protocols promise."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -66,7 +66,7 @@ class Weighted:
 
 @pytest.fixture
 def own():
-    """The registries with what the test adds; afterwards as they were."""
+    """The registries, restored after the test."""
     before = [dict(registry) for registry in (TASKS, PROBES)]
     TASKS["weighted"] = Weighted
     yield

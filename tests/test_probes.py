@@ -141,7 +141,7 @@ LAYERS = {"name": "transformer", "width": 8, "heads": 2, "layers": 2, "neurons":
 
 @pytest.mark.parametrize("kind", ["weights", "gram", "sequence"])
 def test_matrices_are_decomposed_one_after_another(kind):
-    """A program in which two batches of them meet can wait for itself for ever: dynamics.analysis.attention."""
+    """Two batched decompositions in one program may deadlock: see dynamics.analysis.attention."""
     config = small_config(**{"model.heads": 2, "init.draw": "gram" if kind == "gram" else "weights"})
     config["laws"] = {"flow": {"name": "gram_flow" if kind == "gram" else "flow", "rtol": 1e-6, "atol": 1e-8}}
     if kind == "sequence":

@@ -11,7 +11,7 @@ import dynamics
 
 
 def python(code, **environment):
-    """What a new process prints."""
+    """The output of a new Python process."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("JAX_", "EQX_", "SLURM_"))}
     path = {"PYTHONPATH": str(ROOT)}
     arguments = [sys.executable, "-c", code]

@@ -1,4 +1,4 @@
-"""The adaptive integrator: closed forms, orders, diffrax's own loop for comparison, and how it ends."""
+"""The adaptive integrator: closed forms, orders, comparison with diffrax's own loop, and outcomes."""
 
 import functools
 
@@ -49,8 +49,9 @@ def diffrax_run(times, solver, rtol):
 
 @pytest.mark.parametrize(("method", "order"), [("tsit5", 5), ("dopri8", 8)])
 def test_error_and_order(method, order):
-    """Every step has an error of about rtol, interpolation too, and they add up; the steps grow as rtol^(-1/order)."""
-    tolerances, times = np.geomspace(1e-7, 1e-12, 6), np.linspace(0.0, 100.0, 201)  # far from its few first steps
+    """Errors of about rtol per step add up, also between steps; the number of steps grows as rtol^(-1/order)."""
+    tolerances = np.geomspace(1e-7, 1e-12, 6)
+    times = np.linspace(0.0, 100.0, 201)  # long enough that the shorter first steps do not matter
     steps = []
     for rtol in tolerances:
         path = run(times=times, method=method, rtol=rtol)
@@ -84,7 +85,7 @@ def test_where_nothing_moves():
 
 
 def test_repeated_last_times():
-    """A segment is padded with its last time, and may consist of repetitions of one time."""
+    """The times of a segment may repeat the last one, or be all equal."""
     padded = run(times=np.array([0.0, 1.0, 1.0, 1.0]))
     assert int(padded.reached) == 4
     np.testing.assert_array_equal(padded.observed["turning"][1], padded.observed["turning"][3])
@@ -112,7 +113,7 @@ def test_velocity_that_is_never_finite():
 
 
 def test_steps_are_counted():
-    """Rejected steps count too; the kink causes some."""
+    """Rejected steps count; the kink causes some."""
     path = run(lambda y: jnp.where(y < 0.5, 1.0, -1e3 * (y - 0.5)) + 0 * y, jnp.array(0.0), max_steps=30)
     assert int(path.steps) < 30 and int(path.reached) < len(TIMES) and 0 < float(path.t) < TIMES[-1]
     assert int(run(max_steps=5).steps) <= 5

@@ -1,4 +1,4 @@
-"""The transformer on sequences against its formula, its symmetries, and what its flow conserves."""
+"""The transformer on sequences against its formula, its symmetries and the conserved quantities of its flow."""
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ SLOW = [pytest.param({}, marks=pytest.mark.slow), pytest.param({"residual": Fals
 
 @pytest.mark.parametrize("settings", [RICH, *SLOW], ids=["rich", "plain", "no residual"])
 def test_the_formula(settings):
-    """Sample by sample, query by query, head by head."""
+    """The output, computed sample by sample, query by query and head by head."""
     built, params = start(**settings)
     logits, seen = applied(built, params)
     p = jax.tree.map(np.asarray, params)
@@ -167,7 +167,7 @@ def penalty(params, objective):
 
 @pytest.mark.parametrize("scale", ["frobenius", "trace_square"])
 def test_penalty(scale):
-    """Its value and gradient, and where it is least."""
+    """The penalty's value, gradient and minimum."""
     d, kappa, tau, pin = 5, 0.3, 4.0, 0.7
     of = SpectrumPenalty(kappa, tau, pin, scale)
     W = np.random.default_rng(1).normal(size=(2, 3, d, d))
@@ -211,7 +211,7 @@ def test_the_penalty_is_added_to_the_loss():
 
 
 def test_adamw():
-    """Without decay it is Adam, step by step; what has no gradient decays by 1 − ηλ."""
+    """AdamW with no decay is Adam, step by step; parameters with zero gradient are multiplied by 1 − ηλ."""
     params = {"x": jnp.arange(1.0, 4.0)}
     adam, same = Adam(learning_rate=0.01), AdamW(learning_rate=0.01, batch_size=1)
     one, other = (params, adam.memory(params)), (params, same.memory(params))

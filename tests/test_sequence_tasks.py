@@ -1,4 +1,4 @@
-"""Chains, bags and texts: their distributions, and the least loss on each."""
+"""Chains, bags and texts: their distributions, and the smallest possible loss on each."""
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +62,7 @@ def test_words_of_a_bag_come_in_no_order():
 
 @pytest.fixture
 def book(tmp_path):
-    """Nine parts of a and b, a tenth of c."""
+    """Nine tenths consist of a and b, the last tenth of c."""
     path = tmp_path / "book.txt"
     path.write_text("A b, " * 300 + "c c c " * 34, encoding="utf-8")
     return path

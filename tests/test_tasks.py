@@ -11,7 +11,7 @@ KEY = jax.random.key(3)
 
 
 def kinds(tokens):
-    """The type of each sample, read off its words."""
+    """The type of each sample, computed from its words."""
     has = [(np.asarray(tokens) == word).any(axis=1) for word in (0, 1)]
     return np.select([has[0] & has[1], has[0], has[1]], [0, 1, 2], 3)
 

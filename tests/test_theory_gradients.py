@@ -15,7 +15,7 @@ def softmax(scores):
 
 
 def equation_one(params, a, tokens, heads):
-    """F(X) word by word, neuron by neuron, as it is printed; X one-hot."""
+    """F(X) of equation (1), summed word by word and neuron by neuron; X is one-hot."""
     W = params["W"]
     m, d = W.shape[1], params["W_Q"].shape[1]
     total = 0.0
@@ -115,6 +115,6 @@ def test_gram_matrices(small):
 
 
 def test_loss_keeps_its_tail():
-    """log(1 + exp(-x)) → exp(-x), relative, where 1 + exp(-x) has long rounded to 1."""
+    """log(1 + exp(-x)) ≈ exp(-x) also where 1 + exp(-x) rounds to 1."""
     loss = dynamics.objectives.losses.logistic_loss(jnp.array([50.0, 700.0]), jnp.array([1, 1]))
     np.testing.assert_allclose(loss, np.exp([-50.0, -700.0]), rtol=1e-12)

@@ -1,4 +1,4 @@
-"""The Gram variables are exact: the same trajectories as the weights, by another route."""
+"""Gram variables are exact: their trajectories equal those of the weights."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ PROBES = ("loss", "scores", "mlp", "value_gram", "key_gram", "query_gram", "atte
 
 
 def in_gram_variables(experiment):
-    """The Gram matrices of the start, and the objective as a function of them."""
+    """The Gram matrices of the start, and the objective in Gram variables."""
     return GramFlow().variables(*experiment.start)
 
 
@@ -145,7 +145,7 @@ GRAM_LAWS = {"gram_flow": {}, "gram_gd": {"learning_rate": 0.1}, "gram_sgd": {"l
 
 @pytest.mark.parametrize("name", GRAM_LAWS)
 def test_variables(small, name):
-    """Gram matrices of weights, and Gram matrices as they are; every other law moves the parameters themselves."""
+    """Laws in Gram variables accept weights and Gram matrices; all other laws move the parameters themselves."""
     params, objective = small.start
     law = LAWS[name](**GRAM_LAWS[name])
     assert law.needs == ("gram",) and dynamics.GradientFlow.needs == ("weights",)
@@ -177,7 +177,7 @@ def test_the_weights_of_another_model_are_refused(small):
 
 
 def test_narrow_starts_have_the_rank_of_their_width():
-    """At m = 3 the Gram matrix of [W_K, W_Q], of 8 columns, has rank 3."""
+    """At m = 3 the 8 x 8 Gram matrix of [W_K, W_Q] has rank 3."""
     init = dynamics.Initialisation("normal", 0.3, {"W": 0.2}, "gram")
     gram = init.gram(dynamics.OneLayerTransformer(vocabulary=4, width=3, neurons=5), 3, jax.random.key(0))[0]
     A, C_K, C_Q = (np.asarray(gram[name][0]) for name in ("A", "C_K", "C_Q"))
@@ -187,7 +187,7 @@ def test_narrow_starts_have_the_rank_of_their_width():
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [12, 3])
 def test_wishart_starts_have_the_law_of_the_weights(width):
-    """2000 starts by either route: every statistic alike by a two-sample Kolmogorov-Smirnov test, p > 1e-3.
+    """2000 starts of either kind: every statistic passes a two-sample Kolmogorov-Smirnov test, p > 1e-3.
 
     At m = 3 the Wishart matrices of 5 and 8 columns are singular.
     """
@@ -219,7 +219,7 @@ def test_wishart_starts_have_the_law_of_the_weights(width):
 
 @pytest.mark.parametrize("width", [slow(2**12), slow(2**20), 10**9])
 def test_any_width(width):
-    """A solve at m = 10^9 is as cheap as at any other; the classification time times m stays of one order."""
+    """A solve at m = 10^9 costs no more than at other m; the classification time is of order 1/m."""
     config = small_config(**{"model.width": width, "init.draw": "gram", "init.std": 0.3 / (4 * width) ** 0.5})
     config["probes"], config["laws"] = ("loss", "margin"), {"gram": {"name": "gram_flow"}}
     config["times"].update(start=1e-2 / width, stop=1e4 / width, count=60)

@@ -1,4 +1,4 @@
-"""Fitted orders and exact equalities between the laws, and what the flow conserves."""
+"""Fitted orders and exact equalities between the laws, and conserved quantities of the flow."""
 
 import inspect
 
@@ -103,7 +103,7 @@ def test_minibatches_follow_the_key(small, follow):
 
 
 def test_minibatch_gradient_is_unbiased(small):
-    """The mean over all draws of one sample is the full gradient; of many draws, within their standard error."""
+    """The mean gradient over all minibatches of one sample is the full one; over many draws, to standard errors."""
     params, objective = small.start
     keys = jax.random.split(jax.random.key(0), 2000)
     for replacement in (False, True):
@@ -118,7 +118,7 @@ def test_minibatch_gradient_is_unbiased(small):
 
 
 def test_steps_restart_where_they_stopped(small, follow):
-    """Two segments are one: step k depends on θ_k and k alone."""
+    """Two segments equal one, since step k depends only on θ_k and k."""
     law = dynamics.StochasticGradientDescent(0.05, 4)
     whole = follow(law, small, [0.0, 1.0, 2.0])
     params, objective = small.start
@@ -129,7 +129,7 @@ def test_steps_restart_where_they_stopped(small, follow):
 
 @pytest.mark.parametrize("solver", ["tsit5", pytest.param("dopri8", marks=pytest.mark.slow)])
 def test_default_tolerances_meet_the_bar(small, follow, solver):
-    """Relative loss error below 1e-5 over all times, interpolation included."""
+    """The relative error of the loss is below 1e-5 at all times, interpolated ones included."""
     times = np.concatenate([[0.0], np.geomspace(0.01, 10.0, 60)])
     exact = follow(dynamics.GradientFlow("dopri8", 1e-11, 1e-13), small, times).probes["loss"]
     loss = follow(dynamics.GradientFlow(solver), small, times).probes["loss"]
@@ -165,7 +165,7 @@ def test_learning_rate_scale_and_seed_do_not_compile_again():
 
 
 def test_descent_that_diverges_says_when(small, follow):
-    """Descent by a huge step: it ends at the first loss that is not finite, and the values before are kept."""
+    """Descent with a huge step ends at the first loss that is not finite, and keeps the values before."""
     trajectory = follow(dynamics.GradientDescent(1e200), small, np.array([0.0, 1.0, 2.0, 5.0, 9.0]) * 1e200)
     assert int(trajectory.outcome) == dynamics.trajectory.NON_FINITE
     assert np.asarray(trajectory.valid).tolist()[0] and not np.asarray(trajectory.valid).tolist()[-1]

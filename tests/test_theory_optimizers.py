@@ -103,7 +103,7 @@ def test_with_a_huge_epsilon_the_preconditioned_flow_is_slow_gradient_flow(small
 
 @pytest.mark.parametrize("name", ["heavy_ball", "adam", "rmsprop"])
 def test_memory_survives_a_checkpoint(name):
-    """Three segments are one."""
+    """Three segments equal one."""
     ends = []
     for checkpoints in (1, 3):
         laws = {"law": {"name": name, "learning_rate": 0.005 if name == "heavy_ball" else 0.05}}

@@ -1,4 +1,4 @@
-"""The theory of Gaussian tokens: against sampling with any covariance, against limits, and where symmetry decides."""
+"""The theory of Gaussian tokens against sampling, limits and cases that follow from symmetry."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_moments_of_any_matrix_and_covariance(walks):
 
 
 def test_crossing_is_exact():
-    """Not symmetric, any covariance, every t: within 3 standard errors of 40 000 walks."""
+    """Within 3 standard errors of 40 000 walks at every t, for a general matrix and a general covariance."""
     samples, T = 40_000, 8
     z, _ = theory.sampled(W, COVARIANCE, T, samples, 2)
     for t in (1, 4, 7):
@@ -32,13 +32,13 @@ def test_crossing_is_exact():
 
 
 def test_the_limit_of_many_dimensions():
-    """Away from t = T/2, where t and T − t are told apart."""
+    """At t different from T/2, where exchanging t and T − t would show."""
     one = theory.matrix(Cell(1.0, 40.0, 256, 16), 4)
     exact, stated = theory.crossing(one, np.eye(256), 16, 12), theory.crossing_limit(one, np.eye(256), 16)
     assert 0.7 < exact < 0.9 and abs(exact - stated[11]) < 0.01 < abs(stated[3] - stated[11])
 
 
-def test_an_antisymmetric_matrix_prefers_nobody():
+def test_an_antisymmetric_matrix_prefers_no_key():
     skew = W - W.T
     assert abs(theory.crossing(skew, np.eye(12), 8, 3) - 0.5) < 1e-9
     np.testing.assert_allclose(theory.crossing_limit(skew, np.eye(12), 8), 0.5, atol=1e-12)

@@ -47,7 +47,7 @@ class Claim:
 
     Attributes:
         source: the place in the paper.
-        statement: the statement in the paper's symbols.
+        statement: the statement, in the symbols of its source.
         bound: the bound on the statistic, set before measuring.
         measure: (datasets, name of a case) -> Finding.
         controls: cases in which the statement must fail; if it holds there too, the check proves nothing.

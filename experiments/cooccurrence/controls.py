@@ -28,7 +28,7 @@ class ShuffledLabels(dynamics.Cooccurrence):
 
 @dataclass(frozen=True)
 class Contradiction(ShuffledLabels):
-    """Shuffled labels, and one random word for all: equal samples with opposite labels, which no model can separate."""
+    """Shuffled labels and a single random word, so that some equal samples have opposite labels."""
 
     def training_set(self, key):
         """Every random word becomes μ4."""
@@ -38,10 +38,10 @@ class Contradiction(ShuffledLabels):
 
 @dataclass(frozen=True)
 class NoCommonToken(dynamics.Cooccurrence):
-    """No word is in every sample: a random word stands where μ3 would."""
+    """No word is in every sample: a random word replaces μ3."""
 
     def training_set(self, key):
-        """μ3 becomes a random word, drawn anew for every sample."""
+        """Every μ3 becomes a random word."""
         batch = super().training_set(key)
         other = jax.random.randint(
             jax.random.fold_in(key, 2), batch.tokens.shape, SIGNALS, len(self.word_names), jnp.int32
@@ -54,16 +54,16 @@ class UnbalancedLabels(dynamics.Cooccurrence):
     """The samples without a target have y = +1: two thirds of the labels are positive, which changes the task."""
 
     def training_set(self, key):
-        """I4 becomes positive."""
+        """The labels of I4 become positive."""
         batch = super().training_set(key)
         return batch._replace(label=jnp.where(batch.type == len(self.types) - 1, 1, batch.label))
 
 
 class FrozenAttention(GramLaw, Flow):
-    """Gradient flow of W_V and W alone: W_K and W_Q do not move."""
+    """Gradient flow of W_V and W with fixed W_K and W_Q."""
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """The velocity of the Gram matrices, those of W_K and W_Q at rest."""
+        """The velocity of the Gram matrices, which is 0 for those of W_K and W_Q."""
         velocity = objective.velocity(params)
         return {**velocity, **{name: jnp.zeros_like(params[name]) for name in ("A", "C_K", "C_Q")}}
 

@@ -73,7 +73,7 @@ def _first(data: Data) -> Any:
 
 
 def _curves(data: Data) -> list[tuple[Any, dict[str, Any]]]:
-    """The laws with how to draw them: the first thin, on top of the others, broad and pale."""
+    """(Dataset, line style) of every law: the first is thin, and lies on top of the others, broad and pale."""
     broad = {"linewidth": 4.0, "alpha": 0.35, "solid_capstyle": "butt"}
     return [(one, {} if one is _first(data) else broad) for one in reversed(data.values())]
 
@@ -91,7 +91,7 @@ def _legend(axes: Axes, data: Data) -> None:
 
 
 def _time_axis(axes: Axes, data: Data, logarithmic: bool) -> None:
-    """Time, with the phases of the first law."""
+    """Set the time axis, and mark the phases of the first law."""
     one = _first(data)
     t, t1 = one.t.values, one.attrs.get("classification_time", np.nan)
     if logarithmic:
@@ -103,7 +103,7 @@ def _time_axis(axes: Axes, data: Data, logarithmic: bool) -> None:
 
 
 def mark_phases(axes: Axes, t1: float, end: float) -> None:
-    """Phase 1 shaded until T1, both phases named."""
+    """Shade Phase 1, which ends at T1, and name the phases."""
     axes.axvspan(axes.get_xlim()[0], t1, color="#F0E442", alpha=0.18, linewidth=0)
     axes.axvline(t1, color="black", linewidth=0.8, linestyle=":")
     logarithmic = axes.get_xscale() == "log"
@@ -118,7 +118,7 @@ def mark_phases(axes: Axes, t1: float, end: float) -> None:
 
 
 def _changes(one: Any) -> Any:
-    """Scores minus their start, summed over heads where there are several."""
+    """The changes of scores since t = 0, summed over heads."""
     scores = one.scores.sum("head") if "head" in one.scores.dims else one.scores
     return scores - scores.isel(t=0)
 

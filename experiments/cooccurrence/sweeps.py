@@ -41,7 +41,7 @@ def _title(drawn: Figure, text: str) -> None:
 
 
 def _change(values: Any, signs: Signs) -> Any:
-    """What the entries of a Gram matrix gained since t = 0, in the direction of their signs [pair, ...]."""
+    """The changes of entries of a Gram matrix since t = 0, times their signs [pair, ...]."""
     return signed(values - values.isel(t=0), signs)
 
 
@@ -54,7 +54,7 @@ def _names(signs: Signs) -> list[str]:
 
 
 def _line(axes: Axes, x: Any, y: Any, label: str | None = None) -> None:
-    """A dashed line that is seen on every colour."""
+    """A dashed line with a white edge, to be seen on every colour."""
     axes.plot(x, y, color="white", linewidth=2.4)
     axes.plot(x, y, color="black", linewidth=1.0, linestyle="--", label=label)
 
@@ -63,7 +63,7 @@ def _at(time: Any, values: Any) -> Any:
     """Values at a time of every member, linear between saved times; nan if that time is nan."""
     t = values.t.values
     return xr.apply_ufunc(
-        lambda one, at: np.interp(at, t, one), values, time, input_core_dims=[["t"], []], vectorize=True
+        lambda of_member, at: np.interp(at, t, of_member), values, time, input_core_dims=[["t"], []], vectorize=True
     )
 
 
@@ -189,7 +189,7 @@ def _length(record: SweepRecord) -> Figure:
 def _batch(record: SweepRecord) -> Figure:
     """T1 and the last loss over learning rates and batch sizes, against those of the flow; GD's losses over t."""
     runs, flow = (record[law].load() for law in ("sgd", "flow"))
-    edges = EDGE / flow.starting_sharpness.isel(checkpoint=0, learning_rate=0, batch_size=0).values  # of every seed
+    edges = EDGE / flow.starting_sharpness.isel(checkpoint=0, learning_rate=0).values  # of every seed
     wrong = sweep_plots.went_wrong(runs).any("seed")
     panels = (
         ("(i) T1, over that of the flow", median(runs.classification_time / flow.classification_time, "seed")),
@@ -209,7 +209,7 @@ def _batch(record: SweepRecord) -> Figure:
         one = gd.sel(learning_rate=step)
         later = one.loss.assign_coords(t=_times(one)).isel(t=slice(1, None))
         bands(losses, later, "t", "seed", color=colour, label=f"η = {step:g}")
-    exact = flow.isel(learning_rate=0, batch_size=-1)
+    exact = flow.isel(learning_rate=0)
     losses.plot(_times(exact)[1:], median(exact.loss, "seed")[1:], color="black", linestyle="--", label="gradient flow")
     smallest = float(exact.loss.min())
     losses.set(xscale="log", yscale="log", ylim=(smallest / 100, 1e4), xlabel="t = ηk", ylabel="training loss")
@@ -229,6 +229,6 @@ def _batch(record: SweepRecord) -> Figure:
     return drawn
 
 
-def _times(one: Any) -> Any:
-    """The times of members with one step."""
-    return one.time.isel(seed=0).values if "time" in one else one.t.values
+def _times(runs: Any) -> Any:
+    """The saved times of members that have the same step."""
+    return runs.time.isel(seed=0).values if "time" in runs else runs.t.values

@@ -10,7 +10,7 @@ Signs = dict[tuple[str, str], int]  # {(key, query): +1 for what increases, −1
 
 
 def score_signs(first: str, second: str, common: str) -> Signs:
-    """The scores of two words for each other increase, those for a third one decrease."""
+    """The scores of two words for each other increase; their scores for a third word decrease."""
     return {(second, first): 1, (first, second): 1, (common, first): -1, (common, second): -1}
 
 
@@ -19,7 +19,7 @@ VALUES: Signs = {("μ1", "μ2"): 1, ("μ1", "μ3"): -1, ("μ2", "μ3"): -1}  # o
 
 
 def signed(values: Any, signs: Signs) -> Any:
-    """Entries of a DataArray [..., key, query], each times its sign [pair, ...]."""
+    """The entries of a DataArray [..., key, query] that have a sign, times their signs [pair, ...]."""
     return xr.concat(
         [sign * values.sel(key=key, query=query, drop=True) for (key, query), sign in signs.items()], "pair"
     )

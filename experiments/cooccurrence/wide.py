@@ -13,7 +13,7 @@ from experiments.cooccurrence.figures import mark_phases
 
 @styled
 def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Losses, and the relative distance of every descent from the flow, over t."""
+    """Draw losses and the relative distance of every descent from the flow over t."""
     flow = record["flow"].load().isel(t=slice(1, None))
     drawn = figure(8.6, 3.8, wspace=0.35)
     left, right = drawn.subplots(1, 2)

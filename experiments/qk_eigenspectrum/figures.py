@@ -49,7 +49,7 @@ def _page(columns: Sequence[Column]) -> Figure:
     return drawn
 
 
-def _one(values: Any) -> Any:
+def _first(values: Any) -> Any:
     """The values of the first layer and head."""
     return values.isel({dim: 0 for dim in ("layer", "head") if dim in values.dims})
 
@@ -60,18 +60,18 @@ def _losses(axes: Axes, run: Any, data: Any) -> None:
     axes.plot(run.t, test, color=COLOURS["vermilion"], label="fresh sequences")
     if "transitions" in data:
         T = data.transitions.values
-        at_hand = np.full(len(T), 1 / len(T))
-        floor = []
+        words = np.full(len(T), 1 / len(T))  # their probabilities at a position
+        entropies = []
         for _ in range(data.sizes["position"]):
-            floor.append(-at_hand @ np.sum(T * np.log(T), axis=1))
-            at_hand = at_hand @ T
-        axes.axhline(np.mean(floor), color=COLOURS["grey"], linestyle=":", label="the chain's entropy")
+            entropies.append(-words @ np.sum(T * np.log(T), axis=1))
+            words = words @ T
+        axes.axhline(np.mean(entropies), color=COLOURS["grey"], linestyle=":", label="the chain's entropy")
     highest = 1.6 * float(run.data_loss[0])
     axes.set_ylim(0, min(highest, 1.1 * float(max(test.max(), run.data_loss.max()))))
 
 
 def _spectrum(axes: Axes, run: Any, _: Any) -> None:
-    spectrum = _one(run.qk_spectrum)
+    spectrum = _first(run.qk_spectrum)
     real = spectrum.sel(part="real")
     for mode in range(real.sizes["mode"]):
         axes.plot(
@@ -87,14 +87,14 @@ def _spectrum(axes: Axes, run: Any, _: Any) -> None:
 
 
 def _entropy(axes: Axes, run: Any, data: Any) -> None:
-    axes.plot(run.t, _one(run.attention_entropy), color=COLOURS["purple"], label="attention")
+    axes.plot(run.t, _first(run.attention_entropy), color=COLOURS["purple"], label="attention")
     uniform = float(np.mean(np.log(np.arange(1, data.sizes["position"] + 1))))
     axes.axhline(uniform, color=COLOURS["grey"], linestyle=":", label="uniform")
     axes.set_ylim(0, 1.1 * uniform)
 
 
 def _localisation(axes: Axes, run: Any, data: Any) -> None:
-    within = _one(run.attention_within)
+    within = _first(run.attention_within)
     positions = np.arange(1, data.sizes["position"] + 1)
     for window, colour in ((1, "blue"), (4, "green")):
         what = "current word" if window == 1 else f"last {window} words"
@@ -102,6 +102,6 @@ def _localisation(axes: Axes, run: Any, data: Any) -> None:
         uniform = float(np.mean(np.minimum(window / positions, 1)))
         axes.axhline(uniform, color=COLOURS[colour], linestyle=":", linewidth=0.9)
     if "peak_within" in run:
-        peak = _one(run.peak_within).sel(window=1)
+        peak = _first(run.peak_within).sel(window=1)
         axes.plot(run.t, peak, color=COLOURS["orange"], label="queries that attend\nmost to their own word")
     axes.set_ylim(0, 1)

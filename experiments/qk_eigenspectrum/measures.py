@@ -15,11 +15,11 @@ from experiments.qk_eigenspectrum import theory
 from experiments.qk_eigenspectrum.theory import Cell
 
 CONFIDENCE = 0.95
-SEEN = ("entropy", "last", "last 4", "peak")  # of the last query's attention: theory.sampled
+SEEN = ("entropy", "last", "last 4", "peak")  # what theory.sampled measures of the last query's attention
 
 
 def sampling(cells: Sequence[Sequence[float]], samples: int, seed: int, walks: bool) -> Evidence:
-    """Random walks, or independent tokens, of unit covariance, for every cell.
+    """Sample random walks, or independent tokens, with unit covariance for every cell.
 
     Returns:
         Over cell and t (up to the longest T, nan beyond T): the sampled mean, variance and crossing of z, and each by
@@ -57,7 +57,7 @@ def sampling(cells: Sequence[Sequence[float]], samples: int, seed: int, walks: b
 
 
 def maps(cells: Sequence[Sequence[float]], seed: int) -> Evidence:
-    """The causal attention of one random walk for every cell [cell, query, key], scores over d."""
+    """The causal attention of one random walk for every cell [cell, query, key], from scores z/d."""
     seen = []
     for number, (mean, variance, d, T, skew) in enumerate(cells):
         cell = Cell(float(mean), float(variance), int(d), int(T), float(skew))
@@ -70,7 +70,7 @@ def maps(cells: Sequence[Sequence[float]], seed: int) -> Evidence:
 
 
 def _worst(values: Any, bound: float, what: str) -> Finding:
-    """The largest of all values is at most the bound."""
+    """Whether the largest value is at most the bound."""
     largest = float(np.nanmax(values))
     return Finding(largest <= bound, f"{what} at most {largest:.3g}")
 
@@ -102,7 +102,7 @@ def _half(evidence: Any, values: Any) -> Any:
 
 
 def crossings(data: Data, case: str) -> Finding:
-    """The share of z_T > z_{T/2} against the exact probability, in its standard errors."""
+    """The sampled share of z_T > z_{T/2} against the exact probability, in standard errors."""
     evidence = data[case]
     return _errors(evidence, evidence.exact)
 
@@ -117,7 +117,7 @@ def crossings_without_b(data: Data, case: str) -> Finding:
     """The same against Φ(g/√a), without the term of b."""
     evidence = data[case]
     SNR = stats.norm.ppf(_half(evidence, evidence.crossing_formula))
-    # At t = T/2 the variance is a + 2b; where W is symmetric a = b.
+    # At t = T/2 the variance is a + 2b, and 3a if W is symmetric, since then a = b.
     return _errors(evidence, stats.norm.cdf(SNR * np.sqrt(3)))
 
 
@@ -152,7 +152,7 @@ def _seen(evidence: Any, what: str, mean: float) -> dict[float, float]:
 
 
 def geometric(variance: float) -> Callable[[Data, str], Finding]:
-    """The entropy at this variance and mean 1 is that of the geometric distribution."""
+    """Whether the entropy at this variance and mean 1 is that of the geometric distribution."""
 
     def measure(data: Data, case: str) -> Finding:
         evidence = data[case]
@@ -265,13 +265,13 @@ def _gain(data: Data, case: str) -> Any:
 
 
 def generalises(data: Data, case: str) -> Finding:
-    """The best test loss is lower than without a penalty: the interval of the paired gain is above 0."""
+    """Whether the best test loss is lower than without a penalty: the interval of the paired gain is above 0."""
     interval = paired(_gain(data, case))
     return Finding(interval[1] > 0, f"gain {_shown(interval)}")
 
 
 def gains_much(other: str) -> Callable[[Data, str], Finding]:
-    """Another case lowers the best test loss by more than MUCH, on average."""
+    """Whether the case `other` lowers the best test loss by more than MUCH on average."""
 
     def measure(data: Data, case: str) -> Finding:
         del case
@@ -282,20 +282,20 @@ def gains_much(other: str) -> Callable[[Data, str], Finding]:
 
 
 def does_not_generalise(data: Data, case: str) -> Finding:
-    """The best test loss is not lower: the interval of the paired gain is not above 0."""
+    """Whether the best test loss is not lower: the interval of the paired gain is not above 0."""
     interval = paired(_gain(data, case))
     return Finding(interval[1] <= 0, f"gain {_shown(interval)}")
 
 
 # Bounds, set before the seeds of the claims were seen.
-MEANS = 4.0  # standard errors, the largest over all t of all cells
-DEVIATIONS = 0.08  # relative
-CROSSINGS = 3.0  # standard errors
+MEANS = 4.0  # largest error of a mean in standard errors, over all t and cells
+DEVIATIONS = 0.08  # largest relative error of a standard deviation
+CROSSINGS = 3.0  # largest error of a crossing probability in standard errors
 FEWEST_CELLS = 20
-LIMIT = 0.03
-ENTROPY = 0.1  # nats
-COLLAPSED = 0.6
-EVEN = 0.02
-CONCENTRATED = 0.6
-MOST = 0.75  # of the seeds
-MUCH = 0.02
+LIMIT = 0.03  # largest |P − Φ|
+ENTROPY = 0.1  # largest error of an entropy in nats
+COLLAPSED = 0.6  # a collapsed entropy is below this share of the other
+EVEN = 0.02  # largest |P − ½|
+CONCENTRATED = 0.6  # largest ratio of deviations of eigenvalues
+MOST = 0.75  # share of the seeds
+MUCH = 0.02  # relative gain

@@ -72,18 +72,18 @@ def show(what: str, measured: str, bar: str = "", ratio: str = "") -> None:
 
 
 def paper() -> dict[str, Any]:
-    """The paper's config, in plain values."""
+    """The paper's config as plain values."""
     return runpy.run_path(str(CONFIG))["get_config"]().to_dict()
 
 
 def variation(law: dict[str, Any], times: dict[str, Any], probes: Sequence[str] = ("loss",)) -> Experiment:
-    """The paper's experiment with one law, "law", and as one program: no checkpoint before the end."""
+    """The paper's experiment with one law, called "law", and with no checkpoint before the end: one program."""
     config = {**paper(), "laws": {"law": law}, "probes": tuple(probes), "checkpoints": 1}
     return Experiment.from_config({**config, "times": {**config["times"], **times}})
 
 
 def integrated(experiment: Experiment, rounds: int = 1) -> tuple[Trajectory, list[float]]:
-    """The trajectory of a `variation`, and the seconds that it took in every round."""
+    """The trajectory of a `variation`, and the seconds of every round."""
     path = Path(experiment, "law")
     program = Program(path, size=1)
     segments = [segment for _ in range(rounds) for segment in integrate(program, [path])]
@@ -107,7 +107,7 @@ def floor(m: int, d: int) -> float:
 
 
 def product_seconds(rows: int, d: int, count: int = 10_000) -> float:
-    """One product [rows, d] by [d, d] of a chain of them, best of `ROUNDS`."""
+    """Seconds per product [rows, d] by [d, d] in a chain of `count`, best of `ROUNDS`."""
     random = np.random.default_rng(0)
     right = np.linalg.qr(random.normal(size=(d, d)))[0]  # orthogonal: the chain neither grows nor vanishes
 
@@ -149,7 +149,7 @@ def flow() -> None:
 
 
 def accuracy() -> None:
-    """The flow as the config has it against one of order 8 at the smallest tolerances."""
+    """The error of the config's flow against a solver of order 8 at tight tolerances."""
     given = np.union1d(np.geomspace(0.01, 300.0, 400).round(9), np.linspace(0.0, 300.0, 201)[1:].round(9))
     times = {"spacing": "given", "given": tuple(given.tolist())}
     law = paper()["laws"]["flow"]
@@ -167,7 +167,7 @@ def accuracy() -> None:
 
 
 def evaluation(count: int = 2000) -> None:
-    """One right-hand side of the flow in Gram variables against the four products that it cannot do without."""
+    """One right-hand side of the flow in Gram variables against the four products that it needs at least."""
     params, objective, _ = variation({"name": "gram_flow"}, {}).start_of("law")
 
     @jax.jit
@@ -185,7 +185,7 @@ def evaluation(count: int = 2000) -> None:
 
 
 def widths() -> None:
-    """The flow in Gram variables at two widths, by accepted step: the same program, and so the same memory."""
+    """The flow in Gram variables at two widths, per accepted step; one program, so equal memory."""
     runs = {}
     for m in (128, 10**6):
         config = paper()
@@ -207,7 +207,7 @@ def widths() -> None:
 
 
 def against_torchdiffeq() -> None:
-    """The flow to t = 300 at a final loss with a relative error below 1e-5, in Gram variables and in torchdiffeq."""
+    """The flow to t = 300, to a relative error of the last loss below 1e-5: Gram variables against torchdiffeq."""
     times = {"spacing": "given", "given": (300.0,)}
     tight = {"name": "gram_flow", "solver": "dopri8", "rtol": 1e-11, "atol": 1e-13}
     exact = float(integrated(variation(tight, times))[0].probes["loss"][-1])
@@ -229,7 +229,7 @@ def against_torchdiffeq() -> None:
 
 
 def torchdiffeq_flow(experiment: Experiment, rtol: float, atol: float) -> tuple[float, float]:
-    """Its seconds and its last loss."""
+    """The seconds and the last loss of torchdiffeq's flow."""
     import torch
     from torchdiffeq import odeint
 
@@ -250,7 +250,7 @@ def torchdiffeq_flow(experiment: Experiment, rtol: float, atol: float) -> tuple[
 
 
 def against_torch() -> None:
-    """The same descent in plain PyTorch, measured in turn with ours."""
+    """The same descent in plain PyTorch; measurements of both alternate."""
     import torch
 
     steps = TORCH_WARM_UP + TORCH_STEPS
@@ -275,7 +275,7 @@ def against_torch() -> None:
 
 
 def torch_descent(experiment: Experiment) -> tuple[float, float]:
-    """Its seconds per step and its last loss."""
+    """The seconds per step and the last loss of PyTorch's descent."""
     import torch
 
     weights, loss = torch_model(experiment)
@@ -314,7 +314,7 @@ def torch_model(experiment: Experiment) -> tuple[list[Any], Callable[..., Any]]:
 
 
 def draws() -> None:
-    """256 SGD runs by calls of one program against one run, and against 3 of the same runs by themselves."""
+    """The time of 256 SGD runs in batches against single runs, and their agreement with three of these."""
     law = {"name": "sgd", "learning_rate": ETA, "batch_size": BATCH_SIZE}
     experiment = variation(law, {"spacing": "given", "given": (DRAWN_STEPS * ETA,)})
     paths = [Path(dataclasses.replace(experiment, draw=draw), "law") for draw in range(DRAWS)]

@@ -32,7 +32,7 @@ from dynamics.sweeps.sweep import Sweep
 from experiments.speed.benchmark import CONFIG, load, paper, seconds_of, show
 
 MEMBERS, LISTED = 1000, 10_000
-SINGLE = 50  # solves by themselves, before and after
+SINGLE = 50  # single solves, before and after the sweep
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def members(count: int) -> Sweep:
-    """The paper's experiment in Gram variables, rtol 1e-6, at 20 times, from as many seeds."""
+    """The paper's experiment in Gram variables, rtol 1e-6, at 20 times, from `count` seeds."""
     config = dynamics.base()
     config.update({key: value for key, value in paper().items() if key in ("task", "model")})
     config.laws = {"flow": {"name": "gram_flow", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}}
@@ -57,7 +57,7 @@ def members(count: int) -> Sweep:
 
 
 def single(paths: Sequence[Path]) -> Callable[[], float]:
-    """The median seconds of one compiled solve, start and all."""
+    """A function that measures the median seconds of a compiled solve, its start included."""
     program = Program(paths[0], size=1)
 
     def measured() -> float:
@@ -68,7 +68,7 @@ def single(paths: Sequence[Path]) -> Callable[[], float]:
 
 
 def strategies() -> None:
-    """The same members by each strategy, warm, in one process and in one process on every core."""
+    """The same members by each strategy, compiled, in one process and in one process per core."""
     one = single(list(plan_of({"": members(SINGLE)}).groups[0].paths.values()))()
     show(f"one solve by itself, median of {SINGLE}", f"{one:.3f} s")
     count = 2 * MOST_PATHS
@@ -95,7 +95,7 @@ def calls(strategy: Strategy) -> float:
 
 
 def _on_every_core(cores: list[int]) -> list[float]:
-    """What `calls` takes in processes that each have one core and one device, side by side."""
+    """The seconds of `calls` in simultaneous processes, each on one core with one device."""
     command = [sys.executable, "-c", "from experiments.speed.sweeps import calls; print(calls('sequential'))"]
     environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "1"}
     start = functools.partial(subprocess.Popen, command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -154,7 +154,7 @@ def thousand() -> None:
 
 
 def _timed(*places: tuple[Any, str]) -> dict[str, float]:
-    """Seconds spent in functions, by their names, from now on."""
+    """{name: seconds} spent in functions from now on; the dict is updated by every call."""
     seconds: dict[str, float] = defaultdict(float)
 
     def counting(function: Any, name: str) -> Any:
