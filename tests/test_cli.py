@@ -170,7 +170,6 @@ ELSEWHERE = "must be a folder of experiments/ with a claims.py; for claims elsew
     ("arguments", "message"),
     [
         (["nosuch"], f"paper = 'nosuch': {ELSEWHERE}"),
-        (["--module=no.such"], f"--module = 'no.such': {ELSEWHERE}"),
         (["cooccurrence", "--name=a/b"], "name = 'a/b': must be one folder name"),
     ],
 )
