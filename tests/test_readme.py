@@ -14,10 +14,11 @@ from dynamics.studies.comparison import sweep_of
 from dynamics.sweeps.sweep import Sweep
 
 README = (ROOT / "README.md").read_text()
-PAGES = "\n".join(
-    path.read_text() for path in sorted(ROOT.glob("**/README.md")) if not {".venv", "templates"} & {*path.parts}
-)
-BLOCKS = re.findall(r"```python\n((?!# mine/).*?)```", PAGES, re.DOTALL)  # those of mine/ are files: test_paper.py
+# The page of a paper's modules has a test of its own, test_paper.py.
+ELSEWHERE = (ROOT / "experiments" / "README.md", *ROOT.glob("dynamics/templates/**/README.md"))
+FILES = [page for page in sorted(ROOT.glob("**/README.md")) if ".venv" not in page.parts and page not in ELSEWHERE]
+PAGES = "\n".join(page.read_text() for page in FILES)
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGES, re.DOTALL)
 COMMANDS = [
     line.partition("#")[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", PAGES, re.DOTALL)
