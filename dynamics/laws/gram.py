@@ -21,7 +21,8 @@ class GramLaw(Law):
 
     needs: ClassVar[tuple[str, ...]] = ("gram",)
 
-    def variables(self, params, objective):
+    @staticmethod
+    def variables(params, objective):
         """The Gram matrices of the weights, and the objective as a function of them; unchanged if they are given.
 
         Raises:

@@ -34,8 +34,11 @@ class Law(eqx.Module):
         del step
         return self
 
-    def variables(self, params: PyTree, objective: Objective) -> tuple[PyTree, Objective]:
+    @staticmethod
+    def variables(params: PyTree, objective: Objective) -> tuple[PyTree, Objective]:
         """The variables that the law moves, and the objective as a function of them: by default the parameters.
+
+        A static method, so that laws of the same variables share the program that draws their starts.
 
         Raises:
             ConfigError: for a model or parameters from which the law cannot compute its variables.

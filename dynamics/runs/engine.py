@@ -135,9 +135,10 @@ class Program:
             if self._alone:
                 drawn: Any = jax.eval_shape(_start_alone, experiment.noise_key, *experiment.abstract_start(first.law))
             else:
-                inputs = experiment.laws[first.law], self._wanted(1), self._dealt([experiment.start_inputs])
+                inputs = self._wanted(1), self._dealt([experiment.start_inputs])
+                variables = experiment.laws[first.law].variables
                 self._starts, drawn = _compiled_starts(
-                    *_hashable(inputs), experiment.task, experiment.start_model, experiment.fresh
+                    *_hashable(inputs), variables, experiment.task, experiment.start_model, experiment.fresh
                 )
             places = jax.eval_shape(lambda drawn: self._given(self._places([first], drawn)), drawn)
             self._paths = _compiled_paths(
@@ -199,12 +200,12 @@ class Program:
 
     def _drawn(self, paths: Sequence[Path]) -> Any:
         """What is drawn for all places; paths that differ only in the draw of their noise share one start."""
-        law, inputs = paths[0].experiment.laws[paths[0].law], [path.experiment.start_inputs for path in paths]
+        inputs = [path.experiment.start_inputs for path in paths]
         starts = [tuple(jax.tree.leaves(start._replace(draw=OWN_KEY))) for start in inputs]
         drawn_at = [int(self._order[starts.index(start)]) for start in starts]
         needed = np.zeros(len(self._order), bool)
         needed[drawn_at] = True
-        *drawn, key = on_host(self._starts.result()(law, needed, self._dealt(inputs)))
+        *drawn, key = on_host(self._starts.result()(needed, self._dealt(inputs)))
         return *jax.tree.map(lambda leaf: leaf[self._dealt(drawn_at)], drawn), key
 
     def segment(self, paths: Sequence[Path], places: _Places, state: State) -> Segment:
@@ -279,9 +280,11 @@ def _abstract(structure: Any, shapes: Any) -> PyTree:
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled_starts(structure: Any, shapes: Any, task: Any, model: Any, fresh: bool) -> tuple[Future[Any], Any]:
+def _compiled_starts(
+    structure: Any, shapes: Any, variables: Any, task: Any, model: Any, fresh: bool
+) -> tuple[Future[Any], Any]:
     """The program that draws starts, compiling in the background, and the shapes of what it gives; shared by laws."""
-    traced = _starts.trace(*_abstract(structure, shapes), task=task, model=model, fresh=fresh)
+    traced = _starts.trace(*_abstract(structure, shapes), variables=variables, task=task, model=model, fresh=fresh)
     shapes_of_starts = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), traced.out_info)
     return _in_background(lambda: traced.lower().compile()), shapes_of_starts
 
@@ -307,13 +310,13 @@ def _in_background(function: Any) -> Future[Any]:
     return result
 
 
-@functools.partial(jax.jit, static_argnames=("task", "model", "fresh"))
-def _starts(law, wanted, inputs, *, task, model, fresh):
+@functools.partial(jax.jit, static_argnames=("variables", "task", "model", "fresh"))
+def _starts(wanted, inputs, *, variables, task, model, fresh):
     """(objectives, surveys, parameters) at wanted places, and the keys of the noise at all places."""
 
     def start(inputs):
         params, objective, survey = draw_start(inputs, task=task, model=model, fresh=fresh)
-        params, objective = law.variables(params, objective)
+        params, objective = variables(params, objective)
         return objective, survey, params
 
     def on_one_device(wanted, inputs):

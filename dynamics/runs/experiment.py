@@ -197,8 +197,15 @@ class Experiment:
 
     def abstract_start(self, law: str) -> tuple[PyTree, Objective, Survey]:
         """The shapes of `start_of`."""
-        leaves, structure = jax.tree.flatten((self.laws[law], self.start_inputs))
-        return _shapes(structure, tuple(map(type, leaves)), self.task, self.start_model, self.fresh)
+        return self._abstract_starts[law]
+
+    @functools.cached_property
+    def _abstract_starts(self) -> dict[str, tuple[PyTree, Objective, Survey]]:
+        others = self.task, self.start_model, self.fresh
+        flat = {name: jax.tree.flatten((law, self.start_inputs)) for name, law in self.laws.items()}
+        return {
+            name: _shapes(structure, tuple(map(type, leaves)), *others) for name, (leaves, structure) in flat.items()
+        }
 
     @property
     def fresh(self) -> bool:
