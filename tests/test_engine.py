@@ -9,7 +9,7 @@ import pytest
 from conftest import small_config
 
 import dynamics
-from dynamics.runs.engine import STRATEGIES
+from dynamics.runs.programs import STRATEGIES
 from dynamics.trajectory import COMPLETED, NON_FINITE, joined
 from experiments.cooccurrence import controls  # noqa: F401  (the task shuffled_labels)
 

@@ -4,12 +4,11 @@ import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
 from dynamics.laws import LAWS, Flow, Law
@@ -18,34 +17,16 @@ from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
+from dynamics.runs.starts import OWN_KEY, StartInputs, abstract_start, draw_start, noise_key
 from dynamics.tasks import TASKS, Task
 from dynamics.trajectory import Times
 
-KEYS = ("data", "init", "noise")
 GROUPS = ("task", "model", "init", "regulariser", "laws", "times", "compare", "launch", "wandb")
 TIGHTER, TIGHTEST = (
     100,
     1e-11,
 )  # certifying divides a flow's tolerances by TIGHTER; TIGHTEST is the smallest rtol allowed
 WIDEST = 10**6  # weights have a row for every unit of width
-OWN_KEY = -1  # the draw of a path that has the noise key itself
-
-
-class StartInputs(NamedTuple):
-    """What a start is drawn from; traced, so that other values do not recompile.
-
-    Attributes:
-        seed: of the keys of data, initialisation and noise.
-        draw: of the noise, see noise_key.
-        initialisation, regulariser: of the experiment.
-        width: m of a start that is drawn in Gram matrices; weights have it in their shapes.
-    """
-
-    seed: int
-    draw: int
-    initialisation: Initialisation
-    regulariser: Regulariser | None
-    width: float
 
 
 @dataclass(frozen=True)
@@ -204,7 +185,8 @@ class Experiment:
         others = self.task, self.start_model, self.fresh
         flat = {name: jax.tree.flatten((law, self.start_inputs)) for name, law in self.laws.items()}
         return {
-            name: _shapes(structure, tuple(map(type, leaves)), *others) for name, (leaves, structure) in flat.items()
+            name: abstract_start(structure, tuple(map(type, leaves)), *others)
+            for name, (leaves, structure) in flat.items()
         }
 
     @property
@@ -328,40 +310,3 @@ def common_times(times: Times, steps: Sequence[tuple[str, Any, float]]) -> np.nd
         allowed = f"must divide the largest step, {largest:g}, so that all laws are recorded at the same times"
         require(ratio > 0.5 and abs(ratio - round(ratio)) < 1e-9 * ratio, key, value, allowed)
     return grid
-
-
-@jax.jit
-def named_keys(seed: Any) -> dict[str, PRNGKeyArray]:
-    """The keys of data, initialisation and noise."""
-    return {name: jax.random.fold_in(jax.random.key(seed), i) for i, name in enumerate(KEYS)}
-
-
-@jax.jit
-def noise_key(seed: Any, draw: Any) -> PRNGKeyArray:
-    """The key of a draw of the noise: fold_in(key, draw) of the key "noise", and that key itself for OWN_KEY."""
-    key = named_keys(seed)["noise"]
-    data: Array = jnp.where(
-        draw == OWN_KEY, jax.random.key_data(key), jax.random.key_data(jax.random.fold_in(key, draw))
-    )
-    return jax.random.wrap_key_data(data)
-
-
-@functools.partial(jax.jit, static_argnames=("task", "model", "fresh"))
-def draw_start(inputs: StartInputs, *, task: Task, model: Any, fresh: bool) -> tuple[PyTree, Objective, Survey]:
-    """The parameters at t = 0, the objective, and what else probes look at."""
-    keys = named_keys(inputs.seed)
-    batch = task.training_set(keys["data"])
-    if inputs.initialisation.draw == "gram":
-        params, constants = inputs.initialisation.gram(model, inputs.width, keys["init"])
-    else:
-        params, constants = inputs.initialisation(model, keys["init"])
-    objective = Objective(model, constants, batch, task.loss, inputs.regulariser)
-    return params, objective, Survey.of(task, batch, fresh)
-
-
-@functools.lru_cache(maxsize=256)
-def _shapes(structure: Any, kinds: tuple[type, ...], task: Any, model: Any, fresh: bool) -> Any:
-    """Cached, since tracing takes milliseconds and a sweep has many members of one shape."""
-    law, inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
-    params, objective, survey = draw_start.eval_shape(inputs, task=task, model=model, fresh=fresh)
-    return *jax.eval_shape(law.variables, params, objective), survey

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from dynamics.config import ConfigError
-from dynamics.runs.engine import MOST_PATHS, Path, Program, Strategy
+from dynamics.runs.engine import MOST_PATHS, Path, Program
 from dynamics.runs.experiment import Experiment
+from dynamics.runs.programs import Strategy
 from dynamics.runs.run import described
 from dynamics.sweeps.sweep import Sweep
 

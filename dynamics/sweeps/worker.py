@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from dynamics.runs import processes
-from dynamics.runs.engine import MEASURED, MOST_PATHS, STRATEGIES, Path, Program, State, Strategy, integrate
+from dynamics.runs.engine import MOST_PATHS, Path, Program, State, integrate
+from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
 from dynamics.sweeps.ledger import Ledger, Worker, is_full
 from dynamics.sweeps.paths import Group, Plan, one_line

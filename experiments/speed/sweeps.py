@@ -22,7 +22,8 @@ import jax
 import numpy as np
 
 import dynamics
-from dynamics.runs.engine import MOST_PATHS, STRATEGIES, Path, Program, Strategy
+from dynamics.runs.engine import MOST_PATHS, Path, Program
+from dynamics.runs.programs import STRATEGIES, Strategy
 from dynamics.sweeps import results, worker
 from dynamics.sweeps.launch import Source, attempts, plan_of, prepare
 from dynamics.sweeps.ledger import Ledger, Worker

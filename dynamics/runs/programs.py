@@ -1,0 +1,125 @@
+"""The programs of the engine: one draws starts, one integrates paths; compiled once for paths of one form."""
+
+import functools
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, PartitionSpec
+from jaxtyping import PyTree
+
+from dynamics.probes import PROBES, View, evaluator
+from dynamics.runs.starts import draw_start, noise_key
+
+# How each device integrates its share of the paths: one after another, or all at once (vmap).
+Strategy = Literal["sequential", "batched"]
+STRATEGIES: tuple[Strategy, ...] = ("sequential", "batched")
+# The faster one, by backend, where it has been measured: experiments/speed/README.md.
+MEASURED: dict[str, Strategy] = {"cpu": "sequential"}
+
+
+def hashable(tree: PyTree) -> tuple[Any, Any]:
+    """Structure and shapes."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, tuple((np.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
+
+
+def _abstract(structure: Any, shapes: Any) -> PyTree:
+    return jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])
+
+
+@functools.lru_cache(maxsize=64)
+def compiled_starts(
+    structure: Any, shapes: Any, variables: Any, task: Any, model: Any, fresh: bool
+) -> tuple[Future[Any], Any]:
+    """The program that draws starts, compiling in the background, and the shapes of what it gives; shared by laws."""
+    traced = _starts.trace(*_abstract(structure, shapes), variables=variables, task=task, model=model, fresh=fresh)
+    shapes_of_starts = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), traced.out_info)
+    return _in_background(lambda: traced.lower().compile()), shapes_of_starts
+
+
+@functools.lru_cache(maxsize=64)
+def compiled_paths(
+    structure: Any, shapes: Any, probes: tuple[str, ...], words: int, strategy: Strategy | None
+) -> Future[tuple[Any, float]]:
+    """The program that integrates and the seconds that compiling took, in the background; shared by equal forms."""
+    traced = _integrated.trace(*_abstract(structure, shapes), probes=probes, words=words, strategy=strategy)
+
+    def compiled() -> tuple[Any, float]:
+        begin = time.perf_counter()
+        return traced.lower().compile(), time.perf_counter() - begin
+
+    return _in_background(compiled)
+
+
+def _in_background(function: Any) -> Future[Any]:
+    pool = ThreadPoolExecutor(1)
+    result = pool.submit(function)
+    pool.shutdown(wait=False)
+    return result
+
+
+@functools.partial(jax.jit, static_argnames=("variables", "task", "model", "fresh"))
+def _starts(wanted, inputs, *, variables, task, model, fresh):
+    """(objectives, surveys, parameters) at wanted places, and the keys of the noise at all places."""
+
+    def start(inputs):
+        params, objective, survey = draw_start(inputs, task=task, model=model, fresh=fresh)
+        params, objective = variables(params, objective)
+        return objective, survey, params
+
+    def on_one_device(wanted, inputs):
+        keys = jax.vmap(lambda one: jax.random.key_data(noise_key(one.seed, one.draw)))(inputs)
+        return *_one_after_another(start, wanted, inputs), keys
+
+    return _spread(on_one_device, wanted, inputs)
+
+
+@functools.partial(jax.jit, static_argnames=("probes", "words", "strategy"))
+def _integrated(places, wanted, *, probes, words, strategy):
+    """The trajectories of all places; `strategy` is None for a path that is alone, whose leaves have no places."""
+    large = tuple(name for name in probes if PROBES[name].large)
+    small = tuple(name for name in probes if not PROBES[name].large)
+
+    def path(place):
+        view = View(place.objective, place.survey, place.start, words)
+        key = jax.random.wrap_key_data(place.key)
+        trajectory = place.law(place.objective, place.params, place.times, evaluator(small, view), key, place.memory)
+        if not large:
+            return trajectory
+        ends = [evaluator(large, view)(params) for params in (place.params, trajectory.params)]
+        return trajectory._replace(at_checkpoints=jax.tree.map(lambda *values: jnp.stack(values), *ends))
+
+    if strategy is None:
+        return path(places)
+
+    def on_one_device(wanted, places):
+        return jax.vmap(path)(places) if strategy == "batched" else _one_after_another(path, wanted, places)
+
+    return _spread(on_one_device, wanted, places)
+
+
+def _spread(function, *places):
+    """The function on each device, of its share of the places."""
+    mesh = jax.make_mesh((jax.device_count(),), ("place",), axis_types=(AxisType.Auto,))
+    along = PartitionSpec("place")
+    return jax.shard_map(function, mesh=mesh, in_specs=along, out_specs=along, check_vma=False)(*places)
+
+
+def _one_after_another(function, wanted, places):
+    """Map over places. Unused places are skipped, so that the number of paths does not recompile and costs nothing."""
+    function = jax.jit(function)  # traced once, for what it returns and for what it does
+
+    def nothing(place):
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(function, place))
+
+    return jax.lax.map(lambda at: jax.lax.cond(at[0], function, nothing, at[1]), (wanted, places))
+
+
+@jax.jit
+def memories(laws, params):
+    """The memories of laws at their starts."""
+    return jax.vmap(lambda law, params: law.memory(params))(laws, params)
