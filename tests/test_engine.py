@@ -90,7 +90,7 @@ def noise(**changes):
 
 def test_draws_of_the_noise():
     """Draws differ from one another; without a draw it is the noise key of the seed itself."""
-    own = dynamics.runs.experiment.named_keys(0)["noise"]
+    own = dynamics.runs.starts.named_keys(0)["noise"]
     assert noise() == jax.random.key_data(own).tolist()
     assert noise(draw=2) == jax.random.key_data(jax.random.fold_in(own, 2)).tolist()
     keys = [noise(), *(noise(draw=draw) for draw in range(3)), noise(seed=1)]

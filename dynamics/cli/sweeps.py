@@ -20,8 +20,8 @@ from dynamics.config import ConfigError, build, require
 from dynamics.environment import configure_compiler
 from dynamics.runs import processes
 from dynamics.runs.tracking import SweepTracker
-from dynamics.sweeps.launch import Cost, Source, attempts, estimate, plan_of, prepare
-from dynamics.sweeps.launchers import LAUNCHERS, Launch, Resources
+from dynamics.sweeps.launch import Cost, Launch, Resources, Source, attempts, estimate, plan_of, prepare
+from dynamics.sweeps.launchers import LAUNCHERS
 from dynamics.sweeps.ledger import FINISHED, Ledger, is_full
 from dynamics.sweeps.paths import Plan
 from dynamics.sweeps.results import SweepRecord

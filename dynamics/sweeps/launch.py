@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from dynamics.sweeps.ledger import FINISHED, Entry, Ledger
 from dynamics.sweeps.paths import Plan, plan
 from dynamics.sweeps.rows import rows_of
 from dynamics.sweeps.sweep import Sweep, read_sweeps
-from dynamics.sweeps.worker import integrated
+from dynamics.sweeps.worker import Attempts, Limits, integrated
 
 PILOTS = 3  # groups of which a path is integrated for an estimate
 
@@ -33,6 +34,53 @@ class Source(NamedTuple):
     kind: str
     file: pathlib.Path
     sweeps: Mapping[str, Sweep]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The group `launch` of a config.
+
+    Attributes:
+        jobs: over which paths are dealt out, by launchers that start jobs.
+        cpus, gpus, memory_gb: of a job.
+        minutes: that a job may take.
+        partition: of a cluster; empty for its default.
+        checkpoint_s: seconds after which a batch of paths that goes on is saved, to be resumed there.
+    """
+
+    jobs: int
+    cpus: int
+    gpus: int
+    memory_gb: float
+    minutes: int
+    partition: str
+    checkpoint_s: float
+
+    def __post_init__(self):
+        for key in ("jobs", "cpus", "minutes"):
+            require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        for key in ("gpus", "checkpoint_s"):
+            require(getattr(self, key) >= 0, key, getattr(self, key), "must not be negative")
+        require(self.memory_gb > 0, "memory_gb", self.memory_gb, "must be positive")
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a launcher is to do.
+
+    Attributes:
+        folder: of the sweep, prepared.
+        plan: its paths.
+        attempts: at which of them; see dynamics.sweeps.worker.work.
+        resources: of its jobs.
+        limits: when to stop.
+    """
+
+    folder: pathlib.Path
+    plan: Plan
+    attempts: Attempts
+    resources: Resources
+    limits: Limits
 
 
 def plan_of(sweeps: Mapping[str, Sweep]) -> Plan:

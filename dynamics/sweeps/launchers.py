@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 
 from dynamics.config import ConfigError, require
 from dynamics.environment import configure_compiler
+from dynamics.sweeps.launch import Launch
 from dynamics.sweeps.ledger import FINISHED, Ledger
-from dynamics.sweeps.paths import Plan, plan
+from dynamics.sweeps.paths import plan
 from dynamics.sweeps.sweep import execute_config, read_sweeps
 from dynamics.sweeps.worker import Attempts, Limits, Report, work
 
@@ -28,53 +29,6 @@ POLL_S = 1.0  # between looks at jobs
 # States of SLURM in which a job is over.
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE"}
 OVER |= {"PREEMPTED", "REVOKED"}
-
-
-@dataclass(frozen=True)
-class Resources:
-    """The group `launch` of a config.
-
-    Attributes:
-        jobs: over which paths are dealt out, by launchers that start jobs.
-        cpus, gpus, memory_gb: of a job.
-        minutes: that a job may take.
-        partition: of a cluster; empty for its default.
-        checkpoint_s: seconds after which a batch of paths that goes on is saved, to be resumed there.
-    """
-
-    jobs: int
-    cpus: int
-    gpus: int
-    memory_gb: float
-    minutes: int
-    partition: str
-    checkpoint_s: float
-
-    def __post_init__(self):
-        for key in ("jobs", "cpus", "minutes"):
-            require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
-        for key in ("gpus", "checkpoint_s"):
-            require(getattr(self, key) >= 0, key, getattr(self, key), "must not be negative")
-        require(self.memory_gb > 0, "memory_gb", self.memory_gb, "must be positive")
-
-
-@dataclass(frozen=True)
-class Launch:
-    """What a launcher is to do.
-
-    Attributes:
-        folder: of the sweep, prepared.
-        plan: its paths.
-        attempts: at which of them; see dynamics.sweeps.worker.work.
-        resources: of its jobs.
-        limits: when to stop.
-    """
-
-    folder: pathlib.Path
-    plan: Plan
-    attempts: Attempts
-    resources: Resources
-    limits: Limits
 
 
 class Launcher(abc.ABC):

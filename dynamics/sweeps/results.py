@@ -14,22 +14,21 @@ import os
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_collections
-import numpy as np
 
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
 from dynamics.runs.tracking import Shown
+from dynamics.sweeps.assembly import Assembly
 from dynamics.sweeps.ledger import Entry, Ledger, Members, read_members
 from dynamics.sweeps.rows import read_rows
-from dynamics.sweeps.sweep import Axes, Member, Sweep, read_kind, read_sweeps
+from dynamics.sweeps.sweep import Member, Sweep, read_kind, read_sweeps
 
 STORE, TABLE = "results.zarr", "members.csv"
 ENDS = ("classification_time", "end", "steps", "loss", "drift")  # numbers of a path that the journal has
-WITHOUT_PROBE = ("classification_time", "end", "steps")  # those that no probe has
 
 
 class SweepRecord:
@@ -110,11 +109,15 @@ class SweepRecord:
         if self._is_current():
             data = xarray.open_zarr(self.path / STORE, group=self._group(law))
         else:
-            arrays, labels, attributes = _Assembly(self).group(law)
+            arrays, labels, attributes = self._assembly.group(law)
             used = {dim for dims, _ in arrays.values() for dim in dims}
             data = xarray.Dataset(arrays, {dim: label for dim, label in labels.items() if dim in used}, attributes)
         # What is no measurement is a coordinate: data.where(data.status == "done") leaves it alone.
         return data.set_coords([name for name in ("status", "id", *self.dims.values()) if name in data])
+
+    @property
+    def _assembly(self) -> Assembly:
+        return Assembly(self.path, self.sweep, self.dims)
 
     def _group(self, law: str) -> str:
         return f"{self.case}/{law}" if self.case else law
@@ -137,7 +140,7 @@ class SweepRecord:
             write_group(beside, {}, {}, {"signature": signature})
             for case in self.cases:
                 record = SweepRecord(self.path, case)
-                assembly = _Assembly(record)
+                assembly = record._assembly
                 if case:
                     write_group(beside / case, {}, {}, {})
                 for law in record.laws:
@@ -204,142 +207,6 @@ def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment,
     }
     labels = coordinates(experiment.task, model, experiment.words)
     return Shown(rows["t"][line["row"]], arrays, labels, experiment.task.named_words)
-
-
-class _Place(NamedTuple):
-    """Where the row of a path belongs on the axes of its law."""
-
-    at: tuple[int, ...]
-    row: int
-
-
-class _Assembly:
-    """The paths of a sweep, put where they belong."""
-
-    def __init__(self, record: SweepRecord):
-        self._record, self._sweep = record, record.sweep
-        self._axes: Axes = record.sweep.axes
-        ids = [record.members.id_of(member.id, law) for member in self._sweep.members for law in record.laws]
-        self._entries = Ledger(record.path).entries(dict.fromkeys(ids))
-
-    @functools.cached_property
-    def _examples(self) -> dict[tuple[str, str], Experiment]:
-        """{(part, law): one of its members}; the paths of a part are all of one form."""
-        members: dict[tuple[str, str], Member] = {}
-        for law in self._record.laws:
-            for member in self._sweep.members:
-                line = self._entries[self._record.members.id_of(member.id, law)].line
-                if "part" in line:
-                    members[line["part"], law] = member
-        experiments = {m.id: Experiment.from_config(self._sweep.config_of(m)) for m in members.values()}
-        return {key: experiments[member.id] for key, member in members.items()}
-
-    def _ids(self, law: str) -> tuple[dict[str, int], Any]:
-        """The axes on which a law depends, with their lengths, and the ids of its paths; "" where there is none."""
-        ids = np.full(tuple(self._axes.dims.values()), "", object)
-        for member, place in zip(self._sweep.members, self._axes.places, strict=True):
-            ids[place] = str(self._record.members.id_of(member.id, law))
-        dims = dict(self._axes.dims)
-        for axis, dim in reversed(list(enumerate(self._axes.dims))):
-            # The first path along the axis; where there is none at its first place, another one's.
-            first = np.take_along_axis(ids, np.expand_dims(np.argmax(ids != "", axis=axis), axis), axis)
-            if dim != "member" and ((ids == first) | (ids == "")).all():
-                ids = first.squeeze(axis)
-                del dims[dim]
-        return dims, ids
-
-    def group(self, law: str) -> tuple[Arrays, dict[str, Any], dict[str, Any]]:
-        """Arrays, labels of their dimensions, and attributes of a law."""
-        names = self._record.dims
-        kept, ids = self._ids(law)
-        dims = tuple(names.get(key, key) for key in kept)
-        arrays: Arrays = {}
-        labels: dict[str, Any] = {}
-        for key, (leader, along) in self._axes.labels.items():
-            dim = None if leader is None else names.get(leader, leader)
-            if dim is not None and dim not in dims:
-                continue
-            if dim == names[key]:
-                labels[names[key]] = along
-            elif names[key] not in labels:
-                arrays[names[key]] = ((), along[0]) if dim is None else ((dim,), along)
-        if "member" in kept:
-            labels["member"] = list(range(len(self._sweep.members)))
-        arrays |= self._of_ledger(dims, ids)
-        parts: dict[str, list[_Place]] = {}
-        for index in np.ndindex(*ids.shape):
-            line = self._entries[ids[index]].line if ids[index] else {}
-            if "part" in line:
-                parts.setdefault(line["part"], []).append(_Place(index, line["row"]))
-            for key in WITHOUT_PROBE:
-                if key in line.get("numbers", {}):
-                    arrays.setdefault(key, (dims, np.full(ids.shape, np.nan)))[1][index] = line["numbers"][key]
-        if not parts:
-            return arrays, labels, {}
-        examples = {part: self._examples[part, law] for part in parts}
-        arrays |= self._of_probes(law, dims, ids.shape, parts)
-        labels |= self._times(arrays)
-        sizes = {dim: n for used, values in arrays.values() for dim, n in zip(used, np.shape(values), strict=True)}
-        for experiment in examples.values():
-            known = coordinates(experiment.task, experiment.abstract_start(law)[1].model, experiment.words)
-            known["checkpoint"] = experiment.checkpoint_times.tolist()
-            labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
-        example = next(iter(examples.values()))
-        return arrays, labels, {"law": type(example.laws[law]).__name__}
-
-    def _of_ledger(self, dims: tuple[str, ...], ids: Any) -> Arrays:
-        """Status, id and seconds; a place that has no member is "none"."""
-        status, seconds = np.full(ids.shape, "none", "U12"), np.full(ids.shape, np.nan)
-        for index in np.ndindex(*ids.shape):
-            if ids[index]:
-                entry = self._entries[ids[index]]
-                status[index], seconds[index] = entry.state, entry.line.get("seconds", np.nan)
-        return {"status": (dims, status), "id": (dims, ids.astype("U12")), "seconds": (dims, seconds)}
-
-    def _of_probes(
-        self, law: str, dims: tuple[str, ...], shape: tuple[int, ...], parts: Mapping[str, Sequence[_Place]]
-    ) -> Arrays:
-        """Probes over the swept axes, and t.
-
-        A dimension that some members do not have, the heads of a model with one, has the size 1 in them; where sizes
-        differ, the smaller ones end with nan.
-        """
-        models = {part: self._examples[part, law].abstract_start(law)[1].model for part in parts}
-        contents = {part: read_rows(self._record.path / "parts" / part) for part in parts}
-        arrays: Arrays = {}
-        for name in dict.fromkeys(name for content in contents.values() for name in content):
-            kind, _, probe = name.rpartition("/")
-            first = "checkpoint" if kind == "checkpoints" else "t"
-            of_part = {
-                part: (first, *(dimensions(probe, model) if kind else ()))
-                for part, model in models.items()
-                if name in contents[part]
-            }
-            every = [
-                dim for dim in (first, *(PROBES[probe].dims if kind else ())) if any(dim in d for d in of_part.values())
-            ]
-            rows = {}
-            for part, own in of_part.items():
-                missing = [axis + 1 for axis, dim in enumerate(every) if dim not in own]
-                rows[part] = np.expand_dims(contents[part][name], missing)
-            sizes = tuple(np.max([values.shape[1:] for values in rows.values()], axis=0).tolist())
-            placed: Any = np.full((*shape, *sizes), np.nan)
-            for part, values in rows.items():
-                inside = tuple(slice(size) for size in values.shape[1:])
-                for place in parts[part]:
-                    placed[(*place.at, *inside)] = values[place.row]
-            arrays[probe] = ((*dims, *every), placed)
-        return arrays
-
-    def _times(self, arrays: Arrays) -> dict[str, Any]:
-        """The labels of t; `time` where members differ."""
-        dims, times = arrays.pop("t")
-        flat = times.reshape(-1, times.shape[-1])
-        seen = flat[~np.isnan(flat).all(axis=1)]
-        if (seen == seen[0]).all():
-            return {"t": seen[0]}
-        arrays["time"] = (dims, times)
-        return {"t": np.nanmedian(seen, axis=0)}
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
