@@ -73,7 +73,7 @@ def _executed(file: pathlib.Path, variant: str | None) -> ml_collections.ConfigD
 
 
 def called(file: pathlib.Path, function: str, variant: str | None) -> Any:
-    """What a function of a config file returns for a variant.
+    """The result of a function of a config file for a variant.
 
     Raises:
         ConfigError: the file's own, or for any other exception in one line with its place in the file.

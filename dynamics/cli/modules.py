@@ -62,7 +62,7 @@ def _file(name: str) -> pathlib.Path:
 
 
 def one_line(what: str, file: pathlib.Path, error: Exception) -> str:
-    """What a user's file raised, in one line that says where: in the file, or in a module of its folder.
+    """An exception from a user's file, in one line with its place in the file or in a module of its folder.
 
     Args:
         what: names the file.

@@ -175,7 +175,7 @@ def launched(
 
 
 def _overrides(file: pathlib.Path, variant: str | None) -> list[dict[str, Any]]:
-    """What get_sweep of a config file returns."""
+    """The overrides that get_sweep of a config file returns."""
     overrides = called(file, "get_sweep", variant)
     are_overrides = isinstance(overrides, list) and all(isinstance(override, Mapping) for override in overrides)
     require(are_overrides, "--config", str(file), "its get_sweep() must return a list of overrides, such as seeds(3)")

@@ -152,7 +152,7 @@ class OneLayerTransformer(nn.Module):
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
-        """Labels of its dimensions; "mode" is that of the eigenvalues of a score matrix."""
+        """Labels of its dimensions; "mode" numbers the eigenvalues of a score matrix."""
         return {
             "layer": [0],
             "head": list(range(self.heads)),

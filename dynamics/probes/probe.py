@@ -33,7 +33,7 @@ class Survey(NamedTuple):
 
     @classmethod
     def of(cls, task: Any, batch: Batch, fresh: bool) -> "Survey":
-        """That of a task and its training set, with fresh samples or not."""
+        """The survey of a task and its training set, with fresh samples or without."""
         counts = jnp.bincount(batch.type, length=len(task.types)).astype(float)
         canonical = task.canonical if "canonical" in task.capabilities else None
         drawn = task.sample(jax.random.key(0), task.population, batch.source) if fresh else None

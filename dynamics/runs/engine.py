@@ -32,7 +32,10 @@ class Path(NamedTuple):
 
     @property
     def form(self) -> tuple[Hashable, Hashable]:
-        """What the program that integrates depends on, and the one that draws starts; paths of one form share them."""
+        """All that the two programs depend on, the one that integrates and the one that draws starts.
+
+        Paths of one form share both programs.
+        """
         experiment = self.experiment
         leaves, structure = jax.tree.flatten((experiment.laws[self.law], *experiment.abstract_start(self.law)))
         shapes = tuple(np.shape(leaf) for leaf in leaves)
@@ -43,7 +46,7 @@ class Path(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where paths are between two segments; every leaf has the paths as its first axis.
+    """The state of paths between two segments; every leaf has the paths as its first axis.
 
     Attributes:
         segment: the number of the next segment.
@@ -74,7 +77,7 @@ class Segment(NamedTuple):
 
     @property
     def state(self) -> State:
-        """Where the next segment begins."""
+        """The state in which the next segment begins."""
         reached = self.trajectory
         return State(self.number + 1, reached.params, reached.memory, np.asarray(reached.outcome))
 
@@ -172,7 +175,7 @@ class Program:
         return _Places(law, objective, survey, start, key, self._times(paths, 0), start, memory)
 
     def _given(self, places: _Places) -> _Places:
-        """What the program that integrates is given: a path that is alone has no axis for places."""
+        """The input of the program that integrates; a path that is alone has no axis for places."""
         return jax.tree.map(lambda leaf: leaf[0], places) if self._alone else places
 
     def _times(self, paths: Sequence[Path], segment: int) -> np.ndarray:
@@ -192,7 +195,7 @@ class Program:
         return places, State(0, params, memory, np.full(len(paths), COMPLETED, np.int32))
 
     def _drawn(self, paths: Sequence[Path]) -> Any:
-        """What is drawn for all places; paths that differ only in the draw of their noise share one start."""
+        """The starts at all places; paths that differ only in the draw of their noise share one start."""
         inputs = [path.experiment.start_inputs for path in paths]
         starts = [tuple(jax.tree.leaves(start._replace(draw=OWN_KEY))) for start in inputs]
         drawn_at = [int(self._order[starts.index(start)]) for start in starts]

@@ -172,7 +172,7 @@ class Experiment:
         return self.drawn[:2]
 
     def start_of(self, law: str) -> tuple[PyTree, Objective, Survey]:
-        """What is drawn, in the variables of a law."""
+        """The start in the variables of a law."""
         params, objective, survey = self.drawn
         return *self.laws[law].variables(params, objective), survey
 
@@ -196,7 +196,7 @@ class Experiment:
 
     @property
     def start_inputs(self) -> StartInputs:
-        """What the start is drawn from."""
+        """The inputs of the start."""
         draw = OWN_KEY if self.draw is None else self.draw
         width = float(self.model.width) if self.initialisation.draw == "gram" else 0.0
         return StartInputs(self.seed, draw, self.initialisation, self.regulariser, width)
@@ -213,7 +213,7 @@ class Experiment:
 
     @functools.cached_property
     def segments(self) -> list[slice]:
-        """Where the times from one checkpoint to the next are, both included."""
+        """The indices of the times from one checkpoint to the next, both included."""
         bounds = np.rint(np.linspace(0, len(self.times) - 1, self.checkpoints + 1)).astype(int)
         return [slice(i, j + 1) for i, j in itertools.pairwise(bounds.tolist())]
 

@@ -1,4 +1,4 @@
-"""What several processes of jax.distributed need to integrate together: everything that knows of them is here."""
+"""Several processes of jax.distributed that integrate together; no other file knows about them."""
 
 from collections.abc import Sequence
 

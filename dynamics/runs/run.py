@@ -47,7 +47,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Run:
-    """What the laws of a run have in common."""
+    """The parts that all laws of a run share."""
 
     experiment: Experiment
     recorder: Recorder

@@ -1,4 +1,4 @@
-"""Starts: named keys, and what is drawn from them."""
+"""Starts: named keys, and the parameters and training sets that they determine."""
 
 import functools
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ OWN_KEY = -1  # the draw of a path that has the noise key itself
 
 
 class StartInputs(NamedTuple):
-    """What a start is drawn from; traced, so that other values do not recompile.
+    """The inputs of a start; traced, so that other values do not recompile.
 
     Attributes:
         seed: of the keys of data, initialisation and noise.

@@ -1,1 +1,1 @@
-"""What is read from records: comparisons, claims, tables; experiments/README.md says what a paper's modules have."""
+"""Studies read records: comparisons, claims, tables; experiments/README.md says what a paper's modules have."""

@@ -141,7 +141,7 @@ def _variance(values: Any, entries: list[Any]) -> Any:
 
 
 class Compared(Mapping[str, Any]):
-    """What claims on a comparison read: {law: its Dataset, "LAW to REFERENCE": distances}, computed when read."""
+    """The data for claims about a comparison: {law: its Dataset, "LAW to REFERENCE": distances}, computed when read."""
 
     def __init__(self, record: SweepRecord):
         self._record, self._read = record, dict[str, Any]()

@@ -18,7 +18,7 @@ WITHOUT_PROBE = ("classification_time", "end", "steps")  # numbers of a path tha
 
 
 class Place(NamedTuple):
-    """Where the row of a path belongs on the axes of its law."""
+    """The place of a path on the axes of its law, and its row in a part."""
 
     at: tuple[int, ...]
     row: int

@@ -23,7 +23,7 @@ PILOTS = 3  # groups of which a path is integrated for an estimate
 
 
 class Source(NamedTuple):
-    """What a sweep folder is made from.
+    """The origin of a sweep folder.
 
     Attributes:
         kind: the command that makes it: "sweep", "compare" or "claims".
@@ -66,7 +66,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Launch:
-    """What a launcher is to do.
+    """The work of a launcher.
 
     Attributes:
         folder: of the sweep, prepared.
@@ -98,7 +98,7 @@ def plan_of(sweeps: Mapping[str, Sweep]) -> Plan:
 
 
 class Cost(NamedTuple):
-    """What a sweep would take.
+    """The estimated cost of a sweep.
 
     Attributes:
         programs: to be compiled.

@@ -1,4 +1,4 @@
-"""Where the paths of a sweep are integrated: in this process, in processes on this machine, or as jobs of a cluster.
+"""Launchers integrate the paths of a sweep in this process, in processes on this machine, or in jobs of a cluster.
 
 A launcher of your own is a class with the methods of Launcher, or of JobLauncher if it starts processes that share the
 folder. LAUNCHERS["name"] = YourClass makes it the one for --launcher=name.
@@ -128,7 +128,7 @@ def _dealt_out(launch: Launch, attempts: Attempts) -> list["Job"]:
 
 @dataclass(frozen=True)
 class Job:
-    """What one job does: it integrates its own share, then paths that no other job has claimed.
+    """The work of one job: its own share of the paths, then paths that no other job has claimed.
 
     Attributes:
         folder: of the sweep.

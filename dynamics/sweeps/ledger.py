@@ -27,7 +27,7 @@ BEAT_S, STALE_S = 5.0, 60.0  # a worker touches its file that often; on another 
 
 
 class Entry(NamedTuple):
-    """What the ledger says of a path, or of a member.
+    """The state of a path, or of a member, in the ledger.
 
     Attributes:
         state: one of STATES.

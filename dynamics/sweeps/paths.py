@@ -1,4 +1,4 @@
-"""The paths of a sweep: what its members need, each once, in groups that share their programs."""
+"""The paths of a sweep: each path that a member needs, once, in groups that share their programs."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Group:
 
 
 class Plan(NamedTuple):
-    """What the members of sweeps need.
+    """The paths that the members of sweeps need.
 
     Attributes:
         groups: the paths of all members.
@@ -96,6 +96,6 @@ def path_id(config: Mapping[str, Any], path: Path) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What an exception says, as the reason of a member."""
+    """The message of an exception, as the reason of a member."""
     kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
     return " ".join(f"{kind}{error}".split())[:300]

@@ -67,7 +67,7 @@ class SweepRecord:
 
     @property
     def entries(self) -> dict[str, Entry]:
-        """What the ledger says of every member of this case, by its id."""
+        """The entry in the ledger of every member of this case, by its id."""
         entries = self.members.entries(Ledger(self.path).entries(self.members.ids))
         return {member.id: entries[member.id] for member in self.sweep.members}
 
@@ -197,7 +197,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment, law: str) -> Shown:
-    """What to show of a path that has ended."""
+    """The probes of a path that has ended, for the mirror."""
     rows = read_rows(folder / "parts" / line["part"])
     model = experiment.abstract_start(law)[1].model
     arrays: Arrays = {
