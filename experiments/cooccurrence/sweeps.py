@@ -141,7 +141,7 @@ def _scales(record: SweepRecord) -> Figure:
         axes.set(xlabel="σ0 of W_Q, W_K, W_V", ylabel="σ1 of W")
         axes.set_title(title, fontsize=9)
     drawn.axes[0].legend(fontsize=7.5, loc="lower left", facecolor="white", frameon=True, framealpha=0.9)
-    product = runs.std * runs.W
+    product = runs["std"] * runs["W"]  # runs.std is the standard deviation
     small = product < 0.999 * product.where(~rises.all("seed")).min()
     share = float(median(by_t1, "seed").where(small).max())
     _title(
