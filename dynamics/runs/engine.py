@@ -66,13 +66,11 @@ class Segment(NamedTuple):
     Attributes:
         number: of the segment.
         trajectory: numpy arrays with the paths as their first axis; the rows of paths that failed before mean nothing.
-        start: the parameters at t = 0 in the variables of the law, with the paths as their first axis.
         seconds: that the integration took.
     """
 
     number: int
     trajectory: Trajectory
-    start: PyTree
     seconds: float
 
     @property
@@ -218,8 +216,7 @@ class Program:
         spread = program(self._given(places), goes_on)
         reached: Trajectory = jax.tree.map(lambda leaf: leaf[None] if self._alone else leaf[rows], on_host(spread))
         outcome = np.where(state.outcome == COMPLETED, reached.outcome, state.outcome).astype(np.int32)
-        start = jax.tree.map(lambda leaf: leaf[rows], places.start)
-        return Segment(state.segment, reached._replace(outcome=outcome), start, time.perf_counter() - begin)
+        return Segment(state.segment, reached._replace(outcome=outcome), time.perf_counter() - begin)
 
 
 def integrate(program: Program, paths: Sequence[Path], state: State | None = None) -> Iterator[Segment]:
