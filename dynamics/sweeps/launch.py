@@ -84,7 +84,7 @@ class Launch:
 
 
 def plan_of(sweeps: Mapping[str, Sweep]) -> Plan:
-    """The plan of sweeps.
+    """The plan of sweeps, of which at least one member can run.
 
     Raises:
         ConfigError: if none of the members can run.
@@ -179,7 +179,7 @@ def _describe(folder: pathlib.Path, source: Source, planned: Plan) -> None:
 
 
 def attempts(entries: Mapping[str, Entry], retry_failed: bool) -> dict[str, int]:
-    """{id: which attempt at it is next} of the paths and refused members that a launch is to run.
+    """{id: number of the next attempt} for the paths and refused members that a launch has to run.
 
     Those that wait, were interrupted or failed; with retry_failed also those that diverged. Those that run elsewhere
     are there with the attempt that goes on, to be waited for.

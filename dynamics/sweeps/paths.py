@@ -54,7 +54,7 @@ class Plan(NamedTuple):
 
 
 def plan(sweeps: Mapping[str, Sweep]) -> Plan:
-    """Give every member its meaning.
+    """Check the config of every member, and find the paths that it needs.
 
     A path that several members need, such as a flow that does not depend on what is swept, is one.
     """

@@ -30,7 +30,7 @@ Attempts = Mapping[str, int]  # {id: which attempt at it this is}; a first attem
 
 @dataclass(frozen=True)
 class Limits:
-    """When a worker stops or saves.
+    """The limits of a worker: when it stops, and when it saves.
 
     Attributes:
         max_failures: stop after so many paths that failed or diverged; None for no limit.
@@ -44,7 +44,7 @@ class Limits:
 
 
 def work(folder: pathlib.Path, plan: Plan, attempts: Attempts, limits: Limits, report: Report = lambda _: None) -> None:
-    """Make attempts at paths until there is nothing left to do here.
+    """Integrate paths until this process has nothing left to do.
 
     Paths that another process runs are left alone; those of a process that died are taken over. With jax.distributed
     the first process calls this and the others `follow`: all integrate, the first one claims and writes.
@@ -82,7 +82,7 @@ def work(folder: pathlib.Path, plan: Plan, attempts: Attempts, limits: Limits, r
 
 
 def strategy_of(folder: pathlib.Path, groups: Sequence[Group]) -> Strategy:
-    """How each device integrates its paths, one after another or all at once. A sweep keeps it, and so its bits.
+    """The strategy of each device, which a sweep keeps, and so its bits: paths one after another, or all at once.
 
     Where no measurement of this backend is known it is measured now, with a call of the largest group.
     """
@@ -201,7 +201,7 @@ class _Crew:
         return batch
 
     def _attempt(self, index: int, group: Group, batch: Sequence[str], attempts: Attempts, size: int) -> float:
-        """Integrate a batch by a program of a size and commit it; one by one if together they raise.
+        """Integrate a batch and commit it; if the batch raises an error, try its paths one by one.
 
         Returns:
             The seconds that a path took.
@@ -291,7 +291,7 @@ def _leading() -> Iterator[None]:
 
 
 def _lead(index: int, ids: Sequence[str], batch: Sequence[str], size: int, strategy: Strategy | None) -> None:
-    """Tell the other processes what is integrated next: paths of a group, by a program of a size and a strategy.
+    """Tell the other processes which paths of a group come next, and the size and strategy of their program.
 
     They are told before it is compiled: all compile at the same time, and none waits longer than the others' patience.
     """
