@@ -42,7 +42,7 @@ def runs(smoke, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_code(runs, block):
+def test_code_runs(runs, block):
     exec(compile(block, "README.md", "exec"), {"__name__": "readme"})
 
 

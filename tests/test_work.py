@@ -559,7 +559,7 @@ def test_the_folder_of_something_else(swept, smoke, config_file, capsys):
     assert dynamics.cli.main(command(config_file, swept.path.parent, "--name=tiny", variant="more")) == 2
     assert "name = 'tiny': holds another sweep, 'tiny'" in capsys.readouterr().err
     assert dynamics.cli.main(command(config_file, smoke.path.parent, "--name=smoke")) == 2
-    assert "and is no sweep" in capsys.readouterr().err
+    assert "and is not a sweep" in capsys.readouterr().err
     assert dynamics.cli.main(["dynamics", "sweep", "status", str(smoke.path)]) == 2
     assert "must be a sweep folder" in capsys.readouterr().err
 

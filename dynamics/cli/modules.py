@@ -62,7 +62,7 @@ def _file(name: str) -> pathlib.Path:
 
 
 def one_line(what: str, file: pathlib.Path, error: Exception) -> str:
-    """An exception from a user's file, in one line with its place in the file or in a module of its folder.
+    """The message for an exception that a user's file raised: one line with the file and the line number.
 
     Args:
         what: names the file.

@@ -152,7 +152,7 @@ class OneLayerTransformer(nn.Module):
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
-        """Labels of its dimensions; "mode" numbers the eigenvalues of a score matrix."""
+        """The labels of each dimension of the model's arrays; "mode" counts the eigenvalues of a score matrix."""
         return {
             "layer": [0],
             "head": list(range(self.heads)),

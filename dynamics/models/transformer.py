@@ -140,7 +140,7 @@ class Transformer(nn.Module):
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
-        """Labels of its dimensions; "mode" numbers the eigenvalues of a score matrix."""
+        """The labels of each dimension of the model's arrays; "mode" counts the eigenvalues of a score matrix."""
         conserved = ["W_V W_Vᵀ − W_Oᵀ W_O", "W_Q W_Qᵀ − W_K W_Kᵀ"]
         return {
             "layer": list(range(self.layers)),

@@ -75,13 +75,13 @@ def qk_numerical_rank(params: PyTree, view: View) -> Array:
 
 @probe("depth", needs=("states",))
 def token_rank(params: PyTree, view: View) -> Array:
-    """The effective rank of the tokens of a sample before and after every layer, the mean over samples."""
+    """The effective rank of the token states of a sample, before the first and after every layer; mean over samples."""
     del params
     return jnp.mean(measures.effective_rank(view.intermediates()["states"]), axis=-1)
 
 
 @probe("depth", needs=("states",))
 def token_similarity(params: PyTree, view: View) -> Array:
-    """The mean cosine between the tokens at different positions of a sample, before and after every layer."""
+    """The mean cosine between token states at different positions, before the first and after every layer."""
     del params
     return jnp.mean(measures.similarity(view.intermediates()["states"]), axis=-1)

@@ -196,7 +196,7 @@ class Experiment:
 
     @property
     def start_inputs(self) -> StartInputs:
-        """The inputs of the start."""
+        """The values that the start is drawn from: seed, draw, scales of the initialisation, penalty and width."""
         draw = OWN_KEY if self.draw is None else self.draw
         width = float(self.model.width) if self.initialisation.draw == "gram" else 0.0
         return StartInputs(self.seed, draw, self.initialisation, self.regulariser, width)

@@ -288,6 +288,6 @@ def load_run(path: pathlib.Path) -> Record:
 
 
 def runs(workdir: str | os.PathLike[str]) -> list[Record]:
-    """The runs in a folder, oldest first."""
+    """The records of all runs in a folder, the oldest run first."""
     folders = [p.parent for p in pathlib.Path(workdir).glob("*/config.json") if not p.parent.name.startswith(".")]
     return [Record(p) for p in sorted(folders, key=lambda p: (p / "config.json").stat().st_mtime)]

@@ -23,7 +23,7 @@ FEW = 50  # up to so many members have a wandb run each
 
 
 class Shown(NamedTuple):
-    """The part of a trajectory that a mirror shows.
+    """The part of a trajectory that is copied to wandb.
 
     Attributes:
         t: saved times.
@@ -39,7 +39,7 @@ class Shown(NamedTuple):
 
 
 class _Mirror:
-    """A queue of work for wandb, done in a thread; a failure ends it with one warning."""
+    """A queue of calls to wandb that a thread of its own makes; after the first failed call it warns once and stops."""
 
     def __init__(self, enabled: bool):
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -168,7 +168,7 @@ class SweepTracker(_Mirror):
             self._work.put(add)
 
     def finish(self, config: Mapping[str, Any], table: Sequence[Mapping[str, Any]]) -> None:
-        """Close the group, after adding the table if members have no wandb runs."""
+        """Close the wandb group; if members have no wandb runs of their own, first add a table of all members."""
 
         def close() -> None:
             if not self._each:

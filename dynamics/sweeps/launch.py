@@ -140,7 +140,7 @@ def prepare(folder: pathlib.Path, source: Source, planned: Plan) -> None:
         ConfigError: for a folder of something else.
     """
     if folder.exists():
-        require((folder / "sweep.json").is_file(), "name", folder.name, f"exists in {folder.parent} and is no sweep")
+        require((folder / "sweep.json").is_file(), "name", folder.name, f"exists in {folder.parent} and is not a sweep")
         names = {case: sweep.name for case, sweep in read_sweeps(folder).items()}
         same = all(names.get(case, sweep.name) == sweep.name for case, sweep in source.sweeps.items())
         require(same, "name", folder.name, f"holds another sweep, {', '.join(map(repr, names.values()))}")

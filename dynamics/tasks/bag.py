@@ -15,7 +15,7 @@ class Bag(Sequences):
     """
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
-        """N fresh sequences."""
+        """Draw n new sequences."""
         theta_key, word_key = jax.random.split(key)
         theta = jax.random.dirichlet(theta_key, jnp.full(self.vocabulary, self.concentration), (n,))
         logits = jnp.log(jnp.maximum(theta, 1e-30))[:, None]

@@ -66,7 +66,10 @@ class Cooccurrence:
 
     @property
     def random_slots(self) -> int:
-        """Positions of the training set that hold random words: n L - n (1 + 1 + 1/6 + 1/6)."""
+        """The number of positions in the training set that hold random words.
+
+        Of n L positions, n hold μ3, n (1/2 + 1/6) hold μ1, and as many hold μ2.
+        """
         n = self.samples
         return n * self.length - n - 2 * (n // 2) - 2 * (n // 6)
 
@@ -89,7 +92,7 @@ class Cooccurrence:
         )
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
-        """N fresh samples of Definition 2.1, for the population loss."""
+        """Draw n new samples of Definition 2.1, for the population loss."""
         del source
         type_key, place_key = jax.random.split(key)
         type_N = jax.random.choice(type_key, 4, (n,), p=jnp.array([1 / 2, 1 / 6, 1 / 6, 1 / 6]))

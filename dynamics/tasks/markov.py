@@ -19,7 +19,7 @@ class MarkovChain(Sequences):
     dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"transitions": ("word", "next_word")}
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
-        """N fresh sequences of the chain of `source`."""
+        """Draw n new sequences from the chain in `source`."""
         first_key, next_key = jax.random.split(key)
         first = jax.random.randint(first_key, (n,), 0, self.vocabulary, jnp.int32)
         logits = jnp.log(source["transitions"])

@@ -78,7 +78,7 @@ class Task(Protocol):
         ...
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
-        """N fresh samples, from the source of a training set."""
+        """Draw n new samples, from the source of a training set."""
         ...
 
     def training_set(self, key: PRNGKeyArray) -> Batch:

@@ -74,7 +74,7 @@ class Text:
         return _numbered(self.path, self.vocabulary)[2]
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
-        """N windows of what is held out."""
+        """Draw n windows of the part of the text that is held out."""
         return self._windows(key, n, self._held_out)._replace(source=source)
 
     def training_set(self, key: PRNGKeyArray) -> Batch:

@@ -69,7 +69,7 @@ class FrozenAttention(GramLaw, Flow):
 
 
 class WrongSign(Flow):
-    """dθ/dt = -∇(L - (η/4) |∇L|²): the modified flow with the wrong sign of its correction.
+    """dθ/dt = -∇(L - (η/4) |∇L|²): the modified flow with its correction subtracted instead of added.
 
     Attributes:
         learning_rate: η.

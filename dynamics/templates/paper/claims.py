@@ -15,7 +15,7 @@ BOUND = 0.01
 
 
 def _case(flipped: float) -> dynamics.Case:
-    """Gradient flow from three starts."""
+    """A case: gradient flow from three random starts, with this share of the labels flipped."""
 
     def config():
         made = get_config()
