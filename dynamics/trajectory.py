@@ -17,6 +17,9 @@ Values = Array | np.ndarray  # in a solve, and on the host
 MOST_TIMES = 1_000_000  # that a grid may have
 
 COMPLETED, NON_FINITE, OUT_OF_STEPS = 0, 1, 2
+# What a flow's solver notes at every time, recorded beside the probes: evaluations of the velocity so far, whether the
+# step there was one of the stabilised method, and the spectral radius of the Jacobian, nan in explicit steps.
+NOTES = ("evaluations", "stabilised", "spectral_radius")
 REASONS = {
     COMPLETED: "reached the last time",
     NON_FINITE: "the loss stopped being finite",
@@ -29,7 +32,7 @@ class Trajectory(NamedTuple):
 
     Attributes:
         t: the times asked for, the first one that of the starting parameters.
-        probes: {name: [time, ...]}; rows that are not `valid` mean nothing.
+        probes: {name: [time, ...]}; rows that are not `valid` mean nothing. A flow has its NOTES among them.
         valid: whether the law reached that time with a finite loss.
         params: the parameters at the last time reached.
         steps: accepted steps of the law since t[0].

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics.laws.runge_kutta import METHODS, Control, integrate
+from dynamics.laws.integrator import SOLVERS, Tolerance, integrate
 
 TIMES = np.linspace(0.0, 20.0, 41)
 START = {"turning": jnp.array([1.0, 0.0]), "decaying": jnp.array(2.0)}
@@ -26,8 +26,8 @@ def exact(t):
 def run(f=velocity, y0=START, times=TIMES, method="tsit5", rtol=1e-6, max_steps=100_000):
     @jax.jit
     def integrated(rtol):
-        control = Control(rtol, 1e-3 * rtol, max_steps)
-        return integrate(f, y0, jnp.asarray(times), lambda y: y, METHODS[method], control)
+        tolerance = Tolerance(rtol, 1e-3 * rtol, max_steps)
+        return integrate(f, y0, jnp.asarray(times), lambda y: y, SOLVERS[method], tolerance)
 
     return integrated(jnp.asarray(rtol))
 

@@ -97,7 +97,7 @@ def print_table(table: Table) -> None:
 def print_laws(record: Record) -> None:
     """Print a row for each law of a run."""
     laws = record.status["laws"]
-    known = ("steps", "end", "loss", "classification_time", "drift", "compile_s", "solve_s")
+    known = ("steps", "evaluations", "end", "loss", "classification_time", "drift", "compile_s", "solve_s")
     columns = [key for key in known if any(key in summary for summary in laws.values())]
     table = rich.table.Table("law", *(HEADINGS.get(key, key) for key in columns), "outcome", box=None)
     for law, summary in laws.items():

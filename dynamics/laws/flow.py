@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
+from dynamics.laws.integrator import SOLVERS, Control, Tolerance, integrate
 from dynamics.laws.law import Law
-from dynamics.laws.runge_kutta import METHODS, Control, integrate
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, OUT_OF_STEPS, Trajectory
 
@@ -30,7 +30,7 @@ class Flow(Law):
         max_steps: accepted and rejected steps after which the flow fails, with its t recorded.
     """
 
-    solver: Literal["tsit5", "dopri8"] = eqx.field(static=True, default="tsit5")
+    solver: Literal["auto", "tsit5", "dopri8", "rkc2"] = eqx.field(static=True, default="auto")
     rtol: float = 1e-7
     atol: float = 1e-9
     max_steps: int = eqx.field(static=True, default=100_000)
@@ -41,6 +41,11 @@ class Flow(Law):
         require(self.rtol > 0, "rtol", self.rtol, "must be positive")
         require(self.atol > 0, "atol", self.atol, "must be positive")
         require(self.max_steps >= 1, "max_steps", self.max_steps, "must be at least 1")
+
+    def memory(self, params0: PyTree) -> Control:
+        """How the solver goes on."""
+        dtype = jax.tree.leaves(params0)[0].dtype
+        return Control.start(SOLVERS[self.solver], dtype)
 
     @abc.abstractmethod
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
@@ -56,26 +61,27 @@ class Flow(Law):
         memory: PyTree = None,
     ) -> Trajectory:
         """The trajectory at `times`; between steps the solver's method interpolates."""
-        del key, memory
+        del key
 
         def observe(params):
             return probes(params), jnp.isfinite(objective.loss(params))
 
         velocity = functools.partial(self.velocity, objective)
-        control = Control(self.rtol, self.atol, self.max_steps)
-        path = integrate(velocity, params0, times, observe, METHODS[self.solver], control)
+        tolerance = Tolerance(self.rtol, self.atol, self.max_steps)
+        path = integrate(velocity, params0, times, observe, SOLVERS[self.solver], tolerance, memory)
         values, finite = path.observed
         reached = jnp.arange(len(times)) < path.reached
         all_finite = (finite | ~reached).all() & (path.reached > 0)  # reached = 0: not finite at the start
         failure = jnp.where(all_finite, OUT_OF_STEPS, NON_FINITE)
         return Trajectory(
             t=times,
-            probes=values,
+            probes={**values, **path.notes},
             valid=reached & finite,
             params=path.y,
             steps=path.steps,
             outcome=jnp.where(reached.all() & all_finite, COMPLETED, failure),
             end=path.t,
+            memory=path.control,
         )
 
 

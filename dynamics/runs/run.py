@@ -19,7 +19,7 @@ from dynamics.runs.engine import Path, Program, integrate
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, Record, Recorder, provenance
 from dynamics.runs.tracking import Shown, Tracker
-from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
+from dynamics.trajectory import COMPLETED, NOTES, REASONS, Trajectory, joined
 
 __all__ = ["Report", "described", "execute", "recorded", "summary_of", "training_set"]
 
@@ -184,7 +184,7 @@ def _errors(trajectory: Trajectory, reference: Trajectory) -> dict[str, np.ndarr
     return {
         name: error(trajectory.probes[name][:rows], exact)
         for name, exact in reference.probes.items()
-        if name != "drift"
+        if name != "drift" and name not in NOTES
     }
 
 
@@ -239,6 +239,8 @@ def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> d
     summary |= {"end": end, "steps": int(trajectory.steps)}
     probes = trajectory.probes
     if len(trajectory.t):
+        if "evaluations" in probes:
+            summary["evaluations"] = int(probes["evaluations"][-1])
         if "loss" in probes:
             summary["loss"] = float(probes["loss"][-1])
         if "margin" in probes:

@@ -198,7 +198,7 @@ def _log(run: Any, law: str, shown: Shown, images: set[int]) -> None:
             if column.any():  # attention between words that never share a sample is always zero
                 labels = [_label(shown, dim, i) for dim, i in zip(dims[1:], index, strict=True)]
                 columns["/".join([law, probe, *labels])] = column.tolist()
-    pictured = [probe for probe in shown.arrays if PROBES[probe].image]
+    pictured = [probe for probe in shown.arrays if probe in PROBES and PROBES[probe].image]
     for i, t in enumerate(shown.t.tolist()):
         row: dict[str, Any] = {"t": t, **{key: column[i] for key, column in columns.items()}}
         for probe in pictured if i in images else ():

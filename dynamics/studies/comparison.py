@@ -18,7 +18,7 @@ from dynamics.runs.experiment import Experiment, common_times
 from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep
-from dynamics.trajectory import Times
+from dynamics.trajectory import NOTES, Times
 
 AXES = ("seed", "step", "draw")
 
@@ -97,7 +97,7 @@ def distances(record: SweepRecord, law: str, reference: str) -> Any:
 
     data, exact = record[law].load(), record[reference].load()
     arrays: dict[str, Any] = {}
-    for name in (str(name) for name in data.data_vars if name in exact):
+    for name in (str(name) for name in data.data_vars if name in exact and name not in NOTES):
         over = next((dim for dim in ("t", "checkpoint") if dim in data[name].dims and dim in exact[name].dims), None)
         if over is None:
             continue

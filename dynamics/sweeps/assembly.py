@@ -135,7 +135,9 @@ class Assembly:
                 if name in contents[part]
             }
             every = [
-                dim for dim in (first, *(PROBES[probe].dims if kind else ())) if any(dim in d for d in of_part.values())
+                dim
+                for dim in (first, *(PROBES[probe].dims if kind and probe in PROBES else ()))
+                if any(dim in d for d in of_part.values())
             ]
             rows = {}
             for part, own in of_part.items():
