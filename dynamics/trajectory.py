@@ -16,7 +16,7 @@ Values = Array | np.ndarray  # in a solve, and on the host
 
 MOST_TIMES = 1_000_000  # that a grid may have
 
-COMPLETED, NON_FINITE, OUT_OF_STEPS = 0, 1, 2
+COMPLETED, NON_FINITE, OUT_OF_STEPS, HANDED_OVER = 0, 1, 2, 3
 # What a flow's solver notes at every time, recorded beside the probes: evaluations of the velocity so far, whether the
 # step there was one of the stabilised method, and the spectral radius of the Jacobian, nan in explicit steps.
 NOTES = ("evaluations", "stabilised", "spectral_radius")
@@ -36,7 +36,7 @@ class Trajectory(NamedTuple):
         valid: whether the law reached that time with a finite loss.
         params: the parameters at the last time reached.
         steps: accepted steps of the law since t[0].
-        outcome: COMPLETED, NON_FINITE or OUT_OF_STEPS.
+        outcome: COMPLETED, NON_FINITE or OUT_OF_STEPS; HANDED_OVER where another turn of the law goes on.
         end: the last time reached; after a failure the time at which it happened.
         memory: what the law needs beside the parameters to go on from there.
         at_checkpoints: {name: [checkpoint, ...]}, large probes, which are recorded at checkpoints only.

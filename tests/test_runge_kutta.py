@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics.laws.integrator import SOLVERS, Tolerance, integrate
+from dynamics.laws.runge_kutta import DOPRI8, TSIT5, Solver, Turn, integrate
+from dynamics.laws.stabilised import RKC2
+
+METHODS = {"tsit5": TSIT5, "dopri8": DOPRI8, "rkc2": RKC2}
 
 TIMES = np.linspace(0.0, 20.0, 41)
 START = {"turning": jnp.array([1.0, 0.0]), "decaying": jnp.array(2.0)}
@@ -26,8 +29,8 @@ def exact(t):
 def run(f=velocity, y0=START, times=TIMES, method="tsit5", rtol=1e-6, max_steps=100_000):
     @jax.jit
     def integrated(rtol):
-        tolerance = Tolerance(rtol, 1e-3 * rtol, max_steps)
-        return integrate(f, y0, jnp.asarray(times), lambda y: y, SOLVERS[method], tolerance)
+        solver = Solver(METHODS[method], rtol, 1e-3 * rtol, max_steps)
+        return integrate(f, y0, jnp.asarray(times), lambda y: y, solver, Turn.first(solver.method))
 
     return integrated(jnp.asarray(rtol))
 

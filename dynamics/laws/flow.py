@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
-from dynamics.laws.integrator import SOLVERS, Control, Tolerance, integrate
 from dynamics.laws.law import Law
+from dynamics.laws.runge_kutta import DOPRI8, TSIT5, Method, Solver, Turn, integrate
+from dynamics.laws.stabilised import RKC2
 from dynamics.objectives.objective import Objective
-from dynamics.trajectory import COMPLETED, NON_FINITE, OUT_OF_STEPS, Trajectory
+from dynamics.trajectory import COMPLETED, HANDED_OVER, NON_FINITE, OUT_OF_STEPS, Trajectory
 
 
 class Flow(Law):
@@ -24,7 +25,8 @@ class Flow(Law):
     A step is accepted when the root mean square over the parameters of error / (atol + rtol |θ|) is below 1.
 
     Attributes:
-        solver: "tsit5" (order 5) or "dopri8" (order 8).
+        solver: "tsit5" (order 5), "dopri8" (order 8), "rkc2" (order 2, for stiff flows), or "auto": tsit5, then
+            whichever of tsit5 and rkc2 gets further for its work.
         rtol: relative tolerance; traced.
         atol: absolute tolerance; traced.
         max_steps: accepted and rejected steps after which the flow fails, with its t recorded.
@@ -42,10 +44,20 @@ class Flow(Law):
         require(self.atol > 0, "atol", self.atol, "must be positive")
         require(self.max_steps >= 1, "max_steps", self.max_steps, "must be at least 1")
 
-    def memory(self, params0: PyTree) -> Control:
-        """How the solver goes on."""
-        dtype = jax.tree.leaves(params0)[0].dtype
-        return Control.start(SOLVERS[self.solver], dtype)
+    @property
+    def method(self) -> Method:
+        """What takes the first steps."""
+        return {"auto": TSIT5, "tsit5": TSIT5, "dopri8": DOPRI8, "rkc2": RKC2}[self.solver]
+
+    @property
+    def turns(self) -> tuple[Law, ...]:
+        """With "auto", the explicit method and the stabilised one."""
+        return (self, _Stabilised(self)) if self.solver == "auto" else (self,)
+
+    def memory(self, params0: PyTree) -> Turn:
+        """Whose turn it is."""
+        del params0
+        return Turn.first(self.method)
 
     @abc.abstractmethod
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
@@ -62,17 +74,27 @@ class Flow(Law):
     ) -> Trajectory:
         """The trajectory at `times`; between steps the solver's method interpolates."""
         del key
+        return self.integrated(self.method, objective, params0, times, probes, memory)
+
+    def integrated(
+        self, method: Method, objective: Objective, params0: PyTree, times: Any, probes: Any, memory: PyTree
+    ) -> Trajectory:
+        """The trajectory by a method, up to the time when it hands over; the other arguments are those of a call."""
 
         def observe(params):
             return probes(params), jnp.isfinite(objective.loss(params))
 
         velocity = functools.partial(self.velocity, objective)
-        tolerance = Tolerance(self.rtol, self.atol, self.max_steps)
-        path = integrate(velocity, params0, times, observe, SOLVERS[self.solver], tolerance, memory)
+        solver = Solver(method, self.rtol, self.atol, self.max_steps, len(self.turns) > 1)
+        turn = self.memory(params0) if memory is None else memory
+        path = integrate(velocity, params0, times, observe, solver, turn)
         values, finite = path.observed
         reached = jnp.arange(len(times)) < path.reached
-        all_finite = (finite | ~reached).all() & (path.reached > 0)  # reached = 0: not finite at the start
-        failure = jnp.where(all_finite, OUT_OF_STEPS, NON_FINITE)
+        handed_over = path.turn.stabilised != method.stabilised
+        # Without a time reached, the loss is not finite at the start; but a turn may end as soon as it begins.
+        all_finite = (finite | ~reached).all() & ((path.reached > 0) | handed_over)
+        failure = jnp.where(handed_over, HANDED_OVER, OUT_OF_STEPS)
+        failure = jnp.where(all_finite, failure, NON_FINITE)
         return Trajectory(
             t=times,
             probes={**values, **path.notes},
@@ -81,8 +103,24 @@ class Flow(Law):
             steps=path.steps,
             outcome=jnp.where(reached.all() & all_finite, COMPLETED, failure),
             end=path.t,
-            memory=path.control,
+            memory=path.turn,
         )
+
+
+class _Stabilised(Law):
+    """The same flow by the stabilised method.
+
+    Attributes:
+        flow: it goes on from this one, and hands over to it.
+    """
+
+    flow: Flow
+    step: ClassVar[None] = None
+
+    def __call__(self, objective, params0, times, probes, key, memory=None):
+        """The trajectory at `times`, up to the time when the explicit method would be faster."""
+        del key
+        return self.flow.integrated(RKC2, objective, params0, times, probes, memory)
 
 
 class GradientFlow(Flow):

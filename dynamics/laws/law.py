@@ -34,6 +34,14 @@ class Law(eqx.Module):
         del step
         return self
 
+    @property
+    def turns(self) -> tuple["Law", ...]:
+        """The laws that take turns on its trajectories, itself first, each a program of its own; by default it alone.
+
+        One that ends with the outcome HANDED_OVER is followed by the next, with its parameters and memory.
+        """
+        return (self,)
+
     @staticmethod
     def variables(params: PyTree, objective: Objective) -> tuple[PyTree, Objective]:
         """The variables that the law moves, and the objective as a function of them: by default the parameters.

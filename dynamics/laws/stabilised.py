@@ -15,19 +15,23 @@ iteration with differences of f, one evaluation a step: each step goes on with t
 gradient flow it is the sharpness along the flow.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PyTree
 
-from dynamics.laws.runge_kutta import Work, largest, row, with_row
+from dynamics.laws.runge_kutta import Step, row, with_row
 
 DAMPING = 2 / 13  # ε
 SAFE = 1.1  # times the estimate of ρ is taken for a bound
 FIRST_SEARCHES, LATER_SEARCHES = 20, 6  # evaluations for ρ when a stretch of steps begins, and after a rejected step
 MOST_STAGES = {8: 2000, 4: 100}  # by the bytes of a number, since rounding errors grow with s²
+LIMIT, STAGES = (
+    3.3,
+    6,
+)  # h ρ of a solution by Tsit5 whose steps stability limits, on average, and its evaluations a step
 
 
 def stages(h: Float[Array, ""], radius: Float[Array, ""]) -> Float[Array, ""]:
@@ -35,86 +39,151 @@ def stages(h: Float[Array, ""], radius: Float[Array, ""]) -> Float[Array, ""]:
     return jnp.maximum(2, 1 + jnp.floor(jnp.sqrt(1 + 1.54 * SAFE * radius * h)))
 
 
-@dataclass(frozen=True)
-class RungeKuttaChebyshev:
-    """RKC2. The rows of its slopes: f(y), f along the direction of the power iteration, and f of the last point."""
+class Known(NamedTuple):
+    """What the method knows from the steps before.
 
-    order: int = 3
-    rows: int = 3
-
-    def least(self, plan):
-        """Those for ρ; how many stages follow is known after them."""
-        return plan.searches + 2
-
-    def point(self, y, work, h):
-        """A point along the direction of the power iteration, and after the searches Y_j."""
-        plan, i = work.plan, work.done
-        # The direction is kept for the next step, too.
-        kept, length, short = lax.cond(
-            i <= plan.searches, _direction, lambda y, work: (work.kept, jnp.zeros_like(h), jnp.ones_like(h)), y, work
-        )
-        found = jnp.where((i > 0) & (i <= plan.searches) & jnp.isfinite(length), length / short, plan.radius)
-        # After a rejected step the direction is a new one, and ρ may not have been reached.
-        radius = jnp.where(plan.rejected, jnp.maximum(found, plan.radius), found)
-        needed = plan.searches + jnp.minimum(stages(h, radius), MOST_STAGES[h.dtype.itemsize]).astype(i.dtype)
-        plan = plan._replace(radius=radius, evaluations=jnp.where(i == plan.searches, needed, plan.evaluations))
-        scale = jnp.where(jnp.isfinite(length) & (length > 0), short / length, 0)
-        point = lax.cond(i < plan.searches, _searched, _stage, y, Work(work.slopes, kept, i, plan), h, scale)
-        return point, with_row(kept, i % 2, point), plan
-
-    def row(self, work):
-        """The one before the last for searches, and the last for stages."""
-        rows = jax.tree.leaves(work.slopes)[0].shape[0]
-        return jnp.where(work.done < work.plan.searches, rows - 2, rows - 1)
-
-    def end(self, y, work, h):
-        """The last point, and 0.8 (y − y') + 0.4 h (f(y) + f(y')), the leading term of the error where f is linear."""
-        end = row(work.kept, (work.done - 1) % 2)
-
-        def error(y, end, slopes):
-            return 0.8 * (y - end) + 0.4 * h * (slopes[0] + slopes[-1])
-
-        return end, jax.tree.map(error, y, end, work.slopes)
-
-    def at(self, t, ends, slopes, t0, t1):
-        """The cubic polynomial with the values and slopes of both ends."""
-        h = t1 - t0
-        x = jnp.where(h > 0, (t - t0) / jnp.where(h > 0, h, 1), 0)
-
-        def cubic(y, end, slopes):
-            values = (1 + 2 * x) * (1 - x) ** 2 * y + x**2 * (3 - 2 * x) * end
-            return values + h * x * (1 - x) * ((1 - x) * slopes[0] - x * slopes[-1])
-
-        return jax.tree.map(cubic, *ends, slopes)
-
-    def cost(self, h, radius):
-        """The stages, and one for ρ."""
-        return stages(h, radius) + 1
-
-
-def _direction(y, work):
-    """The direction of the power iteration, its length, and how far along it f is evaluated.
-
-    It is the last change of f along the direction before; at first that of the step before, or f(y) where there is
-    none. After a rejected step it is the difference of that step's last two points: if the step was unstable, what grew
-    prevails there. The distance is so short that f is linear, and so long that its change is not lost in rounding.
+    Attributes:
+        kept: the last two points, in turn, and the direction of the power iteration, [row, ...].
+        radius: the last estimate of ρ; 0 at first.
+        tried: the number of steps, rejected ones and the first, of length zero, included.
+        t: where the last of them began.
     """
 
-    def direction(kept, slopes):
-        known = jnp.where(work.plan.rejected, kept[0] - kept[1], kept[2])
-        known = jnp.where(work.plan.searches == FIRST_SEARCHES, slopes[0], known)
-        return jnp.where(work.done == 0, known, slopes[-2] - slopes[0])
-
-    change = jax.tree.map(direction, work.kept, work.slopes)
-    length = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(change)))
-    root = jnp.sqrt(jnp.finfo(largest(y).dtype).eps)
-    return with_row(work.kept, 2, change), length, root * jnp.maximum(jnp.linalg.norm(largest(y)), root)
+    kept: PyTree
+    radius: Float[Array, ""]
+    tried: Int[Array, ""]
+    t: Float[Array, ""]
 
 
-def _searched(y, work, h, scale):
-    """A short way from y along the direction of the power iteration."""
-    del h
-    return jax.tree.map(lambda y, kept: y + jnp.where(scale > 0, scale * kept[2], 0), y, work.kept)
+class _Work(NamedTuple):
+    """A step that is being taken.
+
+    Attributes:
+        done: evaluations of f: first the searches for ρ, then the stages.
+        stages: how many there will be.
+        radius: the estimate of ρ.
+        kept: see Known.
+        slopes: f at the last search, and f at the last stage, [2, ...].
+    """
+
+    done: Int[Array, ""]
+    stages: Int[Array, ""]
+    radius: Float[Array, ""]
+    kept: PyTree
+    slopes: PyTree
+
+
+class RungeKuttaChebyshev(NamedTuple):
+    """RKC2.
+
+    Attributes:
+        order: the error of a step is proportional to h³.
+    """
+
+    order: int = 3
+
+    stabilised = True
+
+    def start(self, y0):
+        """Nothing is known."""
+        kept = jax.tree.map(lambda leaf: jnp.zeros((3, *leaf.shape), leaf.dtype), y0)
+        real = jnp.zeros((), jax.tree.leaves(y0)[0].dtype)
+        return Known(kept, real, jnp.asarray(0), real)
+
+    def step(self, f, y0, slope, span, known):
+        """One step from y0 with slope = f(y0)."""
+        t0, t1 = span
+        h, rejected = t1 - t0, (known.tried > 1) & (known.t == t0)
+        searches = jnp.where(rejected, LATER_SEARCHES, 1)
+        searches = jnp.where(known.tried > 1, searches, jnp.where(known.tried == 1, FIRST_SEARCHES, 0))
+
+        def direction(work):
+            """The direction of the power iteration, its length, and how far along it f is evaluated.
+
+            It is the last change of f along the direction before; at first that of the step before, or f(y) where there
+            is none. After a rejected step it is the difference of that step's last two points: if the step was
+            unstable, what grew prevails there. The distance is so short that f is linear, and so long that its change
+            is not lost in rounding.
+            """
+
+            def of_leaf(kept, slope, slopes):
+                before = jnp.where(rejected, kept[0] - kept[1], jnp.where(known.tried > 1, kept[2], slope))
+                return jnp.where(work.done == 0, before, slopes[0] - slope)
+
+            change = jax.tree.map(of_leaf, work.kept, slope, work.slopes)
+            length = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(change)))
+            some = max(jax.tree.leaves(y0), key=lambda leaf: leaf.size)
+            root = jnp.sqrt(jnp.finfo(some.dtype).eps)
+            return with_row(work.kept, 2, change), length, root * jnp.maximum(jnp.linalg.norm(some), root)
+
+        def search(work, scale):
+            """A short way from y along the direction."""
+            return jax.tree.map(lambda y, kept: y + jnp.where(scale > 0, scale * kept[2], 0), y0, work.kept)
+
+        def stage(work, scale):
+            """Y_j."""
+            del scale
+            j, s = (work.done - searches + 1).astype(float), work.stages.astype(float)
+            weights = _weights(j, s).astype(h.dtype) * jnp.stack([jnp.ones_like(h), jnp.ones_like(h), h, h])
+            last, before, moved, start = lax.optimization_barrier(weights)
+
+            def combined(y, slope, point, earlier, slopes):
+                # Nothing of the step before is read, where it might not be finite.
+                rest = last * (point - y) + before * (jnp.where(j == 2, y, earlier) - y) + moved * slopes[1]
+                return y + start * slope + jnp.where(j == 1, 0, rest)
+
+            points = row(work.kept, (work.done - 1) % 2), row(work.kept, work.done % 2)
+            return jax.tree.map(combined, y0, slope, *points, work.slopes)
+
+        def evaluate(work):
+            done, last_search = work.done, work.done == searches
+            none = work.kept, jnp.zeros_like(h), jnp.ones_like(h)
+            kept, length, short = lax.cond(done <= searches, direction, lambda work: none, work)
+            found = (done > 0) & (done <= searches) & jnp.isfinite(length)
+            radius = jnp.where(found, length / short, work.radius)
+            # After a rejected step the direction is a new one, and may not have come to ρ yet.
+            radius = jnp.where(rejected, jnp.maximum(radius, work.radius), radius)
+            needed = jnp.minimum(stages(h, radius), MOST_STAGES[h.dtype.itemsize]).astype(done.dtype)
+            work = work._replace(kept=kept, radius=radius, stages=jnp.where(last_search, needed, work.stages))
+            scale = jnp.where(jnp.isfinite(length) & (length > 0), short / length, 0)
+            point = lax.cond(done < searches, search, stage, work, scale)
+            slopes = with_row(work.slopes, jnp.where(done < searches, 0, 1), f(point))
+            return work._replace(done=done + 1, kept=with_row(kept, done % 2, point), slopes=slopes)
+
+        slopes = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), slope)
+        work = _Work(jnp.asarray(0), jnp.asarray(2), known.radius, known.kept, slopes)
+        work = lax.while_loop(lambda work: work.done < searches + work.stages, evaluate, work)
+        y1, slope1 = row(work.kept, (work.done - 1) % 2), row(work.slopes, 1)
+
+        def error(y, end, slope, slope_end):
+            return 0.8 * (y - end) + 0.4 * h * (slope + slope_end)
+
+        def at(t):
+            """The cubic polynomial with the values and slopes of both ends."""
+            x = jnp.where(h > 0, (t - t0) / jnp.where(h > 0, h, 1), 0)
+
+            def cubic(y, end, slope, slope_end):
+                values = (1 + 2 * x) * (1 - x) ** 2 * y + x**2 * (3 - 2 * x) * end
+                return values + h * x * (1 - x) * ((1 - x) * slope - x * slope_end)
+
+            return jax.tree.map(cubic, y0, y1, slope, slope1)
+
+        def hands_over(h_next):
+            return h_next / (stages(h_next, work.radius) + 1) * work.radius < LIMIT / STAGES
+
+        return Step(
+            y=y1,
+            slope=slope1,
+            error=jax.tree.map(error, y0, y1, slope, slope1),
+            at=at,
+            evaluations=work.done,
+            radius=work.radius,
+            known=Known(work.kept, work.radius, known.tried + 1, t0),
+            hands_over=hands_over,
+        )
+
+
+RKC2 = RungeKuttaChebyshev()
 
 
 def _weights(j, s):
@@ -129,23 +198,3 @@ def _weights(j, s):
     mu, mu_slope = 2 * b[0] * w0 / b[1], 2 * b[0] * w1 / b[1]
     recurrence = jnp.stack([mu, -b[0] / b[2], mu_slope, -(1 - b[1] * cosh[4]) * mu_slope])
     return jnp.where(j == 1, jnp.array([0.0, 0.0, 0.0, 1.0]) * b[0] * w1, recurrence)
-
-
-def _stage(y, work, h, scale):
-    """Y_j."""
-    del scale
-    first = work.plan.searches
-    j, s = (work.done - first + 1).astype(float), (work.plan.evaluations - first).astype(float)
-    weights = _weights(j, s).astype(h.dtype) * jnp.stack([jnp.ones_like(h), jnp.ones_like(h), h, h])
-    last, before, slope, start = lax.optimization_barrier(weights)
-
-    def combined(y, point, earlier, slopes):
-        # Nothing of the step before is read, where it might not be finite.
-        rest = last * (point - y) + before * (jnp.where(j == 2, y, earlier) - y) + slope * slopes[-1]
-        return y + start * slopes[0] + jnp.where(j == 1, 0, rest)
-
-    points = row(work.kept, (work.done - 1) % 2), row(work.kept, work.done % 2)
-    return jax.tree.map(combined, y, *points, work.slopes)
-
-
-RKC2 = RungeKuttaChebyshev()

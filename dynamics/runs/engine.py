@@ -19,7 +19,7 @@ from dynamics.runs.experiment import Experiment
 from dynamics.runs.processes import on_host
 from dynamics.runs.programs import MEASURED, Strategy, compiled_paths, compiled_starts, hashable, memories
 from dynamics.runs.starts import OWN_KEY
-from dynamics.trajectory import COMPLETED, Trajectory, joined
+from dynamics.trajectory import COMPLETED, HANDED_OVER, Trajectory, joined
 
 MOST_PATHS = 32  # integrated by one call of a program
 
@@ -135,18 +135,23 @@ class Program:
                     *hashable(inputs), variables, experiment.task, experiment.start_model, experiment.fresh
                 )
             places = jax.eval_shape(lambda drawn: self._given(self._places([first], drawn)), drawn)
-            self._paths = compiled_paths(
-                *hashable((places, self._wanted(1))),
-                experiment.probes_of(first.law),
-                experiment.words,
-                None if self._alone else strategy,
-            )
+
+            def compiling(turn: int) -> Any:
+                return compiled_paths(
+                    *hashable((places._replace(law=places.law.turns[turn]), self._wanted(1))),
+                    experiment.probes_of(first.law),
+                    experiment.words,
+                    None if self._alone else strategy,
+                )
+
+            # Later turns compile when a path first takes one.
+            self._compiling, self._turns = compiling, [compiling(0)]
 
     def wait(self) -> float:
-        """Until everything is compiled; the seconds that compiling the program which integrates took."""
+        """Until everything is compiled that was needed yet; the seconds that compiling what integrates took."""
         if not self._alone:
             self._starts.result()
-        return self._paths.result()[1]
+        return sum(turn.result()[1] for turn in self._turns)
 
     @property
     def _order(self) -> np.ndarray:
@@ -203,20 +208,29 @@ class Program:
         return *jax.tree.map(lambda leaf: leaf[self._dealt(drawn_at)], drawn), key
 
     def segment(self, paths: Sequence[Path], places: _Places, state: State) -> Segment:
-        """Integrate one segment."""
-        begin = time.perf_counter()
-        rows = self._order[: len(paths)]
-        goes_on = self._wanted(len(paths))
-        goes_on[rows] = state.outcome == COMPLETED
-        params, memory = jax.tree.map(
-            functools.partial(_with_rows, rows), (places.params, places.memory), (state.params, state.memory)
-        )
-        places = places._replace(times=self._times(paths, state.segment), params=params, memory=memory)
-        program, _ = self._paths.result()
-        spread = program(self._given(places), goes_on)
-        reached: Trajectory = jax.tree.map(lambda leaf: leaf[None] if self._alone else leaf[rows], on_host(spread))
+        """Integrate one segment, in as many turns as the law takes."""
+        rows, laws = self._order[: len(paths)], places.law.turns
+        places = places._replace(times=self._times(paths, state.segment))
+        params, memory, goes_on = state.params, state.memory, state.outcome == COMPLETED
+        reached, turn, seconds = None, 0, 0.0
+        while reached is None or goes_on.any():
+            if turn == len(self._turns):
+                self._turns.append(self._compiling(turn))
+            program, _ = self._turns[turn].result()
+            begin = time.perf_counter()
+            here = jax.tree.map(functools.partial(_with_rows, rows), (places.params, places.memory), (params, memory))
+            places = places._replace(law=laws[turn], params=here[0], memory=here[1])
+            spread = program(self._given(places), _with_rows(rows, self._wanted(0), goes_on))
+            now: Trajectory = jax.tree.map(lambda leaf: leaf[None] if self._alone else leaf[rows], on_host(spread))
+            seconds += time.perf_counter() - begin
+            reached = now if reached is None else _continued(reached, now, goes_on)
+            goes_on = goes_on & (reached.outcome == HANDED_OVER)
+            params, memory, turn = reached.params, reached.memory, (turn + 1) % len(laws)
+            # What goes on begins where it is; the times that it has reached are not seen again.
+            times = np.where(goes_on[:, None] & reached.valid, reached.end[:, None], places.times[rows])
+            places = places._replace(times=_with_rows(rows, places.times, times))
         outcome = np.where(state.outcome == COMPLETED, reached.outcome, state.outcome).astype(np.int32)
-        return Segment(state.segment, reached._replace(outcome=outcome), time.perf_counter() - begin)
+        return Segment(state.segment, reached._replace(outcome=outcome), seconds)
 
 
 def integrate(program: Program, paths: Sequence[Path], state: State | None = None) -> Iterator[Segment]:
@@ -248,6 +262,23 @@ def solve(experiment: Experiment, law: str) -> Trajectory:
     """
     path = Path(experiment, law)
     return joined([segment.of_path(0, experiment) for segment in integrate(Program(path, size=1), [path])])
+
+
+def _continued(before: Trajectory, now: Trajectory, goes_on: np.ndarray) -> Trajectory:
+    """Two turns of trajectories, [path, ...], of which some went on with the second one."""
+
+    def chosen(choice: np.ndarray, new: Any, old: Any) -> np.ndarray:
+        return np.where(choice.reshape(choice.shape + (1,) * (np.ndim(old) - choice.ndim)), new, old)
+
+    rows = goes_on[:, None] & ~before.valid
+    last = goes_on[:, None] & np.array([False, True])  # the checkpoint at the end
+    return jax.tree.map(functools.partial(chosen, goes_on), now, before)._replace(
+        t=before.t,
+        probes=jax.tree.map(functools.partial(chosen, rows), now.probes, before.probes),
+        valid=before.valid | (goes_on[:, None] & now.valid),
+        steps=before.steps + np.where(goes_on, now.steps, 0),
+        at_checkpoints=jax.tree.map(functools.partial(chosen, last), now.at_checkpoints, before.at_checkpoints),
+    )
 
 
 def _with_rows(rows: np.ndarray, leaf: np.ndarray, values: np.ndarray) -> np.ndarray:
