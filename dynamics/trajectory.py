@@ -17,8 +17,8 @@ Values = Array | np.ndarray  # in a solve, and on the host
 MOST_TIMES = 1_000_000  # that a grid may have
 
 COMPLETED, NON_FINITE, OUT_OF_STEPS, HANDED_OVER = 0, 1, 2, 3
-# What a flow's solver notes at every time, recorded beside the probes: evaluations of the velocity so far, whether the
-# step there was one of the stabilised method, and the spectral radius of the Jacobian, nan in explicit steps.
+# What the solver of a flow notes at every saved time: the evaluations of the velocity so far, whether the step there is
+# one of the stabilised method, and the spectral radius of the Jacobian, which explicit steps do not know (nan).
 NOTES = ("evaluations", "stabilised", "spectral_radius")
 REASONS = {
     COMPLETED: "reached the last time",
@@ -32,7 +32,7 @@ class Trajectory(NamedTuple):
 
     Attributes:
         t: the times asked for, the first one that of the starting parameters.
-        probes: {name: [time, ...]}; rows that are not `valid` mean nothing. A flow has its NOTES among them.
+        probes: {name: [time, ...]}; rows that are not `valid` mean nothing.
         valid: whether the law reached that time with a finite loss.
         params: the parameters at the last time reached.
         steps: accepted steps of the law since t[0].
@@ -40,6 +40,7 @@ class Trajectory(NamedTuple):
         end: the last time reached; after a failure the time at which it happened.
         memory: what the law needs beside the parameters to go on from there.
         at_checkpoints: {name: [checkpoint, ...]}, large probes, which are recorded at checkpoints only.
+        notes: what the solver of a flow did, {name in NOTES: [time]}; other laws have none.
     """
 
     t: Float[Values, " T"]
@@ -51,6 +52,7 @@ class Trajectory(NamedTuple):
     end: Float[Values, ""]
     memory: PyTree = None
     at_checkpoints: dict[str, Float[Values, "C ..."]] = {}  # noqa: RUF012  (never changed)
+    notes: dict[str, Float[Values, " T"]] = {}  # noqa: RUF012
 
 
 def joined(parts: Sequence[Trajectory]) -> Trajectory:
@@ -59,6 +61,7 @@ def joined(parts: Sequence[Trajectory]) -> Trajectory:
     return Trajectory(
         t=np.concatenate([part.t for part in parts]),
         probes={name: np.concatenate([part.probes[name] for part in parts]) for name in last.probes},
+        notes={name: np.concatenate([part.notes[name] for part in parts]) for name in last.notes},
         valid=np.concatenate([part.valid for part in parts]),
         params=last.params,
         steps=np.sum([part.steps for part in parts]),

@@ -51,7 +51,10 @@ BAD = {
         "laws.gd.learning_rate = 0.007: must divide the largest",
     ),
     "tolerance": ([SMOKE, "--config.laws.flow.rtol=-1e-6"], "laws.flow.rtol = -1e-06: must be positive"),
-    "solver": ([SMOKE, "--config.laws.flow.solver=rk4"], "laws.flow.solver = 'rk4': must be 'tsit5' or 'dopri8'"),
+    "solver": (
+        [SMOKE, "--config.laws.flow.solver=rk4"],
+        "laws.flow.solver = 'rk4': must be 'auto', 'tsit5', 'dopri8' or 'rkc2'",
+    ),
     "batch": (
         [SMOKE, "--config.laws.sgd.batch_size=13", FEW],
         "laws.sgd.batch_size = 13: must be at most the 12 samples",

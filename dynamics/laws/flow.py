@@ -19,6 +19,9 @@ from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, HANDED_OVER, NON_FINITE, OUT_OF_STEPS, Trajectory
 
 
+METHODS: dict[str, Method] = {"auto": TSIT5, "tsit5": TSIT5, "dopri8": DOPRI8, "rkc2": RKC2}
+
+
 class Flow(Law):
     """dθ/dt = velocity(θ), by an explicit Runge-Kutta method with adaptive steps; abstract.
 
@@ -47,7 +50,7 @@ class Flow(Law):
     @property
     def method(self) -> Method:
         """What takes the first steps."""
-        return {"auto": TSIT5, "tsit5": TSIT5, "dopri8": DOPRI8, "rkc2": RKC2}[self.solver]
+        return METHODS[self.solver]
 
     @property
     def turns(self) -> tuple[Law, ...]:
@@ -97,13 +100,14 @@ class Flow(Law):
         failure = jnp.where(all_finite, failure, NON_FINITE)
         return Trajectory(
             t=times,
-            probes={**values, **path.notes},
+            probes=values,
             valid=reached & finite,
             params=path.y,
             steps=path.steps,
             outcome=jnp.where(reached.all() & all_finite, COMPLETED, failure),
             end=path.t,
             memory=path.turn,
+            notes=path.notes,
         )
 
 

@@ -25,8 +25,9 @@ loop has none of them.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import diffrax
 import jax
@@ -35,7 +36,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from dynamics.trajectory import NOTES
+from dynamics.trajectory import NOTES, Values
 
 # The next step: SAFETY times what the error allows, SHRINK to GROW times this one.
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
@@ -68,6 +69,7 @@ class Step(NamedTuple):
     hands_over: Callable[[Float[Array, ""]], Bool[Array, ""]]
 
 
+@runtime_checkable
 class Method(Protocol):
     """What takes the steps.
 
@@ -76,8 +78,15 @@ class Method(Protocol):
         stabilised: whether it is for stiff f.
     """
 
-    order: int
-    stabilised: bool
+    @property
+    def order(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def stabilised(self) -> bool:
+        """See above."""
+        ...
 
     def start(self, y0: PyTree) -> PyTree:
         """What it knows before its first step."""
@@ -88,7 +97,8 @@ class Method(Protocol):
         ...
 
 
-class Explicit(NamedTuple):
+@dataclass(frozen=True)
+class Explicit:
     """An explicit Runge-Kutta tableau whose last stage is the end of the step.
 
     Attributes:
@@ -103,7 +113,7 @@ class Explicit(NamedTuple):
     order: int
     interpolation: Callable[..., Any]
 
-    stabilised = False
+    stabilised: ClassVar[bool] = False
 
     def start(self, y0):
         """Nothing."""
@@ -207,7 +217,7 @@ class Path(NamedTuple):
     """
 
     observed: PyTree
-    notes: dict[str, Array]
+    notes: dict[str, Values]
     reached: Int[Array, ""]
     y: PyTree
     t: Float[Array, ""]
@@ -297,15 +307,16 @@ def integrate(
             turn = _next(turn, method, agreed, accepted)
         h = lax.cond(first, lambda: first_length(y, slope), lambda: factor * h)
         accepted += jnp.where(keep & ~first, 1, 0)
-        path = Path(*seen, y, jnp.where(keep, t_end, t), accepted, turn)
+        observed, notes, reached = seen
+        path = Path(observed, notes, reached, y, jnp.where(keep, t_end, t), accepted, turn)
         return _State(path, h, slope, step.known, state.tried + 1, agreed)
 
     none = jnp.asarray(0)
     note = dict(zip(NOTES, (none, turn.stabilised, times[0]), strict=True))
-    rows = jax.tree.map(
+    observed, notes = jax.tree.map(
         lambda leaf: jnp.zeros((len(times), *leaf.shape), leaf.dtype), (jax.eval_shape(observe, y0), note)
     )
-    start = Path(*rows, none, y0, times[0], none, turn)
+    start = Path(observed, notes, none, y0, times[0], none, turn)
     slope = jax.tree.map(jnp.zeros_like, y0)
     state = _State(start, jnp.zeros_like(times[0]), slope, method.start(y0), none, none)
     return lax.while_loop(goes_on, advance, state).path

@@ -15,7 +15,7 @@ iteration with differences of f, one evaluation a step: each step goes on with t
 gradient flow it is the sharpness along the flow.
 """
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -73,16 +73,11 @@ class _Work(NamedTuple):
     slopes: PyTree
 
 
-class RungeKuttaChebyshev(NamedTuple):
-    """RKC2.
+class RungeKuttaChebyshev:
+    """RKC2; see the top of the file."""
 
-    Attributes:
-        order: the error of a step is proportional to h³.
-    """
-
-    order: int = 3
-
-    stabilised = True
+    order: ClassVar[int] = 3  # of the error of one step
+    stabilised: ClassVar[bool] = True
 
     def start(self, y0):
         """Nothing is known."""

@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, Int, PyTree
 from dynamics.config import require
 from dynamics.objectives.objective import Objective
 from dynamics.tasks import Batch
-from dynamics.trajectory import NOTES
 
 SAMPLES_LOOKED_AT = 64  # of the training set, by probes of the model's intermediates
 
@@ -131,9 +130,9 @@ def probe(*dims: str, **settings: Any) -> Callable[[Measure], Measure]:
 
 
 def dimensions(name: str, model: Any) -> tuple[str, ...]:
-    """The dimension names of a probe after t: without "layer" and "head" where the model has one; none for NOTES."""
+    """The dimension names of a probe after t: without "layer" and "head" where the model has one."""
     sizes = {"layer": model.layers, "head": model.heads}
-    return () if name in NOTES else tuple(dim for dim in PROBES[name].dims if sizes.get(dim) != 1)
+    return tuple(dim for dim in PROBES[name].dims if sizes.get(dim) != 1)
 
 
 def coordinates(task: Any, model: Any, words: int) -> dict[str, list[Any]]:

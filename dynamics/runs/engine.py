@@ -86,10 +86,11 @@ class Segment(NamedTuple):
         first = int(self.number > 0)
         # The padding and what came after a failure are left out as well.
         rows = np.flatnonzero(one.valid[: len(times)])[first:]
-        probes = {name: values[rows] for name, values in one.probes.items()}
+        probes, notes = ({name: of[name][rows] for name in of} for of in (one.probes, one.notes))
         ends = slice(first, 2 if one.outcome == COMPLETED else 1)
         at_checkpoints = {name: values[ends] for name, values in one.at_checkpoints.items()}
-        return one._replace(t=times[rows], probes=probes, valid=one.valid[rows], at_checkpoints=at_checkpoints)
+        seen = {"probes": probes, "notes": notes, "at_checkpoints": at_checkpoints}
+        return one._replace(t=times[rows], valid=one.valid[rows], **seen)
 
 
 class _Places(NamedTuple):
@@ -275,6 +276,7 @@ def _continued(before: Trajectory, now: Trajectory, goes_on: np.ndarray) -> Traj
     return jax.tree.map(functools.partial(chosen, goes_on), now, before)._replace(
         t=before.t,
         probes=jax.tree.map(functools.partial(chosen, rows), now.probes, before.probes),
+        notes=jax.tree.map(functools.partial(chosen, rows), now.notes, before.notes),
         valid=before.valid | (goes_on[:, None] & now.valid),
         steps=before.steps + np.where(goes_on, now.steps, 0),
         at_checkpoints=jax.tree.map(functools.partial(chosen, last), now.at_checkpoints, before.at_checkpoints),

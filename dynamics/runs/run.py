@@ -19,7 +19,7 @@ from dynamics.runs.engine import Path, Program, integrate
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, Record, Recorder, provenance
 from dynamics.runs.tracking import Shown, Tracker
-from dynamics.trajectory import COMPLETED, NOTES, REASONS, Trajectory, joined
+from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
 
 __all__ = ["Report", "described", "execute", "recorded", "summary_of", "training_set"]
 
@@ -184,7 +184,7 @@ def _errors(trajectory: Trajectory, reference: Trajectory) -> dict[str, np.ndarr
     return {
         name: error(trajectory.probes[name][:rows], exact)
         for name, exact in reference.probes.items()
-        if name != "drift" and name not in NOTES
+        if name != "drift"
     }
 
 
@@ -194,12 +194,13 @@ def described(law: Law) -> dict[str, Any]:
 
 
 def recorded(path: Path, trajectory: Trajectory) -> tuple[Arrays, dict[str, Any]]:
-    """The probes of a path as named arrays, over t or over checkpoints, and the labels of their dimensions."""
+    """Named arrays over t or over checkpoints, the probes of a path and the notes of its solver; their labels."""
     experiment = path.experiment
     model = experiment.abstract_start(path.law)[1].model
     arrays: Arrays = {name: (("t", *dimensions(name, model)), values) for name, values in trajectory.probes.items()} | {
         name: (("checkpoint", *dimensions(name, model)), values) for name, values in trajectory.at_checkpoints.items()
     }
+    arrays |= {name: (("t",), values) for name, values in trajectory.notes.items()}
     reached = max((len(values) for values in trajectory.at_checkpoints.values()), default=0)
     labels = {**coordinates(experiment.task, model, experiment.words), "t": trajectory.t}
     return arrays, {**labels, "checkpoint": experiment.checkpoint_times[:reached]}
@@ -239,8 +240,8 @@ def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> d
     summary |= {"end": end, "steps": int(trajectory.steps)}
     probes = trajectory.probes
     if len(trajectory.t):
-        if "evaluations" in probes:
-            summary["evaluations"] = int(probes["evaluations"][-1])
+        if "evaluations" in trajectory.notes:
+            summary["evaluations"] = int(trajectory.notes["evaluations"][-1])
         if "loss" in probes:
             summary["loss"] = float(probes["loss"][-1])
         if "margin" in probes:

@@ -129,14 +129,15 @@ class Assembly:
         for name in dict.fromkeys(name for content in contents.values() for name in content):
             kind, _, probe = name.rpartition("/")
             first = "checkpoint" if kind == "checkpoints" else "t"
+            is_probe = kind in ("probes", "checkpoints")
             of_part = {
-                part: (first, *(dimensions(probe, model) if kind else ()))
+                part: (first, *(dimensions(probe, model) if is_probe else ()))
                 for part, model in models.items()
                 if name in contents[part]
             }
             every = [
                 dim
-                for dim in (first, *(PROBES[probe].dims if kind and probe in PROBES else ()))
+                for dim in (first, *(PROBES[probe].dims if is_probe else ()))
                 if any(dim in d for d in of_part.values())
             ]
             rows = {}

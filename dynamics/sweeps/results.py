@@ -26,6 +26,7 @@ from dynamics.sweeps.assembly import Assembly
 from dynamics.sweeps.ledger import Entry, Ledger, Members, read_members
 from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Member, Sweep, read_kind, read_sweeps
+from dynamics.trajectory import NOTES
 
 STORE, TABLE = "results.zarr", "members.csv"
 ENDS = ("classification_time", "end", "steps", "loss", "drift")  # numbers of a path that the journal has
@@ -211,7 +212,7 @@ def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment,
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
     """{dotted key: its last part where that is free}, a dimension's or a variable's name otherwise."""
-    taken = {"t", "time", "status", "id", "seconds", "member", "checkpoint", *ENDS, *PROBES}
+    taken = {"t", "time", "status", "id", "seconds", "member", "checkpoint", *ENDS, *NOTES, *PROBES}
     taken |= {dim for probe in PROBES.values() for dim in probe.dims}
     last = [key.rpartition(".")[2] for key in keys]
     return {

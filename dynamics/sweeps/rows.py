@@ -19,17 +19,23 @@ def rows_of(paths: Sequence[Path], trajectories: Sequence[Trajectory]) -> Rows:
     """Stack trajectories with the same probes as rows.
 
     Returns:
-        {"t": [path, t], "probes/NAME": [path, t, ...], "checkpoints/NAME": [path, checkpoint, ...]}, nan after
-        the end of a path that stopped early.
+        {"t": [path, t], "probes/NAME": [path, t, ...], "notes/NAME": [path, t], "checkpoints/NAME": [path, checkpoint,
+        ...]}, nan after the end of a path that stopped early.
     """
     rows = {"t": np.stack([path.experiment.times for path in paths])}
-    for name in trajectories[0].probes:
-        values = [trajectory.probes[name] for trajectory in trajectories]
-        rows[f"probes/{name}"] = _padded(values, rows["t"].shape[1])
-    for name in trajectories[0].at_checkpoints:
-        values = [trajectory.at_checkpoints[name] for trajectory in trajectories]
-        rows[f"checkpoints/{name}"] = _padded(values, len(paths[0].experiment.segments) + 1)
+    lengths = {"probes": rows["t"].shape[1], "notes": rows["t"].shape[1]}
+    lengths["checkpoints"] = len(paths[0].experiment.segments) + 1
+    contents = [_content(trajectory) for trajectory in trajectories]
+    for name in contents[0]:
+        kind, _, _ = name.partition("/")
+        rows[name] = _padded([content[name] for content in contents], lengths[kind])
     return rows
+
+
+def _content(trajectory: Trajectory) -> Rows:
+    """The arrays of a trajectory by their names in a file."""
+    kinds = {"probes": trajectory.probes, "notes": trajectory.notes, "checkpoints": trajectory.at_checkpoints}
+    return {f"{kind}/{name}": values for kind, arrays in kinds.items() for name, values in arrays.items()}
 
 
 def _padded(values: Sequence[Any], length: int) -> np.ndarray:
@@ -55,9 +61,9 @@ def read_rows(path: pathlib.Path, names: Sequence[str] | None = None) -> Rows:
 
 def write_checkpoint(file: pathlib.Path, trajectory: Trajectory, state: State) -> None:
     """Write all that one path needs to continue: its trajectory so far, and its state."""
-    content: Rows = {f"probes/{name}": values for name, values in trajectory.probes.items()}
-    content |= {f"checkpoints/{name}": values for name, values in trajectory.at_checkpoints.items()}
-    content |= {f"state/{i}": leaf for i, leaf in enumerate(jax.tree.leaves((state.params, state.memory)))}
+    content = _content(trajectory) | {
+        f"state/{i}": leaf for i, leaf in enumerate(jax.tree.leaves((state.params, state.memory)))
+    }
     ends = {"t": trajectory.t, "steps": trajectory.steps, "outcome": trajectory.outcome, "end": trajectory.end}
     write_rows(file, {**content, **ends, "segment": np.asarray(state.segment)})
 
@@ -82,5 +88,6 @@ def read_checkpoint(file: pathlib.Path, at_start: State) -> tuple[Trajectory, St
         end=rows["end"],
         memory=memory,
         at_checkpoints=under("checkpoints/"),
+        notes=under("notes/"),
     )
     return trajectory, State(int(rows["segment"]), params, memory, rows["outcome"])
