@@ -18,7 +18,6 @@ from dynamics.laws.stabilised import RKC2
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, HANDED_OVER, NON_FINITE, OUT_OF_STEPS, Trajectory
 
-
 METHODS: dict[str, Method] = {"auto": TSIT5, "tsit5": TSIT5, "dopri8": DOPRI8, "rkc2": RKC2}
 
 

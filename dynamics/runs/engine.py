@@ -89,8 +89,9 @@ class Segment(NamedTuple):
         probes, notes = ({name: of[name][rows] for name in of} for of in (one.probes, one.notes))
         ends = slice(first, 2 if one.outcome == COMPLETED else 1)
         at_checkpoints = {name: values[ends] for name, values in one.at_checkpoints.items()}
-        seen = {"probes": probes, "notes": notes, "at_checkpoints": at_checkpoints}
-        return one._replace(t=times[rows], valid=one.valid[rows], **seen)
+        return one._replace(
+            t=times[rows], probes=probes, valid=one.valid[rows], at_checkpoints=at_checkpoints, notes=notes
+        )
 
 
 class _Places(NamedTuple):
