@@ -1,5 +1,6 @@
 """Sweeps that run: through the command line, with members that fail, and with processes that are killed."""
 
+import argparse
 import collections
 import shutil
 import time
@@ -13,7 +14,7 @@ import dynamics
 import dynamics.cli
 import dynamics.runs.engine
 import dynamics.sweeps.worker
-from dynamics.cli.sweeps import Options, launched
+from dynamics.cli.sweeps import launched
 from dynamics.studies.evidence import Case, sweeps_of
 from dynamics.sweeps import paths
 from dynamics.sweeps.launch import Source, plan_of
@@ -116,7 +117,8 @@ def small_config(config_file, *laws, **changes):
 def run_cases(folder, config_file, launcher="here", **sweeps):
     """The plan of sweeps and the records of their cases."""
     planned = plan_of(sweeps)
-    record, interrupted = launched(folder, Source("claims", config_file, sweeps), planned, Options(launcher))
+    arguments = argparse.Namespace(launcher=launcher, retry_failed=False, max_failures=None)
+    record, interrupted = launched(folder, Source("claims", config_file, sweeps), planned, arguments)
     assert not interrupted
     return planned, {case: dynamics.sweeps.results.SweepRecord(record.path, case) for case in sweeps}
 
@@ -513,7 +515,7 @@ def test_a_strategy_is_kept(swept, tmp_path, monkeypatch, slowed):
     [
         (["--launcher=cloud"], "--launcher = 'cloud': must be one of here, local, slurm"),
         (["--config.launch.jobs=0"], "launch.jobs = 0: must be at least 1"),
-        (["--max-failures=0"], "flag --max-failures=0"),
+        (["--max-failures=0"], "--max-failures = 0: must be at least 1"),
         (["--name=../x"], "must be one folder name"),
         (["--config.model.neurons=0"], "no member can run; the first, {'init.std': 0.2, 'seed': 0}: model.neurons"),
         (["--config.figures=no.such"], "must be a module that can be imported"),
