@@ -17,7 +17,6 @@ import dynamics.sweeps.worker
 from dynamics.cli.sweeps import launched
 from dynamics.studies.evidence import Case, sweeps_of
 from dynamics.sweeps import paths
-from dynamics.sweeps.launch import Source, plan_of
 from dynamics.sweeps.launchers import LAUNCHERS, JobLauncher
 from dynamics.sweeps.ledger import Ledger, Worker
 from dynamics.sweeps.overrides import grid, own_seeds, seeds
@@ -116,9 +115,9 @@ def small_config(config_file, *laws, **changes):
 
 def run_cases(folder, config_file, launcher="here", **sweeps):
     """The plan of sweeps and the records of their cases."""
-    planned = plan_of(sweeps)
+    planned = paths.plan(sweeps)
     arguments = argparse.Namespace(launcher=launcher, retry_failed=False, max_failures=None)
-    record, interrupted = launched(folder, Source("claims", config_file, sweeps), planned, arguments)
+    record, interrupted = launched(folder, "claims", config_file, planned, arguments)
     assert not interrupted
     return planned, {case: dynamics.sweeps.results.SweepRecord(record.path, case) for case in sweeps}
 
@@ -127,7 +126,7 @@ def run_cases(folder, config_file, launcher="here", **sweeps):
 def test_members_share_programs_where_their_starts_are_drawn_alike(config_file, draw, groups):
     """The start is drawn by a program of its own: of weights it depends on the width."""
     config = small_config(config_file, "flow", **{"init.draw": draw})
-    planned = plan_of({"": Sweep.of("tiny", config, grid({"model.width": (8, 16)}))})
+    planned = paths.plan({"": Sweep.of("tiny", config, grid({"model.width": (8, 16)}))})
     assert len(planned.groups) == groups and not planned.refused
 
 
@@ -211,6 +210,8 @@ OWN_LAUNCHER = (
     CONFIG
     + """
 
+import dataclasses
+
 from dynamics.sweeps.launchers import LAUNCHERS, Launcher
 from dynamics.sweeps.worker import work
 
@@ -224,7 +225,7 @@ class OneByOne(Launcher):
     def run(self, launch, report):
         for path, attempt in launch.attempts.items():
             self.used.append(path)
-            work(launch.folder, launch.plan, {path: attempt}, launch.limits, report)
+            work(dataclasses.replace(launch, attempts={path: attempt}), report)
 
 
 LAUNCHERS["one-by-one"] = OneByOne

@@ -19,7 +19,8 @@ from dynamics.studies.claims import PASS, Data, Verdict, judge, markdown
 from dynamics.studies.comparison import Compared, sweep_of
 from dynamics.studies.evidence import ClaimsRecord, check, measure, sweeps_of
 from dynamics.studies.tables import Table, tables
-from dynamics.sweeps.launch import Source, plan_of, prepare
+from dynamics.sweeps.launch import prepare
+from dynamics.sweeps.paths import plan
 from dynamics.sweeps.worker import AHEAD
 
 
@@ -32,9 +33,9 @@ def compare(arguments: argparse.Namespace) -> int:
     check_launching(arguments)
     sweep = sweep_of(file.stem, config)
     configure_compiler()
-    planned = plan_of({"": sweep})
+    planned = plan({"": sweep})
     folder = arguments.workdir / run_name(arguments, file.stem)
-    record, interrupted = launched(folder, Source("compare", file.path, {"": sweep}), planned, arguments)
+    record, interrupted = launched(folder, "compare", file.path, planned, arguments)
     if interrupted:
         return _interrupted(folder, begin)
     return _judged(record, Compared(record), module, tables(record), begin)
@@ -55,14 +56,13 @@ def claims(arguments: argparse.Namespace) -> int:
     configure_compiler()
     paper = name.removesuffix(".claims").rpartition(".")[2]
     folder = arguments.workdir / run_name(arguments, f"{paper}-claims")
-    sweeps = sweeps_of(module)
-    planned = plan_of(sweeps)
+    planned = plan(sweeps_of(module))
     for group in planned.groups[:AHEAD]:
         group.program()  # compiles beside what is measured first
-    source = Source("claims", pathlib.Path(str(module.__file__)), sweeps)
-    prepare(folder, source, planned)
+    file = pathlib.Path(str(module.__file__))
+    prepare(folder, "claims", file, planned)
     measure(module, folder, lambda case: print(f"{case}: measured", file=sys.stderr, flush=True))
-    if sweeps and launched(folder, source, planned, arguments)[1]:
+    if launched(folder, "claims", file, planned, arguments)[1]:
         return _interrupted(folder, begin)
     record = ClaimsRecord(folder)
     return _judged(record, {case: record[case].load() for case in record.cases}, module, (), begin)

@@ -20,13 +20,13 @@ from dynamics.config import ConfigError, build, require
 from dynamics.environment import configure_compiler
 from dynamics.runs import processes
 from dynamics.runs.tracking import SweepTracker
-from dynamics.sweeps.launch import Cost, Launch, Resources, Source, attempts, estimate, plan_of, prepare
+from dynamics.sweeps.launch import Launch, Resources, attempts, prepare
 from dynamics.sweeps.launchers import LAUNCHERS
 from dynamics.sweeps.ledger import FINISHED, Ledger, is_full
-from dynamics.sweeps.paths import Plan
+from dynamics.sweeps.paths import Plan, estimate, plan
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep
-from dynamics.sweeps.worker import Limits, follow
+from dynamics.sweeps.worker import follow
 
 
 def check_launching(arguments: argparse.Namespace) -> None:
@@ -44,24 +44,23 @@ def sweep(arguments: argparse.Namespace) -> int:
     file, config = config_of(arguments)
     name = file.stem + (f"-{file.variant}" if file.variant else "")
     check_module("figures", config.figures)
-    sweeps = {"": Sweep.of(name, config, overrides_of(file))}
+    swept = Sweep.of(name, config, overrides_of(file))
     folder = arguments.workdir / (arguments.name or name)
     check_launching(arguments)
     if arguments.coordinator:
         processes.join(arguments.coordinator, arguments.processes, arguments.process)
     configure_compiler()
-    planned = plan_of(sweeps)
+    planned = plan({"": swept})
     if arguments.dry_run:
-        _print_cost(sweeps[""], planned, estimate(planned))
+        _print_cost(swept, planned)
         return 0
     if not processes.is_first():
         follow(planned)
         return 0
-    tracker = SweepTracker(sweeps[""].config["wandb"], folder, name, len(sweeps[""].members))
-    record, interrupted = launched(
-        folder, Source("sweep", file.path, sweeps), planned, arguments, _Mirror(tracker, SweepRecord(folder))
-    )
-    tracker.finish(sweeps[""].config, record.table())
+    tracker = SweepTracker(swept.config["wandb"], folder, name, len(swept.members))
+    mirror = _Mirror(tracker, SweepRecord(folder))
+    record, interrupted = launched(folder, "sweep", file.path, planned, arguments, mirror)
+    tracker.finish(swept.config, record.table())
     for path in () if interrupted else draw(record):
         print(path)
     entries = record.entries
@@ -97,7 +96,8 @@ class _Mirror:
 
 def launched(
     folder: pathlib.Path,
-    source: Source,
+    kind: str,
+    file: pathlib.Path,
     planned: Plan,
     arguments: argparse.Namespace,
     mirror: Callable[[Sequence[Mapping[str, Any]]], None] = lambda _: None,
@@ -106,8 +106,9 @@ def launched(
 
     Args:
         folder: of the sweep; made if it is not there.
-        source: what the folder is made from.
-        planned: the paths of its members.
+        kind: see dynamics.sweeps.launch.prepare.
+        file: see dynamics.sweeps.launch.prepare.
+        planned: the sweeps and their paths.
         arguments: of the command: launcher, retry_failed and max_failures.
         mirror: called with the lines of the journal of paths that have ended.
 
@@ -117,13 +118,13 @@ def launched(
     Raises:
         ConfigError: for a folder of something else, and when a disk is full.
     """
-    case, first = next(iter(source.sweeps.items()))
+    case, first = next(iter(planned.sweeps.items()))
     resources = build(Resources, first.config["launch"], "launch.")
     record, interrupted = SweepRecord(folder, case), False
     try:
-        prepare(folder, source, planned)
+        prepare(folder, kind, file, planned)
         wanted = attempts(Ledger(folder).entries(record.members.ids), arguments.retry_failed)
-        launch = Launch(folder, planned, wanted, resources, Limits(arguments.max_failures, resources.checkpoint_s))
+        launch = Launch(folder, planned, wanted, resources, arguments.max_failures)
         with Paths(len(wanted)) as bar:
 
             def report(lines: list[dict[str, Any]]) -> None:
@@ -142,13 +143,14 @@ def launched(
     return record, interrupted
 
 
-def _print_cost(swept: Sweep, planned: Plan, cost: Cost) -> None:
+def _print_cost(swept: Sweep, planned: Plan) -> None:
     table = rich.table.Table("axis", "values", box=None)
     for key, (dim, labels) in swept.axes.labels.items():
         shown = ", ".join(f"{label:.6g}" if isinstance(label, float) else str(label) for label in labels[:8])
         more = f", ... ({len(labels)})" if len(labels) > 8 else ""
         table.add_row(escape(key), escape(shown + more) + ("" if dim in (key, None) else f"   with {dim}"))
     Console(width=max(Console().width, 140)).print(table)
+    cost = estimate(planned)
     plain = rich.table.Table("members", "paths", "compiled programs", "estimated time", "estimated disk", box=None)
     plain.add_row(
         str(len(swept.members)),
