@@ -9,12 +9,9 @@ import threading
 import time
 from typing import Any
 
-import rich.table
-from rich.console import Console
-
-from dynamics.cli.console import Report, certificate, number, print_laws, print_table
+from dynamics.cli.console import Report, certificate, number, print_laws
 from dynamics.cli.modules import check_module, config_of
-from dynamics.cli.status import print_states
+from dynamics.cli.status import print_states, print_table
 from dynamics.config import plain, require
 from dynamics.environment import configure_compiler
 from dynamics.runs.experiment import Experiment
@@ -74,12 +71,12 @@ def draw(record: Any) -> list[pathlib.Path]:
 
 def ls(arguments: argparse.Namespace) -> int:
     """Print the runs of a folder."""
-    table = rich.table.Table("run", "state", "config", "laws", "loss", box=None)
+    rows = []
     for record in runs(arguments.workdir):
         laws = record.status["laws"]
         losses = "  ".join(number(summary, "loss") for summary in laws.values() if "loss" in summary)
-        table.add_row(record.path.name, record.state, record.provenance["config"], " ".join(laws), losses)
-    Console().print(table)
+        rows.append((record.path.name, record.state, record.provenance["config"], " ".join(laws), losses))
+    print_table(("run", "state", "config", "laws", "loss"), rows)
     return 0
 
 
@@ -92,7 +89,7 @@ def show(arguments: argparse.Namespace) -> int:
     if isinstance(record, SweepRecord):
         print_states(record.sweep.name, record.sweep.members, record.entries)
         for table in tables(record) if record.kind == "compare" else ():
-            print_table(table)
+            print_table(table.columns, table.rows, table.title)
         return 0
     status, origin = record.status, record.provenance
     print(f"{record.path}: {record.state}" + (f" ({status['reason']})" if status["reason"] else ""))

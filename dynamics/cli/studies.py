@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynamics.cli.commands import EXIT, draw, run_name
-from dynamics.cli.console import print_table, print_verdicts
+from dynamics.cli.console import print_verdicts
 from dynamics.cli.modules import check_module, config_of, imported, is_module
+from dynamics.cli.status import print_table
 from dynamics.cli.sweeps import check_launching, launched
 from dynamics.config import require
 from dynamics.environment import configure_compiler
@@ -85,7 +86,7 @@ def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Seq
         write_json(paths[-1], {"figures": vars(module).get("FIGURES", ""), "tables": content})
     paths += draw(record)
     for table in pages:
-        print_table(table)
+        print_table(table.columns, table.rows, table.title)
     for title, verdicts in judged.values():
         print_verdicts(title, verdicts)
     print("\n".join(map(str, paths)))

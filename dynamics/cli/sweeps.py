@@ -8,14 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import rich.table
-from rich.console import Console
-from rich.markup import escape
-
 from dynamics.cli.commands import draw
 from dynamics.cli.console import Paths
 from dynamics.cli.modules import ConfigFile, check_module, config_of
-from dynamics.cli.status import print_states, sets
+from dynamics.cli.status import print_states, print_table, sets
 from dynamics.config import ConfigError, build, require
 from dynamics.environment import configure_compiler
 from dynamics.runs import processes
@@ -144,22 +140,16 @@ def launched(
 
 
 def _print_cost(swept: Sweep, planned: Plan) -> None:
-    table = rich.table.Table("axis", "values", box=None)
+    rows = []
     for key, (dim, labels) in swept.axes.labels.items():
         shown = ", ".join(f"{label:.6g}" if isinstance(label, float) else str(label) for label in labels[:8])
         more = f", ... ({len(labels)})" if len(labels) > 8 else ""
-        table.add_row(escape(key), escape(shown + more) + ("" if dim in (key, None) else f"   with {dim}"))
-    Console(width=max(Console().width, 140)).print(table)
-    cost = estimate(planned)
-    plain = rich.table.Table("members", "paths", "compiled programs", "estimated time", "estimated disk", box=None)
-    plain.add_row(
-        str(len(swept.members)),
-        str(cost.paths),
-        str(cost.programs),
-        f"{cost.seconds:.3g} s",
-        f"{cost.megabytes:.3g} MB",
-    )
-    Console().print(plain)
+        rows.append((key, shown + more + ("" if dim in (key, None) else f"   with {dim}")))
+    print_table(("axis", "values"), rows)
+    seconds, megabytes = estimate(planned)
+    counts = (len(swept.members), sum(len(group.paths) for group in planned.groups), len(planned.groups))
+    cost = (*map(str, counts), f"{seconds:.3g} s", f"{megabytes:.3g} MB")
+    print_table(("members", "paths", "compiled programs", "estimated time", "estimated disk"), [cost])
     for member in swept.members:
         if member.id in planned.refused:
             print(f"cannot run: {member.overrides}: {planned.refused[member.id]}")

@@ -156,24 +156,11 @@ def integrated(
     return [joined(so_far) for so_far in parts]
 
 
-class Cost(NamedTuple):
-    """The estimated cost of a sweep.
+def estimate(planned: Plan) -> tuple[float, float]:
+    """The seconds that the paths would take on this machine, and their megabytes on disk; nothing is written.
 
-    Attributes:
-        programs: to be compiled.
-        paths: to be integrated.
-        seconds: on this machine, from compiling the programs of at most PILOTS groups and integrating a path of each.
-        megabytes: on disk.
+    At most PILOTS groups are compiled, and a path of each is integrated.
     """
-
-    programs: int
-    paths: int
-    seconds: float
-    megabytes: float
-
-
-def estimate(planned: Plan) -> Cost:
-    """Measure what paths take; nothing is written."""
     groups = planned.groups
     compile_s, path_s, size = [], [], []
     for group in groups[:: -(-len(groups) // PILOTS)]:
@@ -189,4 +176,4 @@ def estimate(planned: Plan) -> Cost:
     count = sum(len(group.paths) for group in groups)
     seconds = float(np.mean(compile_s)) * len(groups) + float(np.mean(path_s)) * count / jax.device_count()
     # Rows are stored as they finish, and once more on the swept axes.
-    return Cost(len(groups), count, seconds, 2 * float(np.mean(size)) * count / 1e6)
+    return seconds, 2 * float(np.mean(size)) * count / 1e6

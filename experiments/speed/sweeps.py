@@ -114,9 +114,9 @@ def thousand() -> None:
     """A thousand members as `dynamics sweep` runs them."""
     begin = time.perf_counter()
     sweep = members(MEMBERS)
-    planned_paths = plan({"": sweep})
-    planned = time.perf_counter() - begin
-    one = single(list(planned_paths.groups[0].paths.values())[:SINGLE])
+    planned = plan({"": sweep})
+    planning = time.perf_counter() - begin
+    one = single(list(planned.groups[0].paths.values())[:SINGLE])
     before = one()
     spent = _timed((Worker, "claim"), (Worker, "commit"), (worker, "write_rows"), (results, "write_group"))
     compilations: list[float] = []
@@ -129,16 +129,16 @@ def thousand() -> None:
     with tempfile.TemporaryDirectory() as workdir:
         folder = pathlib.Path(workdir) / "thousand"
         begin = time.perf_counter()
-        prepare(folder, "sweep", CONFIG, planned_paths)
+        prepare(folder, "sweep", CONFIG, planned)
         prepared = time.perf_counter() - begin
         record = SweepRecord(folder)
         wanted = attempts(Ledger(folder).entries(record.members.ids), retry_failed=False)
         resources = build(Resources, sweep.config["launch"], "launch.")
-        worker.work(Launch(folder, planned_paths, wanted, resources, None))
+        worker.work(Launch(folder, planned, wanted, resources, None))
         ran = time.perf_counter() - begin
         record.consolidate()
-        wall = time.perf_counter() - begin + planned
-        stored = wall - planned - ran
+        wall = time.perf_counter() - begin + planning
+        stored = wall - planning - ran
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
         done = sum(entry.state == "done" for entry in record.entries.values())
     alone = statistics.median([before, one()])
@@ -151,7 +151,7 @@ def thousand() -> None:
         f"{wall / MEMBERS / alone:.2f} of one each",
     )
     show("    of it compiling", f"{sum(compilations):.1f} s", "3", f"{len(compilations)} compilations")
-    show("    of it resolving and checking the members", f"{planned:.1f} s", "", f"{100 * planned / wall:.1f} %")
+    show("    of it resolving and checking the members", f"{planning:.1f} s", "", f"{100 * planning / wall:.1f} %")
     show(
         "    of it ledger and storage", f"{written:.2f} s", "10 %", f"{100 * written / wall:.1f} %, {size / 1e6:.0f} MB"
     )
