@@ -18,7 +18,7 @@ from test_theory_gradients import equation_one
 import dynamics
 import dynamics.cli
 from dynamics.config import config_hash
-from dynamics.runs.record import Recorder
+from dynamics.runs.record import Recorder, write_json
 
 
 def test_returns_what_was_computed(smoke):
@@ -145,7 +145,7 @@ def test_a_broken_certificate_says_so(tmp_path, capsys):
     for factor, verdict in ((9.9, "kept"), (10.1, "BROKEN, distrust it")):
         status = record.status
         status["laws"]["flow"]["rtol"] = status["laws"]["flow"]["drift"] / factor
-        record.attach("status.json", status)
+        write_json(record.path / "status.json", status)
         dynamics.cli.main(["dynamics", "show", str(record.path)])
         assert f"allowed: {verdict}\n" in capsys.readouterr().out
 

@@ -51,9 +51,8 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         ConfigError: for an unknown command, flag or argument, and for a missing or ill-typed value.
         SystemExit: after printing the help that was asked for.
     """
-    overrides = [
-        word for word in words if re.match("--?config[.]", word)
-    ]  # not listed: any value of a config is a flag
+    # The parser does not list them: every value of a config can be set by one.
+    overrides = [word for word in words if re.match("--?config[.]", word)]
     arguments, unknown = _parser().parse_known_args([word for word in words if word not in overrides])
     if "config" in arguments:
         arguments.overrides = overrides

@@ -12,7 +12,7 @@ from dynamics.sweeps.ledger import STATES, Entry, entries_of
 from dynamics.sweeps.sweep import Member, read_sweeps
 
 SHOWN = 40  # most members that are printed with their reasons
-NARROWEST = 160
+NARROWEST = 160  # characters that a table may take, also where no terminal says how wide it is
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -44,7 +44,7 @@ def print_states(name: str, members: Sequence[Member], entries: Mapping[str, Ent
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print a table of texts, at least NARROWEST characters wide if it needs them."""
+    """Print a table of texts."""
     table = rich.table.Table(*columns, title=title, title_justify="left", box=None)
     for row in rows:
         table.add_row(*map(escape, row))

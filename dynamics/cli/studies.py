@@ -15,7 +15,7 @@ from dynamics.cli.status import print_table
 from dynamics.cli.sweeps import check_launching, launched
 from dynamics.config import require
 from dynamics.environment import configure_compiler
-from dynamics.runs.record import write_json
+from dynamics.runs.record import write_json, write_text
 from dynamics.studies.claims import PASS, Data, Verdict, judge, markdown
 from dynamics.studies.comparison import Compared, sweep_of
 from dynamics.studies.evidence import ClaimsRecord, check, measure, sweeps_of
@@ -78,8 +78,8 @@ def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Seq
     """Judge a module's claims on the data of a record, draw its figures, write and print everything; the exit code."""
     judged = {key: (title, judge(pairs, data)) for key, (title, pairs) in module.TABLES.items()} if module else {}
     texts = [table.markdown() for table in pages] + [markdown(*table) for table in judged.values()]
-    name = "compare" if pages else "claims"
-    paths = [record.attach(f"{name}.md", "\n".join(texts))]
+    paths = [record.path / ("compare.md" if pages else "claims.md")]
+    write_text(paths[0], "\n".join(texts))
     if module:
         content = {key: [verdict.as_dict() for verdict in verdicts] for key, (_, verdicts) in judged.items()}
         paths.append(record.path / "claims.json")

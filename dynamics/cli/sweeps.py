@@ -26,7 +26,7 @@ from dynamics.sweeps.worker import follow
 
 
 def check_launching(arguments: argparse.Namespace) -> None:
-    """Refuse a launcher that cannot be used here, and a limit that no sweep can keep."""
+    """Refuse a launcher that cannot be used here, and a limit of less than one failure."""
     allowed = f"must be one of {', '.join(LAUNCHERS)}"
     require(arguments.launcher in LAUNCHERS, "--launcher", arguments.launcher, allowed)
     LAUNCHERS[arguments.launcher]().check()
