@@ -184,6 +184,8 @@ def test_nothing_to_certify():
         (["ls", "--config.seed=1"], "Unknown command line flag 'config.seed'"),
         (["sweep", "status"], "the following arguments are required: DIR"),
         (["new", "paper", "one", "two"], "argument = 'two': "),
+        (["sweep", "--fail-fst"], "Unknown command line flag 'fail-fst'. Did you mean: fail-fast ?"),
+        (["claims", "--retry-failed"], "Unknown command line flag 'retry-failed'.\n"),
     ],
 )
 def test_bad_words(capsys, words, message):

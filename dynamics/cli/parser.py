@@ -24,7 +24,7 @@ import difflib
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from dynamics.config import ConfigError, require
 
@@ -32,7 +32,7 @@ from dynamics.config import ConfigError, require
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are raised, where argparse would print them with the usage and exit."""
 
-    def error(self, message: str) -> Any:
+    def error(self, message: str) -> NoReturn:
         """Raise ConfigError."""
         raise ConfigError(message)
 
@@ -44,8 +44,8 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         words: what follows the name of the program.
 
     Returns:
-        `command`, the module in dynamics.cli and its function; a value for every flag and argument of the command;
-        and, if it takes a config, `overrides`, the words --config.a.b=value.
+        `command`, the module in dynamics.cli and its function; `help`, a function that gives its help; a value for
+        every flag and argument; and, if it takes a config, `overrides`, the words --config.a.b=value.
 
     Raises:
         ConfigError: for an unknown command, flag or argument, and for a missing or ill-typed value.
@@ -61,7 +61,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     for word in unknown:
         require(word.startswith("-"), "argument", word, "is one too many; a flag is written --flag=value")
         flag = word.lstrip("-").partition("=")[0]
-        near = difflib.get_close_matches(flag, [name.replace("_", "-") for name in vars(arguments)], n=1)
+        near = difflib.get_close_matches(flag, re.findall("--([a-z-]+)", arguments.help()), n=1)
         raise ConfigError(f"Unknown command line flag {flag!r}." + (f" Did you mean: {near[0]} ?" if near else ""))
     if "name" in arguments:
         name = arguments.name
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(to: Any, command: str, what: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
         name = command.partition(".")[2]
         added = to.add_parser(name, help=what, description=what, parents=parents, allow_abbrev=False)
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, help=added.format_help)
         return added
 
     add(commands, "commands.run", "execute a config", configured, folder, named)
@@ -102,8 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--coordinator", metavar="HOST:PORT", help="the first process of jax.distributed")
     sweep.add_argument("--processes", metavar="N", type=int, default=1, help="their number; default: 1")
     sweep.add_argument("--process", metavar="I", type=int, default=0, help="the number of this one; default: 0")
+    sweep.usage = "dynamics sweep --config=FILE [flags]\n       dynamics sweep status DIR"
     what = "print the progress and the failures of a sweep"
-    status = add(sweep.add_subparsers(metavar="status DIR", title="without flags"), "status.status", what)
+    status = add(sweep.add_subparsers(prog="dynamics sweep", title="without flags"), "status.status", what)
     status.add_argument("sweep", type=pathlib.Path, metavar="DIR")
 
     add(commands, "commands.ls", "list the runs of a folder", folder)
