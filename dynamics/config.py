@@ -257,6 +257,17 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The config as plain values, with references resolved and lists for tuples, as JSON reads them back."""
+    return _listed(config.to_dict())
+
+
+def _listed(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _listed(entry) for key, entry in value.items()}
+    return [_listed(entry) for entry in value] if isinstance(value, (tuple, list)) else value
+
+
 def module_of(path: pathlib.Path, copy_of: pathlib.Path | None = None) -> types.ModuleType:
     """The module of a config file. Every call executes the file again, and registers what it registers.
 

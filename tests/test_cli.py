@@ -7,7 +7,8 @@ from conftest import ROOT, small_config
 
 import dynamics
 import dynamics.cli
-import dynamics.cli.arguments
+from dynamics.cli.commands import run_name
+from dynamics.cli.modules import config_of
 
 FIGURE1 = f"--config={ROOT}/configs/cooccurrence/figure1.py"
 SMOKE = FIGURE1 + ":smoke"
@@ -19,8 +20,10 @@ BAD = {
     "no config": ([], "--config = None: must be FILE[:variant]"),
     "missing file": (["--config=nosuch.py"], "--config: no such file: 'nosuch.py'"),
     "variant": ([FIGURE1 + ":nosuch"], "dynamics: variant = 'nosuch': must be one of kaiming_normal,"),
-    "flag": ([SMOKE, "--wrkdir=x"], "Unknown command line flag 'wrkdir'"),
-    "argument": ([SMOKE, "extra"], "argument = 'extra': takes flags only"),
+    "flag": ([SMOKE, "--wrkdir=x"], "Unknown command line flag 'wrkdir'. Did you mean: workdir ?\n"),
+    "beginning of a flag": ([SMOKE, "--nam=x"], "Unknown command line flag 'nam'. Did you mean: name ?\n"),
+    "flag without a value": (["--config"], "argument --config: expected one argument\n"),
+    "argument": ([SMOKE, "extra"], "argument = 'extra': is one too many"),
     "unknown key": (
         [SMOKE, "--config.task.sampels=6"],
         "task.sampels = '6': unknown key; did you mean 'samples'? allowed: length,",
@@ -146,9 +149,18 @@ def test_a_variant_that_a_config_file_does_not_take(tmp_path, capsys):
     assert "mine.py: TypeError: get_config() takes 0 positional arguments" in capsys.readouterr().err
 
 
-def test_the_config_file_is_not_the_value_of_another_flag():
-    words = ["run", "--config", "mine.py:wide", "--workdir", "elsewhere", "--config.seed=1", "--dry-run"]
-    assert dynamics.cli.arguments.config_file(words) == (pathlib.Path("mine.py"), "wide")
+def test_flags_and_values_may_be_two_words():
+    words = ["sweep", "--config.seed=1", "--config", "mine.py:wide", "--workdir", "elsewhere", "--dry-run"]
+    arguments = dynamics.cli.parsed(words)
+    assert (arguments.config, arguments.workdir, arguments.dry_run) == ("mine.py:wide", pathlib.Path("elsewhere"), True)
+    assert arguments.overrides == ["--config.seed=1"]
+
+
+def test_a_config_file_is_executed_once(tmp_path):
+    file, log = tmp_path / "mine.py", tmp_path / "log"
+    file.write_text(f"import dynamics\nopen({str(log)!r}, 'a').write('x')\nget_config = dynamics.base\n")
+    _, config = config_of(dynamics.cli.parsed(["run", f"--config={file}", "--config.seed=3", "--config.certify"]))
+    assert log.read_text() == "x" and config.seed == 3 and config.certify
 
 
 def test_a_name_that_exists(smoke, capsys):
@@ -164,6 +176,25 @@ def test_nothing_to_certify():
     del config["laws"]["flow"]
     with pytest.raises(dynamics.ConfigError, match="certify = True: needs a flow among the laws"):
         dynamics.Experiment.from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: run | compare | "),
+        (["rnu"], "invalid choice: 'rnu'"),
+        (["show"], "the following arguments are required: RUN"),
+        (["ls", "--config.seed=1"], "Unknown command line flag 'config.seed'"),
+        (["sweep", "status"], "the following arguments are required: DIR"),
+        (["new", "paper", "one", "two"], "argument = 'two': "),
+        (["sweep", "--fail-fst"], "Unknown command line flag 'fail-fst'. Did you mean: fail-fast ?"),
+        (["claims", "--retry-failed"], "Unknown command line flag 'retry-failed'.\n"),
+    ],
+)
+def test_bad_words(capsys, words, message):
+    assert dynamics.cli.main(["dynamics", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("dynamics: ") and message in err, err
 
 
 ELSEWHERE = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
@@ -222,7 +253,6 @@ def test_a_failed_law_is_exit_1(tmp_path, capsys):
 
 
 def test_runs_are_numbered(tmp_path):
-    from dynamics.cli.arguments import numbered, stem
-
     (tmp_path / "figure1-1").mkdir()
-    assert numbered(tmp_path, stem(["run", "--config=configs/cooccurrence/figure1.py:smoke"])) == "figure1-2"
+    arguments = dynamics.cli.parsed(["run", SMOKE, f"--workdir={tmp_path}"])
+    assert run_name(arguments, config_of(arguments)[0].stem) == "figure1-2"

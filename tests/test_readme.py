@@ -9,7 +9,10 @@ import pytest
 from conftest import ROOT
 
 import dynamics
-import dynamics.cli.arguments
+import dynamics.cli
+from dynamics.cli.modules import config_of
+from dynamics.cli.sweeps import overrides_of
+from dynamics.config import plain
 from dynamics.studies.comparison import sweep_of
 from dynamics.sweeps.sweep import Sweep
 
@@ -53,17 +56,14 @@ def test_command(runs, capsys, command):
         subprocess.run(["make", "-n", *words[1:]], cwd=ROOT, check=True, capture_output=True)
     elif words[:2] == ["python", "-m"]:
         assert importlib.util.find_spec(words[2])
-    elif words[1] in ("run", "compare"):
-        _, config = dynamics.cli.arguments.parsed(words[1:])
-        dynamics.Experiment.from_config(dynamics.cli.arguments.plain(config))
+    elif words[1] in ("run", "compare") or (words[1] == "sweep" and words[2] != "status"):
+        file, config = config_of(dynamics.cli.parsed(words[1:]))
+        dynamics.Experiment.from_config(plain(config))
         if words[1] == "compare":
             assert sweep_of("readme", config).members
-    elif words[1:2] == ["sweep"] and words[2] != "status":
-        _, config = dynamics.cli.arguments.parsed([word for word in words[1:] if "--config" in word or word == "sweep"])
-        file, variant = dynamics.cli.arguments.config_file(words[1:])
-        module = dynamics.config.module_of(file)
-        assert Sweep.of(file.stem, config, module.get_sweep(*filter(None, [variant]))).members
+        if words[1] == "sweep":
+            assert Sweep.of("readme", config, overrides_of(file)).members
     elif words[1] in ("claims", "sweep", "new"):  # `make claims` runs it, test_paper.py the new one
-        dynamics.cli._parser().parse_args(words[1:])
+        assert dynamics.cli.parsed(words[1:]).command
     else:
         assert dynamics.cli.main(words) == 0

@@ -1,5 +1,6 @@
 """Sweeps that run: through the command line, with members that fail, and with processes that are killed."""
 
+import argparse
 import collections
 import shutil
 import time
@@ -13,10 +14,9 @@ import dynamics
 import dynamics.cli
 import dynamics.runs.engine
 import dynamics.sweeps.worker
-from dynamics.cli.sweeps import Options, launched
+from dynamics.cli.sweeps import launched
 from dynamics.studies.evidence import Case, sweeps_of
 from dynamics.sweeps import paths
-from dynamics.sweeps.launch import Source, plan_of
 from dynamics.sweeps.launchers import LAUNCHERS, JobLauncher
 from dynamics.sweeps.ledger import Ledger, Worker
 from dynamics.sweeps.overrides import grid, own_seeds, seeds
@@ -115,8 +115,9 @@ def small_config(config_file, *laws, **changes):
 
 def run_cases(folder, config_file, launcher="here", **sweeps):
     """The plan of sweeps and the records of their cases."""
-    planned = plan_of(sweeps)
-    record, interrupted = launched(folder, Source("claims", config_file, sweeps), planned, Options(launcher))
+    planned = paths.plan(sweeps)
+    arguments = argparse.Namespace(launcher=launcher, retry_failed=False, max_failures=None)
+    record, interrupted = launched(folder, "claims", config_file, planned, arguments)
     assert not interrupted
     return planned, {case: dynamics.sweeps.results.SweepRecord(record.path, case) for case in sweeps}
 
@@ -125,7 +126,7 @@ def run_cases(folder, config_file, launcher="here", **sweeps):
 def test_members_share_programs_where_their_starts_are_drawn_alike(config_file, draw, groups):
     """The start is drawn by a program of its own: of weights it depends on the width."""
     config = small_config(config_file, "flow", **{"init.draw": draw})
-    planned = plan_of({"": Sweep.of("tiny", config, grid({"model.width": (8, 16)}))})
+    planned = paths.plan({"": Sweep.of("tiny", config, grid({"model.width": (8, 16)}))})
     assert len(planned.groups) == groups and not planned.refused
 
 
@@ -209,6 +210,8 @@ OWN_LAUNCHER = (
     CONFIG
     + """
 
+import dataclasses
+
 from dynamics.sweeps.launchers import LAUNCHERS, Launcher
 from dynamics.sweeps.worker import work
 
@@ -222,7 +225,7 @@ class OneByOne(Launcher):
     def run(self, launch, report):
         for path, attempt in launch.attempts.items():
             self.used.append(path)
-            work(launch.folder, launch.plan, {path: attempt}, launch.limits, report)
+            work(dataclasses.replace(launch, attempts={path: attempt}), report)
 
 
 LAUNCHERS["one-by-one"] = OneByOne
@@ -513,7 +516,7 @@ def test_a_strategy_is_kept(swept, tmp_path, monkeypatch, slowed):
     [
         (["--launcher=cloud"], "--launcher = 'cloud': must be one of here, local, slurm"),
         (["--config.launch.jobs=0"], "launch.jobs = 0: must be at least 1"),
-        (["--max-failures=0"], "flag --max-failures=0"),
+        (["--max-failures=0"], "--max-failures = 0: must be at least 1"),
         (["--name=../x"], "must be one folder name"),
         (["--config.model.neurons=0"], "no member can run; the first, {'init.std': 0.2, 'seed': 0}: model.neurons"),
         (["--config.figures=no.such"], "must be a module that can be imported"),

@@ -23,10 +23,10 @@ def _near(keys: int, window: int) -> Bool[Array, "K Q"]:
     return (distance >= 0) & (distance < window)
 
 
-def within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
+def within(p_KxQxN: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
     """The mean attention to the last `window` positions up to the query; window 1 is the query itself."""
-    near_KxQ = _near(p.shape[-3], window).astype(p.dtype)
-    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, near_KxQ), axis=(-2, -1))
+    near_KxQ = _near(p_KxQxN.shape[-3], window).astype(p_KxQxN.dtype)
+    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p_KxQxN, near_KxQ), axis=(-2, -1))
 
 
 def peak_within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
@@ -35,11 +35,11 @@ def peak_within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*
     return within(peak, window)
 
 
-def mean_distance(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
+def mean_distance(p_KxQxN: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
     """The mean of Σ_k p_k |q − k|, the average distance between a query and the keys that it attends to."""
-    keys = jnp.arange(p.shape[-3])
-    distance_KxQ = jnp.abs(keys[None, :] - keys[:, None]).astype(p.dtype)
-    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p, distance_KxQ), axis=(-2, -1))
+    keys = jnp.arange(p_KxQxN.shape[-3])
+    distance_KxQ = jnp.abs(keys[None, :] - keys[:, None]).astype(p_KxQxN.dtype)
+    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p_KxQxN, distance_KxQ), axis=(-2, -1))
 
 
 def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"]) -> Array:

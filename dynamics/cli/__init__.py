@@ -2,6 +2,7 @@
 
     dynamics run --config=FILE[:variant] [--config.a.b=value ...] [--workdir=runs] [--name=NAME]
     dynamics compare --config=FILE[:variant] [--config.a.b=value ...] [--workdir=runs] [--name=NAME]
+        [--launcher=here|local|slurm] [--retry-failed] [--fail-fast] [--max-failures=N]
     dynamics sweep --config=FILE[:variant] [--config.a.b=value ...] [--workdir=runs] [--name=NAME] [--dry-run]
         [--launcher=here|local|slurm] [--retry-failed] [--fail-fast] [--max-failures=N]
     dynamics sweep status DIR
@@ -19,28 +20,28 @@ line, nothing written; 130 interrupted and recorded.
 """
 
 import argparse
+import difflib
 import importlib
 import pathlib
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from dynamics.cli.modules import import_from_here
-from dynamics.config import ConfigError
+from dynamics.config import ConfigError, require
 
-__all__ = ["main"]
-
-OF_CONFIGS = ("run", "compare", "sweep")  # absl parses their flags, since any value of a config can be a flag
+__all__ = ["main", "parsed"]
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit code."""
-    argv = sys.argv if argv is None else argv
     import_from_here()
     try:
-        if argv[1:2] and argv[1] in OF_CONFIGS and argv[1:3] != ["sweep", "status"]:
-            return _command(argv[1])(argv[1:], argv[0])
-        arguments = _parser().parse_args(argv[1:])
-        return _command(arguments.command)(arguments)
+        arguments = parsed((sys.argv if argv is None else argv)[1:])
+        # Imported when it is needed: the answer to a mistake in the command line needs no jax.
+        module, _, command = arguments.command.partition(".")
+        return getattr(importlib.import_module(f"dynamics.cli.{module}"), command)(arguments)
     except ConfigError as error:
         print(f"dynamics: {error}", file=sys.stderr)
         return 2
@@ -51,50 +52,98 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-def _command(name: str) -> Callable[..., int]:
-    """A command, imported when it is needed: the answer to a mistake in the command line needs no jax."""
-    modules = {"sweep": "sweeps", "status": "status", "compare": "studies", "claims": "studies", "new": "paper"}
-    return getattr(importlib.import_module(f"dynamics.cli.{modules.get(name, 'commands')}"), name)
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are raised, where argparse would print them with the usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise ConfigError."""
+        raise ConfigError(message)
+
+
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The values on a command line.
+
+    Args:
+        words: what follows the name of the program.
+
+    Returns:
+        `command`, the module in dynamics.cli and its function; `help`, a function that gives its help; a value for
+        every flag and argument; and, if it takes a config, `overrides`, the words --config.a.b=value.
+
+    Raises:
+        ConfigError: for an unknown command, flag or argument, and for a missing or ill-typed value.
+        SystemExit: after printing the help that was asked for.
+    """
+    # The parser does not list them: every value of a config can be set by one.
+    overrides = [word for word in words if re.match("--?config[.]", word)]
+    arguments, unknown = _parser().parse_known_args([word for word in words if word not in overrides])
+    if "config" in arguments:
+        arguments.overrides = overrides
+    else:
+        unknown += overrides
+    for word in unknown:
+        require(word.startswith("-"), "argument", word, "is one too many; a flag is written --flag=value")
+        flag = word.lstrip("-").partition("=")[0]
+        near = difflib.get_close_matches(flag, re.findall("--([a-z-]+)", arguments.help()), n=1)
+        raise ConfigError(f"Unknown command line flag {flag!r}." + (f" Did you mean: {near[0]} ?" if near else ""))
+    if "name" in arguments:
+        name = arguments.name
+        one_folder = name is None or (name == pathlib.Path(name).name and not name.startswith("."))
+        require(one_folder, "name", name, "must be one folder name")
+    return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """The flags of every command; the first four parsers are parts of several."""
+    configured, folder, named, launched = (_Parser(add_help=False) for _ in range(4))
+    what = "FILE or FILE:VARIANT; every value in its config can be set, as in --config.seed=1 --config.times.stop=10"
+    configured.add_argument("--config", metavar="FILE", help=what)
+    folder.add_argument("--workdir", default="runs", type=pathlib.Path, help="the folder of run folders; default: runs")
+    named.add_argument("--name", help="the name of the run folder; if not given, that of the config file")
+    launched.add_argument("--launcher", default="here", help="here, local (processes) or slurm (jobs); default: here")
+
+    parser = _Parser(prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(
         required=True, metavar="run | compare | sweep | ls | show | figures | claims | new"
     )
-    commands.add_parser("run", help="execute a config; --help lists its flags")
-    commands.add_parser("compare", help="compare the laws of a config; --help lists its flags")
-    sweep = commands.add_parser("sweep", help="execute the members of a sweep; --help lists its flags")
-    status = sweep.add_subparsers(required=True).add_parser(
-        "status", help="print the progress and the failures of a sweep"
-    )
-    status.add_argument("sweep", type=pathlib.Path)
-    status.set_defaults(command="status")
-    ls = commands.add_parser("ls", help="list the runs of a folder")
-    ls.add_argument("--workdir", default="runs", type=pathlib.Path)
-    ls.set_defaults(command="ls")
-    show = commands.add_parser("show", help="print the results of a run")
-    show.add_argument("run")
-    show.set_defaults(command="show")
-    figures = commands.add_parser("figures", help="draw the figures of each run, and those that compare several runs")
-    figures.add_argument("runs", nargs="+", metavar="RUN")
-    figures.set_defaults(command="figures")
-    claims = commands.add_parser(
-        "claims", help="check the claims of a paper, and write their table as JSON and Markdown"
-    )
-    claims.add_argument("paper", nargs="?", help="a folder of experiments/")
-    claims.add_argument(
-        "--module", default="", help="the claims of a paper kept elsewhere: any module on the Python path"
-    )
-    claims.add_argument("--launcher", default="here", help="here, local (processes) or slurm (jobs)")
-    claims.add_argument("--workdir", default="runs", type=pathlib.Path)
-    claims.add_argument("--name", default=None)
-    claims.set_defaults(command="claims")
+
+    def add(to: Any, command: str, what: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        name = command.partition(".")[2]
+        added = to.add_parser(name, help=what, description=what, parents=parents, allow_abbrev=False)
+        added.set_defaults(command=command, help=added.format_help)
+        return added
+
+    add(commands, "commands.run", "execute a config", configured, folder, named)
+    compare = add(commands, "studies.compare", "compare the laws of a config", configured, folder, named, launched)
+    sweep = add(commands, "sweeps.sweep", "execute the members of a sweep", configured, folder, named, launched)
+    for one in (compare, sweep):
+        one.add_argument("--retry-failed", action="store_true", help="integrate paths that diverged again, too")
+        one.add_argument("--max-failures", metavar="N", type=int, help="stop after so many failures")
+        what = "stop after the first failure"
+        one.add_argument("--fail-fast", dest="max_failures", action="store_const", const=1, help=what)
+    sweep.add_argument("--dry-run", action="store_true", help="print what would run, and write nothing")
+    sweep.add_argument("--coordinator", metavar="HOST:PORT", help="the first process of jax.distributed")
+    sweep.add_argument("--processes", metavar="N", type=int, default=1, help="their number; default: 1")
+    sweep.add_argument("--process", metavar="I", type=int, default=0, help="the number of this one; default: 0")
+    sweep.usage = "dynamics sweep --config=FILE [flags]\n       dynamics sweep status DIR"
+    what = "print the progress and the failures of a sweep"
+    status = add(sweep.add_subparsers(prog="dynamics sweep", title="without flags"), "status.status", what)
+    status.add_argument("sweep", type=pathlib.Path, metavar="DIR")
+
+    add(commands, "commands.ls", "list the runs of a folder", folder)
+    add(commands, "commands.show", "print the results of a run").add_argument("run", metavar="RUN")
+    what = "draw the figures of each run, and those that compare several runs"
+    add(commands, "commands.figures", what).add_argument("runs", nargs="+", metavar="RUN")
+
+    what = "check the claims of a paper, and write their table as JSON and Markdown"
+    claims = add(commands, "studies.claims", what, folder, named, launched)
+    claims.set_defaults(retry_failed=False, max_failures=None)
+    claims.add_argument("paper", nargs="?", metavar="PAPER", help="a folder of experiments/")
+    what = "the claims of a paper kept elsewhere: any module on the Python path"
+    claims.add_argument("--module", default="", help=what)
+
     new = commands.add_parser("new", help="write a small working paper, to be changed into your own")
-    paper = new.add_subparsers(required=True, metavar="paper").add_parser("paper", help="write the folder NAME")
-    paper.add_argument("name", metavar="NAME", help="of the folder and the module")
+    paper = add(new.add_subparsers(required=True, metavar="paper"), "paper.paper", "write the folder NAME")
+    paper.add_argument("paper", metavar="NAME", help="of the folder and the module")
     paper.add_argument("--folder", default=".", type=pathlib.Path, help="where the folder is made; default: here")
-    paper.set_defaults(command="new")
     return parser

@@ -2,18 +2,17 @@
 
 import argparse
 import importlib
+import itertools
 import pathlib
+import sys
 import threading
 import time
 from typing import Any
 
-import rich.table
-from rich.console import Console
-
-from dynamics.cli.arguments import check_module, check_name, flag_values, numbered, parsed, plain, stem
-from dynamics.cli.console import Report, certificate, number, print_laws, print_table
-from dynamics.cli.status import print_states
-from dynamics.config import require
+from dynamics.cli.console import Report, certificate, number, print_laws
+from dynamics.cli.modules import check_module, config_of
+from dynamics.cli.status import print_states, print_table
+from dynamics.config import plain, require
 from dynamics.environment import configure_compiler
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import runs
@@ -26,19 +25,13 @@ from dynamics.trajectory import Trajectory
 EXIT = {"done": 0, "failed": 1, "interrupted": 130}
 
 
-def run(argv: list[str], argv0: str) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Execute a config."""
     begin = time.monotonic()
-    if {"--help", "-h", "-help"} & set(argv):
-        print(f"dynamics run --config=FILE[:variant] [--config.a.b=value ...]\n{flag_values(argv).get_help()}")
-        return 0
-    values, config_dict = parsed(argv)
-    config = plain(config_dict)
+    file, loaded = config_of(arguments)
+    config = plain(loaded)
     experiment = Experiment.from_config(config)
     check_module("figures", config["figures"])
-    workdir = pathlib.Path(str(values["workdir"].value))
-    name = values["name"].value
-    check_name(name)
     configure_compiler()
     importing = threading.Thread(target=module_named, args=(config["figures"],), daemon=True)
     with Report(list(experiment.laws)) as bars:
@@ -48,14 +41,20 @@ def run(argv: list[str], argv0: str) -> int:
                 importing.start()
             bars(law, part, fraction)
 
-        record = execute(config, workdir, name or numbered(workdir, stem(argv)), report, draw)
+        record = execute(config, arguments.workdir, run_name(arguments, file.stem), report, draw)
     print(f"{record.status['state']} in {time.monotonic() - begin:.0f} s: {record.path}")
     print_laws(record)
     for path in sorted((record.path / "figures").glob("*")):
         print(path)
-    # argv0 is the program as it was typed: that of `make figures` is not on the PATH.
-    print(f"next: {argv0} show {record.path}   or another seed, variant or value: {argv0} run ... --config.seed=1")
+    program = sys.argv[0]  # as it was typed: that of `make figures` is not on the PATH
+    print(f"next: {program} show {record.path}   or another seed, variant or value: {program} run ... --config.seed=1")
     return EXIT[record.status["state"]]
+
+
+def run_name(arguments: argparse.Namespace, stem: str) -> str:
+    """The name of a new run folder; if it is not given, the first of STEM-1, STEM-2, ... that does not exist yet."""
+    numbered = (f"{stem}-{i}" for i in itertools.count(1))
+    return arguments.name or next(name for name in numbered if not (arguments.workdir / name).exists())
 
 
 def module_named(name: str) -> Any:
@@ -72,12 +71,12 @@ def draw(record: Any) -> list[pathlib.Path]:
 
 def ls(arguments: argparse.Namespace) -> int:
     """Print the runs of a folder."""
-    table = rich.table.Table("run", "state", "config", "laws", "loss", box=None)
+    rows = []
     for record in runs(arguments.workdir):
         laws = record.status["laws"]
         losses = "  ".join(number(summary, "loss") for summary in laws.values() if "loss" in summary)
-        table.add_row(record.path.name, record.state, record.provenance["config"], " ".join(laws), losses)
-    Console().print(table)
+        rows.append((record.path.name, record.state, record.provenance["config"], " ".join(laws), losses))
+    print_table(("run", "state", "config", "laws", "loss"), rows)
     return 0
 
 
@@ -90,7 +89,7 @@ def show(arguments: argparse.Namespace) -> int:
     if isinstance(record, SweepRecord):
         print_states(record.sweep.name, record.sweep.members, record.entries)
         for table in tables(record) if record.kind == "compare" else ():
-            print_table(table)
+            print_table(table.columns, table.rows, table.title)
         return 0
     status, origin = record.status, record.provenance
     print(f"{record.path}: {record.state}" + (f" ({status['reason']})" if status["reason"] else ""))

@@ -1,19 +1,17 @@
-"""Progress and tables, as the commands print them."""
+"""Progress and results, as the commands print them."""
 
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import rich.table
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from dynamics.cli.status import print_table
 from dynamics.runs.experiment import TIGHTER
 from dynamics.runs.record import Record
 from dynamics.studies.claims import PASS, Verdict
-from dynamics.studies.tables import Table
 from dynamics.trajectory import Trajectory
 
 LINE_S = 5.0  # seconds between lines of progress without a terminal
@@ -86,23 +84,13 @@ class Paths(_Bars):
             print(text + left, file=sys.stderr, flush=True)
 
 
-def print_table(table: Table) -> None:
-    """Print a table."""
-    shown = rich.table.Table(*table.columns, title=table.title, title_justify="left", box=None)
-    for row in table.rows:
-        shown.add_row(*map(escape, row))
-    Console(width=max(Console().width, 140)).print(shown)
-
-
 def print_laws(record: Record) -> None:
     """Print a row for each law of a run."""
     laws = record.status["laws"]
     known = ("steps", "evaluations", "end", "loss", "classification_time", "drift", "compile_s", "solve_s")
     columns = [key for key in known if any(key in summary for summary in laws.values())]
-    table = rich.table.Table("law", *(HEADINGS.get(key, key) for key in columns), "outcome", box=None)
-    for law, summary in laws.items():
-        table.add_row(law, *(number(summary, key) for key in columns), summary["reason"])
-    Console(width=140).print(table)
+    rows = [(law, *(number(of, key) for key in columns), of["reason"]) for law, of in laws.items()]
+    print_table(("law", *(HEADINGS.get(key, key) for key in columns), "outcome"), rows)
 
 
 def certificate(law: str, summary: Mapping[str, Any]) -> str:
@@ -126,8 +114,8 @@ def number(summary: Mapping[str, Any], key: str) -> str:
 
 def print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
     """Print a row for each verdict."""
-    table = rich.table.Table("verdict", "source", "statement", "measured", title=title, title_justify="left", box=None)
+    rows = []
     for verdict in verdicts:
         measured = verdict.measured + (f" ({verdict.known})" if verdict.known and verdict.verdict != PASS else "")
-        table.add_row(*map(escape, (verdict.verdict, verdict.claim.source, verdict.claim.statement, measured)))
-    Console(width=max(Console().width, 140)).print(table)
+        rows.append((verdict.verdict, verdict.claim.source, verdict.claim.statement, measured))
+    print_table(("verdict", "source", "statement", "measured"), rows, title)

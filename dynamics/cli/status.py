@@ -1,8 +1,8 @@
-"""The command `dynamics sweep status`. It imports no JAX, so that it answers at once."""
+"""The command `dynamics sweep status`, and tables as all commands print them; no JAX, so that it answers at once."""
 
 import argparse
 import collections
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import rich.table
 from rich.console import Console
@@ -12,6 +12,7 @@ from dynamics.sweeps.ledger import STATES, Entry, entries_of
 from dynamics.sweeps.sweep import Member, read_sweeps
 
 SHOWN = 40  # most members that are printed with their reasons
+NARROWEST = 160  # characters that a table may take, also where no terminal says how wide it is
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -32,11 +33,19 @@ def print_states(name: str, members: Sequence[Member], entries: Mapping[str, Ent
     counts = collections.Counter(entries[member.id].state for member in members)
     print(f"{name}: {len(members)} members, " + ", ".join(f"{counts[s]} {s}" for s in STATES if counts[s]))
     shown = [(member, entries[member.id]) for member in members if entries[member.id].reason]
-    table = rich.table.Table("member", "sets", "state", "attempts", "host", "reason", box=None)
-    for member, entry in shown[:SHOWN]:
-        cells = (member.id, sets(member), entry.state, str(entry.attempts), entry.line.get("host", ""), entry.reason)
-        table.add_row(*map(escape, cells))
+    rows = [
+        (member.id, sets(member), entry.state, str(entry.attempts), entry.line.get("host", ""), entry.reason)
+        for member, entry in shown[:SHOWN]
+    ]
     if shown:
-        Console(width=max(Console().width, 160)).print(table)
+        print_table(("member", "sets", "state", "attempts", "host", "reason"), rows)
     if len(shown) > SHOWN:
         print(f"and {len(shown) - SHOWN} more; all of them are in members.csv when the launch has ended")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """Print a table of texts."""
+    table = rich.table.Table(*columns, title=title, title_justify="left", box=None)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(width=max(Console().width, NARROWEST)).print(table)

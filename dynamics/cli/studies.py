@@ -8,41 +8,35 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from dynamics.cli.arguments import check_module, check_name, config_file, flag_values, numbered, parsed, stem
-from dynamics.cli.commands import EXIT, draw
-from dynamics.cli.console import print_table, print_verdicts
-from dynamics.cli.modules import imported, is_module
-from dynamics.cli.sweeps import Options, define, launched, options_of
+from dynamics.cli.commands import EXIT, draw, run_name
+from dynamics.cli.console import print_verdicts
+from dynamics.cli.modules import check_module, config_of, imported, is_module
+from dynamics.cli.status import print_table
+from dynamics.cli.sweeps import check_launching, launched
 from dynamics.config import require
 from dynamics.environment import configure_compiler
-from dynamics.runs.record import write_json
+from dynamics.runs.record import write_json, write_text
 from dynamics.studies.claims import PASS, Data, Verdict, judge, markdown
 from dynamics.studies.comparison import Compared, sweep_of
 from dynamics.studies.evidence import ClaimsRecord, check, measure, sweeps_of
 from dynamics.studies.tables import Table, tables
-from dynamics.sweeps.launch import Source, plan_of, prepare
+from dynamics.sweeps.launch import prepare
+from dynamics.sweeps.paths import plan
 from dynamics.sweeps.worker import AHEAD
 
 
-def compare(argv: list[str], argv0: str) -> int:
+def compare(arguments: argparse.Namespace) -> int:
     """The laws of a config against one another."""
-    del argv0
     begin = time.monotonic()
-    if {"--help", "-h", "-help"} & set(argv):
-        print(
-            f"dynamics compare --config=FILE[:variant] [--config.a.b=value ...]\n{flag_values(argv, define).get_help()}"
-        )
-        return 0
-    values, config = parsed(argv, define)
+    file, config = config_of(arguments)
     check_module("figures", config.figures)
     module = imported("compare.claims", config.compare.claims, ("TABLES",)) if config.compare.claims else None
-    check_name(values["name"].value)
-    options, workdir = options_of(values), pathlib.Path(str(values["workdir"].value))
-    sweep = sweep_of(stem(argv), config)
+    check_launching(arguments)
+    sweep = sweep_of(file.stem, config)
     configure_compiler()
-    planned = plan_of({"": sweep})
-    folder = workdir / (values["name"].value or numbered(workdir, stem(argv)))
-    record, interrupted = launched(folder, Source("compare", config_file(argv)[0], {"": sweep}), planned, options)
+    planned = plan({"": sweep})
+    folder = arguments.workdir / run_name(arguments, file.stem)
+    record, interrupted = launched(folder, "compare", file.path, planned, arguments)
     if interrupted:
         return _interrupted(folder, begin)
     return _judged(record, Compared(record), module, tables(record), begin)
@@ -56,23 +50,20 @@ def claims(arguments: argparse.Namespace) -> int:
         key, name = "paper", f"experiments.{arguments.paper}.claims"
         allowed = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
         require(is_module(key, name), key, arguments.paper, allowed)
-    check_name(arguments.name)
-    options = Options(arguments.launcher)
+    check_launching(arguments)
     module = imported(key, name, ("CASES", "TABLES"))
     check(module)
     check_module("FIGURES", vars(module).get("FIGURES", ""))
     configure_compiler()
-    workdir = arguments.workdir
     paper = name.removesuffix(".claims").rpartition(".")[2]
-    folder = workdir / (arguments.name or numbered(workdir, f"{paper}-claims"))
-    sweeps = sweeps_of(module)
-    planned = plan_of(sweeps)
+    folder = arguments.workdir / run_name(arguments, f"{paper}-claims")
+    planned = plan(sweeps_of(module))
     for group in planned.groups[:AHEAD]:
         group.program()  # compiles beside what is measured first
-    source = Source("claims", pathlib.Path(str(module.__file__)), sweeps)
-    prepare(folder, source, planned)
+    file = pathlib.Path(str(module.__file__))
+    prepare(folder, "claims", file, planned)
     measure(module, folder, lambda case: print(f"{case}: measured", file=sys.stderr, flush=True))
-    if sweeps and launched(folder, source, planned, options)[1]:
+    if launched(folder, "claims", file, planned, arguments)[1]:
         return _interrupted(folder, begin)
     record = ClaimsRecord(folder)
     return _judged(record, {case: record[case].load() for case in record.cases}, module, (), begin)
@@ -87,15 +78,15 @@ def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Seq
     """Judge a module's claims on the data of a record, draw its figures, write and print everything; the exit code."""
     judged = {key: (title, judge(pairs, data)) for key, (title, pairs) in module.TABLES.items()} if module else {}
     texts = [table.markdown() for table in pages] + [markdown(*table) for table in judged.values()]
-    name = "compare" if pages else "claims"
-    paths = [record.attach(f"{name}.md", "\n".join(texts))]
+    paths = [record.path / ("compare.md" if pages else "claims.md")]
+    write_text(paths[0], "\n".join(texts))
     if module:
         content = {key: [verdict.as_dict() for verdict in verdicts] for key, (_, verdicts) in judged.items()}
         paths.append(record.path / "claims.json")
         write_json(paths[-1], {"figures": vars(module).get("FIGURES", ""), "tables": content})
     paths += draw(record)
     for table in pages:
-        print_table(table)
+        print_table(table.columns, table.rows, table.title)
     for title, verdicts in judged.values():
         print_verdicts(title, verdicts)
     print("\n".join(map(str, paths)))

@@ -131,13 +131,13 @@ def gram_invariants(gram: Gram, neurons: int) -> Float[Array, " invariant"]:
     They are trace and squared norm of WᵀW − W_V W_Vᵀ (its part along a; the trace times m1) and of
     W_Q W_Qᵀ − W_K W_Kᵀ, summed over heads.
     """
-    A, G, S, C_V, C_K, C_Q = gram
+    A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K_HxDxD, C_Q_HxDxD = gram
     return jnp.stack(
         [
-            S - neurons * jnp.einsum("hihi->", C_V),
-            S**2 / neurons**2 + jnp.sum(C_V**2) - 2 / neurons * jnp.sum(G**2),
-            jnp.einsum("hii->", C_Q) - jnp.einsum("hii->", C_K),
-            jnp.sum(C_Q**2) + jnp.sum(C_K**2) - 2 * jnp.sum(A**2),
+            S - neurons * jnp.einsum("hihi->", C_V_HxDxHxD),
+            S**2 / neurons**2 + jnp.sum(C_V_HxDxHxD**2) - 2 / neurons * jnp.sum(G_HxD**2),
+            jnp.einsum("hii->", C_Q_HxDxD) - jnp.einsum("hii->", C_K_HxDxD),
+            jnp.sum(C_Q_HxDxD**2) + jnp.sum(C_K_HxDxD**2) - 2 * jnp.sum(A_HxDxD**2),
         ]
     )
 

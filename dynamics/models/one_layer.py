@@ -121,11 +121,12 @@ class OneLayerTransformer(nn.Module):
             "values": G(x) [H, key, n]}.
         """
         # Not @, whose gradient with respect to a matrix is written transposed and then copied (15 % of a GD step).
-        u_M = jnp.einsum("j,jm->m", self.a.value, self.W)
+        a_J, W_JxM = self.a.value, self.W
+        u_M = jnp.einsum("j,jm->m", a_J, W_JxM)
         W_Q_HxMxD, W_K_HxMxD, W_V_HxMxD = self._heads()
-        keys_and_queries_MxD = zip(W_K_HxMxD, W_Q_HxMxD, strict=True)
-        A_KxQ = [jnp.einsum("mk,mq->kq", key, query) for key, query in keys_and_queries_MxD]
-        G_D = [jnp.einsum("m,md->d", u_M, value_MxD) for value_MxD in W_V_HxMxD]
+        pairs = zip(W_K_HxMxD, W_Q_HxMxD, strict=True)
+        A_KxQ = [jnp.einsum("mk,mq->kq", W_K_MxD, W_Q_MxD) for W_K_MxD, W_Q_MxD in pairs]
+        G_D = [jnp.einsum("m,md->d", u_M, W_V_MxD) for W_V_MxD in W_V_HxMxD]
         return read_tables(A_KxQ, G_D, tokens, self.width)
 
     def conserved(self) -> tuple[Array, Array, Array]:
@@ -137,7 +138,8 @@ class OneLayerTransformer(nn.Module):
         W, a = self.W, self.a.value
         W_Q_HxMxD, W_K_HxMxD, W_V_HxMxD = self._heads()
         values_MxM = jnp.einsum("hmd,hnd->mn", W_V_HxMxD, W_V_HxMxD)
-        queries_HxMxM, keys_HxMxM = (jnp.einsum("hmd,hnd->hmn", matrix, matrix) for matrix in (W_Q_HxMxD, W_K_HxMxD))
+        queries_HxMxM = jnp.einsum("hmd,hnd->hmn", W_Q_HxMxD, W_Q_HxMxD)
+        keys_HxMxM = jnp.einsum("hmd,hnd->hmn", W_K_HxMxD, W_K_HxMxD)
         return (
             W.T @ W - values_MxM,
             queries_HxMxM - keys_HxMxM,

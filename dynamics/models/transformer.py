@@ -90,41 +90,46 @@ class Transformer(nn.Module):
         Returns:
             Logits, and {"attention": p [layer, H, key, query, n], "states": x [layer + 1, n, L, m]}.
         """
-        x = self.E[tokens]
+        x_NxLxM, U_DxM = self.E[tokens], self.U
         if self.positions == "learned":
-            x = x + self.P[None, : tokens.shape[1]]
-        mask, states, attention = MASKS[self.mask](tokens.shape[1]), [x], []
+            x_NxLxM = x_NxLxM + self.P[None, : tokens.shape[1]]
+        mask, states, attention = MASKS[self.mask](tokens.shape[1]), [x_NxLxM], []
         for layer in range(self.layers):
-            read, attention_NxHxQxK = self._attention(layer, self._normed(x), mask)
-            x = x + read if self.residual else read
+            read_NxLxM, attention_NxHxQxK = self._attention(layer, self._normed(x_NxLxM), mask)
+            x_NxLxM = x_NxLxM + read_NxLxM if self.residual else read_NxLxM
             if self.neurons:
-                hidden_NxLxJ = jax.nn.gelu(jnp.einsum("nlm,jm->nlj", self._normed(x), self.W_1[layer]))
-                x = x + jnp.einsum("nlj,mj->nlm", hidden_NxLxJ, self.W_2[layer])
-            states.append(x)
+                normed_NxLxM, W_1_JxM = self._normed(x_NxLxM), self.W_1[layer]
+                hidden_NxLxJ = jax.nn.gelu(jnp.einsum("nlm,jm->nlj", normed_NxLxM, W_1_JxM))
+                W_2_MxJ = self.W_2[layer]
+                x_NxLxM = x_NxLxM + jnp.einsum("nlj,mj->nlm", hidden_NxLxJ, W_2_MxJ)
+            states.append(x_NxLxM)
             attention.append(attention_NxHxQxK)
-        logits_NxLxD = jnp.einsum("nlm,dm->nld", self._normed(x), self.U)
+        logits_NxLxD = jnp.einsum("nlm,dm->nld", self._normed(x_NxLxM), U_DxM)
         attention_XxHxKxQxN = jnp.transpose(jnp.stack(attention), (0, 2, 4, 3, 1))
         return logits_NxLxD, {"attention": attention_XxHxKxQxN, "states": jnp.stack(states)}
 
     def _normed(self, x: Float[Array, "n L m"]) -> Float[Array, "n L m"]:
         return jax.nn.standardize(x, axis=-1) if self.norm == "layer" else x
 
-    def _projected(self, x: Float[Array, "n L m"], matrices: Float[Array, "layer m m"], layer: int) -> Array:
+    def _projected(self, x_NxLxM: Float[Array, "n L m"], W_MxM: Float[Array, "m m"]) -> Array:
         """W x of every head, [n, L, H, m/H]."""
-        projected_NxLxM = jnp.einsum("nlm,em->nle", x, matrices[layer])
-        return projected_NxLxM.reshape(*x.shape[:2], self.heads, -1)
+        projected_NxLxM = jnp.einsum("nlm,em->nle", x_NxLxM, W_MxM)
+        return projected_NxLxM.reshape(*x_NxLxM.shape[:2], self.heads, -1)
 
-    def _attention(self, layer: int, x: Float[Array, "n L m"], mask: Array) -> tuple[Array, Array]:
+    def _attention(self, layer: int, x_NxLxM: Float[Array, "n L m"], mask: Array) -> tuple[Array, Array]:
         """What attention reads, [n, L, m], and p [n, H, query, key]."""
         if self.scores == "factored":
-            keys_NxKxHxE, queries_NxQxHxE = (self._projected(x, matrices, layer) for matrices in (self.W_K, self.W_Q))
+            keys_NxKxHxE = self._projected(x_NxLxM, self.W_K[layer])
+            queries_NxQxHxE = self._projected(x_NxLxM, self.W_Q[layer])
             scores_NxHxQxK = jnp.einsum("nkhe,nqhe->nhqk", keys_NxKxHxE, queries_NxQxHxE)
         else:
-            scores_NxHxQxK = jnp.einsum("nkm,hmp,nqp->nhqk", x, self.W_QK[layer], x)
+            W_HxMxM = self.W_QK[layer]
+            scores_NxHxQxK = jnp.einsum("nkm,hmp,nqp->nhqk", x_NxLxM, W_HxMxM, x_NxLxM)
         attention_NxHxQxK = NORMALISERS[self.normaliser](scores_NxHxQxK / self._scale(), mask)
-        values_NxKxHxE = self._projected(x, self.W_V, layer)
+        values_NxKxHxE = self._projected(x_NxLxM, self.W_V[layer])
         read_NxQxHxE = jnp.einsum("nhqk,nkhe->nqhe", attention_NxHxQxK, values_NxKxHxE)
-        return jnp.einsum("nle,me->nlm", read_NxQxHxE.reshape(x.shape), self.W_O[layer]), attention_NxHxQxK
+        read_NxLxM, W_O_MxM = read_NxQxHxE.reshape(x_NxLxM.shape), self.W_O[layer]
+        return jnp.einsum("nle,me->nlm", read_NxLxM, W_O_MxM), attention_NxHxQxK
 
     def _scale(self) -> Float[Array, ""]:
         summed = self.width // self.heads if self.scores == "factored" else self.width

@@ -18,7 +18,8 @@ def join(coordinator: str, processes: int, process: int) -> None:
         processes: how many there are.
         process: which one this is, from 0 on.
     """
-    require(process < processes, "--process", process, f"must be below --processes = {processes}")
+    allowed = f"must be at least 0 and below --processes = {processes}"
+    require(0 <= process < processes, "--process", process, allowed)
     jax.distributed.initialize(coordinator, processes, process)
 
 

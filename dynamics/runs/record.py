@@ -84,10 +84,9 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 def consolidate(store: pathlib.Path) -> None:
     """List all groups in the root's metadata, where readers look for them."""
+    # The standard of zarr 3 does not have this metadata yet, but xarray reads it, and warns where it is missing.
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # not in the zarr 3 standard yet, but xarray reads it, and warns where it is missing
+        warnings.simplefilter("ignore")
         zarr.consolidate_metadata(store)
 
 
@@ -191,12 +190,6 @@ class Record:
 
     def _json(self, name: str) -> Any:
         return json.loads((self.path / name).read_text())
-
-    def attach(self, name: str, content: Any) -> pathlib.Path:
-        """Add a file to the folder; anything but a text is written as JSON."""
-        path = self.path / name
-        (write_text if isinstance(content, str) else write_json)(path, content)
-        return path
 
     @functools.cached_property
     def config(self) -> ml_collections.ConfigDict:

@@ -26,7 +26,7 @@ from typing import Any
 import ml_collections
 
 from dynamics.config import ConfigError, require
-from dynamics.runs.record import Arrays, write_group, write_text
+from dynamics.runs.record import Arrays, write_group
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.results import load as load_sweep
 from dynamics.sweeps.sweep import Sweep
@@ -153,11 +153,6 @@ class ClaimsRecord:
     def provenance(self) -> dict[str, Any]:
         """Versions, commit, device, dtype and command of the last launch."""
         return self._sweeps.provenance
-
-    def attach(self, name: str, content: str) -> pathlib.Path:
-        """Add a text to the folder."""
-        write_text(self.path / name, content)
-        return self.path / name
 
     def __getitem__(self, case: str) -> Any:
         """The Dataset of a case."""

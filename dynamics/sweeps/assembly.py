@@ -2,8 +2,8 @@
 
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +17,7 @@ from dynamics.sweeps.sweep import Axes, Member, Sweep
 WITHOUT_PROBE = ("classification_time", "end", "steps")  # numbers of a path that no probe has
 
 
-class Place(NamedTuple):
-    """The place of a path on the axes of its law, and its row in a part."""
-
-    at: tuple[int, ...]
-    row: int
+Places = list[tuple[tuple[int, ...], int]]  # of paths: the index on the axes of their law, and the row in their part
 
 
 class Assembly:
@@ -84,15 +80,8 @@ class Assembly:
                 arrays[names[key]] = ((), along[0]) if dim is None else ((dim,), along)
         if "member" in kept:
             labels["member"] = list(range(len(self._sweep.members)))
-        arrays |= self._of_ledger(dims, ids)
-        parts: dict[str, list[Place]] = {}
-        for index in np.ndindex(*ids.shape):
-            line = self._entries[ids[index]].line if ids[index] else {}
-            if "part" in line:
-                parts.setdefault(line["part"], []).append(Place(index, line["row"]))
-            for key in WITHOUT_PROBE:
-                if key in line.get("numbers", {}):
-                    arrays.setdefault(key, (dims, np.full(ids.shape, np.nan)))[1][index] = line["numbers"][key]
+        of_ledger, parts = self._of_ledger(dims, ids)
+        arrays |= of_ledger
         if not parts:
             return arrays, labels, {}
         examples = {part: self._examples[part, law] for part in parts}
@@ -106,17 +95,25 @@ class Assembly:
         example = next(iter(examples.values()))
         return arrays, labels, {"law": type(example.laws[law]).__name__}
 
-    def _of_ledger(self, dims: tuple[str, ...], ids: Any) -> Arrays:
-        """Status, id and seconds; a place that has no member is "none"."""
+    def _of_ledger(self, dims: tuple[str, ...], ids: Any) -> tuple[Arrays, dict[str, Places]]:
+        """Status, id, seconds and numbers of paths, "none" and nan at places that have none; {part: its paths}."""
         status, seconds = np.full(ids.shape, "none", "U12"), np.full(ids.shape, np.nan)
+        arrays: Arrays = {"status": (dims, status), "id": (dims, ids.astype("U12")), "seconds": (dims, seconds)}
+        parts: dict[str, Places] = {}
         for index in np.ndindex(*ids.shape):
             if ids[index]:
                 entry = self._entries[ids[index]]
-                status[index], seconds[index] = entry.state, entry.line.get("seconds", np.nan)
-        return {"status": (dims, status), "id": (dims, ids.astype("U12")), "seconds": (dims, seconds)}
+                line = entry.line
+                status[index], seconds[index] = entry.state, line.get("seconds", np.nan)
+                if "part" in line:
+                    parts.setdefault(line["part"], []).append((index, line["row"]))
+                for key in WITHOUT_PROBE:
+                    if key in line.get("numbers", {}):
+                        arrays.setdefault(key, (dims, np.full(ids.shape, np.nan)))[1][index] = line["numbers"][key]
+        return arrays, parts
 
     def _of_probes(
-        self, law: str, dims: tuple[str, ...], shape: tuple[int, ...], parts: Mapping[str, Sequence[Place]]
+        self, law: str, dims: tuple[str, ...], shape: tuple[int, ...], parts: Mapping[str, Places]
     ) -> Arrays:
         """Probes over the swept axes, and t.
 
@@ -148,8 +145,8 @@ class Assembly:
             placed: Any = np.full((*shape, *sizes), np.nan)
             for part, values in rows.items():
                 inside = tuple(slice(size) for size in values.shape[1:])
-                for place in parts[part]:
-                    placed[(*place.at, *inside)] = values[place.row]
+                for index, row in parts[part]:
+                    placed[(*index, *inside)] = values[row]
             arrays[probe] = ((*dims, *every), placed)
         return arrays
 

@@ -1,39 +1,18 @@
-"""From sweeps to a folder in which they run: what has to run, where it is recorded, and what it would take."""
+"""From sweeps to a folder in which they run: what has to run, with which resources, and where it is recorded."""
 
 import os
 import pathlib
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import jax
-import numpy as np
-
-from dynamics.config import ConfigError, config_hash, require
+from dynamics.config import config_hash, require
 from dynamics.runs.record import provenance, write_json
 from dynamics.sweeps.ledger import FINISHED, Entry, Ledger
-from dynamics.sweeps.paths import Plan, plan
-from dynamics.sweeps.rows import rows_of
-from dynamics.sweeps.sweep import Sweep, read_sweeps
-from dynamics.sweeps.worker import Attempts, Limits, integrated
+from dynamics.sweeps.paths import Plan
+from dynamics.sweeps.sweep import read_sweeps
 
-PILOTS = 3  # groups of which a path is integrated for an estimate
-
-
-class Source(NamedTuple):
-    """The origin of a sweep folder.
-
-    Attributes:
-        kind: the command that makes it: "sweep", "compare" or "claims".
-        file: the config file or the module; executed again by jobs, for what it registers.
-        sweeps: by their cases; the only one of a folder without cases is called "".
-    """
-
-    kind: str
-    file: pathlib.Path
-    sweeps: Mapping[str, Sweep]
+Attempts = Mapping[str, int]  # {id: which attempt at it this is}; a first attempt is 1
 
 
 @dataclass(frozen=True)
@@ -66,75 +45,31 @@ class Resources:
 
 @dataclass(frozen=True)
 class Launch:
-    """The work of a launcher.
+    """The work of a launcher and of its workers.
 
     Attributes:
         folder: of the sweep, prepared.
-        plan: its paths.
-        attempts: at which of them; see dynamics.sweeps.worker.work.
-        resources: of its jobs.
-        limits: when to stop.
+        plan: all of its paths, so that what is left of a group does not compile another program.
+        attempts: at what, by ids of paths and of members that are refused.
+        resources: of jobs, and how often batches are saved.
+        max_failures: stop after so many paths that failed or diverged; None for no limit.
     """
 
     folder: pathlib.Path
     plan: Plan
     attempts: Attempts
     resources: Resources
-    limits: Limits
+    max_failures: int | None
 
 
-def plan_of(sweeps: Mapping[str, Sweep]) -> Plan:
-    """The plan of sweeps, of which at least one member can run.
-
-    Raises:
-        ConfigError: if none of the members can run.
-    """
-    planned = plan(sweeps)
-    if planned.refused and not planned.groups:
-        members = {member.id: member for sweep in sweeps.values() for member in sweep.members}
-        member, reason = next(iter(planned.refused.items()))
-        raise ConfigError(f"no member can run; the first, {members[member].overrides}: {reason}")
-    return planned
-
-
-class Cost(NamedTuple):
-    """The estimated cost of a sweep.
-
-    Attributes:
-        programs: to be compiled.
-        paths: to be integrated.
-        seconds: on this machine, from compiling the programs of at most PILOTS groups and integrating a path of each.
-        megabytes: on disk.
-    """
-
-    programs: int
-    paths: int
-    seconds: float
-    megabytes: float
-
-
-def estimate(planned: Plan) -> Cost:
-    """Measure what paths take; nothing is written."""
-    groups = planned.groups
-    compile_s, path_s, size = [], [], []
-    for group in groups[:: -(-len(groups) // PILOTS)]:
-        paths = list(group.paths.values())[:1]
-        begin = time.perf_counter()
-        program = group.program(size=1)
-        integrated(program, paths)
-        compiled = time.perf_counter()
-        trajectories = integrated(program, paths)
-        compile_s.append(compiled - begin)
-        path_s.append(time.perf_counter() - compiled)
-        size.append(sum(values.nbytes for values in rows_of(paths, trajectories).values()))
-    count = sum(len(group.paths) for group in groups)
-    seconds = float(np.mean(compile_s)) * len(groups) + float(np.mean(path_s)) * count / jax.device_count()
-    # Rows are stored as they finish, and once more on the swept axes.
-    return Cost(len(groups), count, seconds, 2 * float(np.mean(size)) * count / 1e6)
-
-
-def prepare(folder: pathlib.Path, source: Source, planned: Plan) -> None:
+def prepare(folder: pathlib.Path, kind: str, file: pathlib.Path, planned: Plan) -> None:
     """Make the folder of a sweep, or bring it up to date.
+
+    Args:
+        folder: the folder.
+        kind: the command that makes it: "sweep", "compare" or "claims".
+        file: the config file or the module; a copy of it is executed by jobs, for what it registers.
+        planned: the sweeps and their paths.
 
     Raises:
         ConfigError: for a folder of something else.
@@ -142,14 +77,14 @@ def prepare(folder: pathlib.Path, source: Source, planned: Plan) -> None:
     if folder.exists():
         require((folder / "sweep.json").is_file(), "name", folder.name, f"exists in {folder.parent} and is not a sweep")
         names = {case: sweep.name for case, sweep in read_sweeps(folder).items()}
-        same = all(names.get(case, sweep.name) == sweep.name for case, sweep in source.sweeps.items())
+        same = all(names.get(case, sweep.name) == sweep.name for case, sweep in planned.sweeps.items())
         require(same, "name", folder.name, f"holds another sweep, {', '.join(map(repr, names.values()))}")
-        _describe(folder, source, planned)
+        _describe(folder, kind, file, planned)
         return
     beside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
         beside.mkdir(parents=True)
-        _describe(beside, source, planned)
+        _describe(beside, kind, file, planned)
         beside.rename(folder)
     except OSError:
         if not (folder / "sweep.json").is_file():  # it may have been made by a launch beside this one
@@ -158,15 +93,15 @@ def prepare(folder: pathlib.Path, source: Source, planned: Plan) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _describe(folder: pathlib.Path, source: Source, planned: Plan) -> None:
+def _describe(folder: pathlib.Path, kind: str, file: pathlib.Path, planned: Plan) -> None:
     Ledger(folder).create()
     for part in ("parts", "checkpoints"):
         (folder / part).mkdir(exist_ok=True)
-    sweeps = source.sweeps
+    sweeps = planned.sweeps
     if not (folder / "sweep.json").exists() or read_sweeps(folder) != sweeps:
         content = {
-            "kind": source.kind,
-            "file": str(source.file.absolute()),
+            "kind": kind,
+            "file": str(file.absolute()),
             "sweeps": {case: sweep.as_dict() for case, sweep in sweeps.items()},
             "paths": planned.members,
             "refused": planned.refused,
@@ -175,7 +110,7 @@ def _describe(folder: pathlib.Path, source: Source, planned: Plan) -> None:
     dtypes = " ".join(dict.fromkeys(sweep.config["dtype"] for sweep in sweeps.values()))
     members = {case: [member.id for member in sweep.members] for case, sweep in sweeps.items()}
     write_json(folder / "provenance.json", {**provenance(dtypes), "config": config_hash({"members": members})})
-    shutil.copyfile(source.file, folder / "config.py")
+    shutil.copyfile(file, folder / "config.py")
 
 
 def attempts(entries: Mapping[str, Entry], retry_failed: bool) -> dict[str, int]:

@@ -13,17 +13,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dynamics.config import ConfigError, require
 from dynamics.environment import configure_compiler
-from dynamics.sweeps.launch import Launch
+from dynamics.sweeps.launch import Attempts, Launch, Resources
 from dynamics.sweeps.ledger import FINISHED, Ledger
 from dynamics.sweeps.paths import plan
 from dynamics.sweeps.sweep import execute_config, read_sweeps
-from dynamics.sweeps.worker import Attempts, Limits, Report, work
+from dynamics.sweeps.worker import Report, work
 
 POLL_S = 1.0  # between looks at jobs
 # States of SLURM in which a job is over.
@@ -55,7 +55,7 @@ class Here(Launcher):
 
     def run(self, launch: Launch, report: Report) -> None:
         """One worker."""
-        work(launch.folder, launch.plan, launch.attempts, launch.limits, report)
+        work(launch, report)
 
 
 class JobLauncher(Launcher):
@@ -109,7 +109,7 @@ class JobLauncher(Launcher):
             reported |= set(ended)
             report([dict(entries[i].line) for i in ended])
             failures = sum(entries[i].state in ("failed", "diverged") for i in reported)
-            if launch.limits.max_failures is not None and failures >= launch.limits.max_failures:
+            if launch.max_failures is not None and failures >= launch.max_failures:
                 return True
             # A worker that died on another machine seems to run for a while: its paths must not be forgotten.
             if not alive and not any(entry.state == "running" for entry in entries.values()):
@@ -122,23 +122,21 @@ def _dealt_out(launch: Launch, attempts: Attempts) -> list["Job"]:
     ids = list(attempts)
     shares = [ids[i :: launch.resources.jobs] for i in range(min(launch.resources.jobs, len(ids)))]
     orders = [[*share, *(i for i in ids if i not in set(share))] for share in shares]
-    limits = Limits(launch.limits.max_failures, launch.resources.checkpoint_s, stays=False)
-    return [Job(launch.folder.absolute(), {i: attempts[i] for i in order}, limits) for order in orders]
+    dealt = ({i: attempts[i] for i in order} for order in orders)
+    return [Job(launch.folder.absolute(), own, launch.resources, launch.max_failures) for own in dealt]
 
 
 @dataclass(frozen=True)
 class Job:
     """The work of one job: its own share of the paths, then paths that no other job has claimed.
 
-    Attributes:
-        folder: of the sweep.
-        attempts: at which paths, its own share first.
-        limits: when to stop.
+    Its attributes are those of Launch, but for the plan, which the job makes itself.
     """
 
     folder: pathlib.Path
-    attempts: Mapping[str, int]
-    limits: Limits
+    attempts: Attempts
+    resources: Resources
+    max_failures: int | None
 
     def __call__(self) -> None:
         """Run; a signal to end leaves what goes on marked as interrupted."""
@@ -146,7 +144,8 @@ class Job:
         signal.signal(signal.SIGUSR2, _interrupting(signal.getsignal(signal.SIGUSR2)))
         configure_compiler()
         execute_config(self.folder)
-        work(self.folder, plan(read_sweeps(self.folder)), self.attempts, self.limits)
+        planned = plan(read_sweeps(self.folder))
+        work(Launch(self.folder, planned, self.attempts, self.resources, self.max_failures), stays=False)
 
     def checkpoint(self) -> Any:
         """Called by submitit before a preemption or a time limit ends the job: the same again, from what is on disk."""

@@ -1,19 +1,27 @@
-"""The paths of a sweep: each path that a member needs, once, in groups that share their programs."""
+"""The paths of a sweep: each path that a member needs, once; groups that share their programs, and their cost."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
 from dynamics.config import ConfigError
-from dynamics.runs.engine import MOST_PATHS, Path, Program
+from dynamics.runs.engine import MOST_PATHS, Path, Program, State, integrate
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.programs import Strategy
 from dynamics.runs.run import described
+from dynamics.sweeps.rows import read_checkpoint, rows_of
 from dynamics.sweeps.sweep import Sweep
+from dynamics.trajectory import COMPLETED, Trajectory, joined
 
 CONTENT = ("task", "model", "init", "regulariser", "seed", "dtype", "words")  # of a config, on which every path depends
+PILOTS = 3  # groups of which a path is integrated for an estimate
 
 
 @dataclass(frozen=True)
@@ -39,11 +47,13 @@ class Plan(NamedTuple):
     """The paths that the members of sweeps need.
 
     Attributes:
+        sweeps: by their cases; a sweep without cases is called "".
         groups: the paths of all members.
         members: {id of a member: {law: id of its path}}; none for a member that is refused.
         refused: {id of a member: why it cannot run}.
     """
 
+    sweeps: Mapping[str, Sweep]
     groups: list[Group]
     members: dict[str, dict[str, str]]
     refused: dict[str, str]
@@ -57,10 +67,14 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
     """Check the config of every member, and find the paths that it needs.
 
     A path that several members need, such as a flow that does not depend on what is swept, is one.
+
+    Raises:
+        ConfigError: if none of the members can run.
     """
     by_form: dict[Any, dict[str, Path]] = {}
     members: dict[str, dict[str, str]] = {}
     refused: dict[str, str] = {}
+    first = ""  # of those that are refused
     for sweep in sweeps.values():
         for member in sweep.members:
             config = sweep.config_of(member)
@@ -70,16 +84,19 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
                 forms = {law: path.form for law, path in paths.items()}
             except Exception as error:  # whatever a task, a model or a law of a user's own may raise
                 members[member.id], refused[member.id] = {}, one_line(error)
+                first = first or f"{member.overrides}: {refused[member.id]}"
                 continue
             members[member.id] = {law: path_id(config, path) for law, path in paths.items()}
             for law, path in paths.items():
                 by_form.setdefault(forms[law], {})[members[member.id][law]] = path
+    if refused and not by_form:
+        raise ConfigError(f"no member can run; the first, {first}")
     # Groups that differ only in how their starts are drawn have one size, so that they share the other program.
     sizes: dict[Any, int] = {}
     for (integrates, _), of_form in by_form.items():
         sizes[integrates] = min(max(len(of_form), sizes.get(integrates, 1)), MOST_PATHS)
     groups = [Group(of_form, sizes[integrates]) for (integrates, _), of_form in by_form.items()]
-    return Plan(groups, members, refused)
+    return Plan(sweeps, groups, members, refused)
 
 
 def path_id(config: Mapping[str, Any], path: Path) -> str:
@@ -99,3 +116,64 @@ def one_line(error: Exception) -> str:
     """The message of an exception, as the reason of a member."""
     kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
     return " ".join(f"{kind}{error}".split())[:300]
+
+
+def integrated(
+    program: Program,
+    paths: Sequence[Path],
+    stored: Sequence[pathlib.Path] = (),
+    checkpoint_s: float = np.inf,
+    keep: Callable[[Sequence[Trajectory], State], None] = lambda *_: None,
+) -> list[Trajectory]:
+    """The trajectories of paths of one form.
+
+    Args:
+        program: of their form.
+        paths: to be integrated together.
+        stored: the files from which they go on; if there are none, they begin at their starts.
+        checkpoint_s: seconds between calls of `keep`.
+        keep: called with the trajectories so far and the state in which they go on.
+    """
+    parts: list[list[Trajectory]] = [[] for _ in paths]
+    state = None
+    if stored:
+        _, at_start = program.begin(paths)
+        restored = [read_checkpoint(file, at_start) for file in stored]
+        parts = [[trajectory] for trajectory, _ in restored]
+        states = [state for _, state in restored]
+        leaves = [
+            jax.tree.map(lambda *rows: np.stack(rows), *values) for values in zip(*(s[1:] for s in states), strict=True)
+        ]
+        state = State(states[0].segment, *leaves)
+    kept = time.perf_counter()
+    for segment in integrate(program, paths, state):
+        for i, (path, so_far) in enumerate(zip(paths, parts, strict=True)):
+            if not so_far or so_far[-1].outcome == COMPLETED:
+                so_far.append(segment.of_path(i, path.experiment))
+        if time.perf_counter() - kept > checkpoint_s:
+            keep([joined(so_far) for so_far in parts], segment.state)
+            kept = time.perf_counter()
+    return [joined(so_far) for so_far in parts]
+
+
+def estimate(planned: Plan) -> tuple[float, float]:
+    """The seconds that the paths would take on this machine, and their megabytes on disk; nothing is written.
+
+    At most PILOTS groups are compiled, and a path of each is integrated.
+    """
+    groups = planned.groups
+    compile_s, path_s, size = [], [], []
+    for group in groups[:: -(-len(groups) // PILOTS)]:
+        paths = list(group.paths.values())[:1]
+        begin = time.perf_counter()
+        program = group.program(size=1)
+        integrated(program, paths)
+        compiled = time.perf_counter()
+        trajectories = integrated(program, paths)
+        compile_s.append(compiled - begin)
+        path_s.append(time.perf_counter() - compiled)
+        size.append(sum(values.nbytes for values in rows_of(paths, trajectories).values()))
+    count = sum(len(group.paths) for group in groups)
+    seconds = float(np.mean(compile_s)) * len(groups) + float(np.mean(path_s)) * count / jax.device_count()
+    # Rows are stored as they finish, and once more on the swept axes.
+    return seconds, 2 * float(np.mean(size)) * count / 1e6

@@ -92,11 +92,6 @@ class SweepRecord:
         """{swept key: its short name}, the names of the swept axes."""
         return _short(list(self.sweep.axes.labels))
 
-    def attach(self, name: str, content: str) -> pathlib.Path:
-        """Add a text to the folder."""
-        write_text(self.path / name, content)
-        return self.path / name
-
     def __getitem__(self, law: str) -> Any:
         """The xarray Dataset of a law.
 

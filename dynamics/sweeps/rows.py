@@ -53,10 +53,10 @@ def write_rows(path: pathlib.Path, rows: Rows) -> None:
         os.fsync(file.fileno())
 
 
-def read_rows(path: pathlib.Path, names: Sequence[str] | None = None) -> Rows:
-    """The rows of a file; `names` selects some, and names that the file does not have are skipped."""
+def read_rows(path: pathlib.Path) -> Rows:
+    """The rows of a file."""
     with np.load(path) as file:
-        return {name: file[name] for name in file.files if names is None or name in names}
+        return dict(file)
 
 
 def write_checkpoint(file: pathlib.Path, trajectory: Trajectory, state: State) -> None:

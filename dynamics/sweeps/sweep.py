@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from dynamics.config import ConfigError, check_path, config_hash, module_of, require
+from dynamics.config import ConfigError, check_path, config_hash, module_of, plain, require
 from dynamics.sweeps.overrides import Override
 
 LABELS = ("figures", "compare")  # keys that change no trajectory, in addition to those that config_hash leaves out
@@ -72,7 +72,7 @@ class Sweep:
             ConfigError: for an empty list, an unknown key, a value of another type, and two members that are equal.
         """
         require(len(overrides) > 0, "sweep", list(overrides), "must have at least one member")
-        base = _plain(config)
+        base = plain(config)
         members: dict[str, Member] = {}
         for override in overrides:
             member = _member(config, base, override)
@@ -192,23 +192,12 @@ def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override
         except (TypeError, ValueError):
             kind = type(node[key]).__name__
             raise ConfigError(path, value, f"must be of type {kind}, as in the config") from None
-    resolved = _plain(changed)
+    resolved = plain(changed)
     before = dict(_flat(base))
     changes = {path: value for path, value in _flat(resolved) if path not in before or before[path] != value}
     changes |= {path: value for path, value in _flat(resolved) if path in override}
     content = {key: value for key, value in resolved.items() if key not in LABELS}
     return Member(config_hash(content), dict(override), changes)
-
-
-def _plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    return _listed(config.to_dict())
-
-
-def _listed(value: Any) -> Any:
-    """The value with lists in place of tuples, as JSON reads it back."""
-    if isinstance(value, Mapping):
-        return {key: _listed(entry) for key, entry in value.items()}
-    return [_listed(entry) for entry in value] if isinstance(value, (tuple, list)) else value
 
 
 def _copied(value: Any) -> Any:

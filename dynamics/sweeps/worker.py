@@ -4,20 +4,20 @@ import contextlib
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
 from dynamics.runs import processes
-from dynamics.runs.engine import MOST_PATHS, Path, Program, State, integrate
+from dynamics.runs.engine import MOST_PATHS, Path, Program, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
+from dynamics.sweeps.launch import Attempts, Launch
 from dynamics.sweeps.ledger import Ledger, Worker, is_full
-from dynamics.sweeps.paths import Group, Plan, one_line
-from dynamics.sweeps.rows import Rows, read_checkpoint, rows_of, write_checkpoint, write_rows
-from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory, joined
+from dynamics.sweeps.paths import Group, Plan, integrated, one_line
+from dynamics.sweeps.rows import Rows, rows_of, write_checkpoint, write_rows
+from dynamics.trajectory import NON_FINITE, Trajectory
 
 BATCH_S = 5.0  # a call is to take about that long: what it finished is on disk then
 PAUSE_S = 1.0  # between looks at paths that run elsewhere
@@ -25,56 +25,38 @@ AHEAD = 2  # groups whose programs compile while one integrates; all of them at 
 NO_GROUP = -1  # to the processes that follow: there is nothing left to do
 
 Report = Callable[[list[dict[str, Any]]], None]  # called with the lines of the journal of paths that have ended
-Attempts = Mapping[str, int]  # {id: which attempt at it this is}; a first attempt is 1
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The limits of a worker: when it stops, and when it saves.
-
-    Attributes:
-        max_failures: stop after so many paths that failed or diverged; None for no limit.
-        checkpoint_s: seconds after which a batch that goes on is saved.
-        stays: until no other process runs any of the paths, to take over what it may leave.
-    """
-
-    max_failures: int | None = None
-    checkpoint_s: float = 60.0
-    stays: bool = True
-
-
-def work(folder: pathlib.Path, plan: Plan, attempts: Attempts, limits: Limits, report: Report = lambda _: None) -> None:
+def work(launch: Launch, report: Report = lambda _: None, stays: bool = True) -> None:
     """Integrate paths until this process has nothing left to do.
 
     Paths that another process runs are left alone; those of a process that died are taken over. With jax.distributed
     the first process calls this and the others `follow`: all integrate, the first one claims and writes.
 
     Args:
-        folder: of the sweep.
-        plan: all of its paths, so that what is left of a group does not compile another program.
-        attempts: at what, by ids of paths and of members that are refused.
-        limits: when to stop.
+        launch: the paths, and when to stop.
         report: see Report.
+        stays: until no other process runs any of the paths, to take over what it may leave.
 
     Raises:
         KeyboardInterrupt: after what was going on is marked as interrupted.
         OSError: when a disk is full.
     """
-    ledger = Ledger(folder)
-    plan = plan.with_strategy(strategy_of(folder, plan.groups))
+    ledger, attempts = Ledger(launch.folder), launch.attempts
+    plan = launch.plan.with_strategy(strategy_of(launch.folder, launch.plan.groups))
     with Worker(ledger) as worker, _leading():
-        crew = _Crew(folder, worker, limits, report)
+        crew = _Crew(launch, worker, report)
         while True:
             for member, reason in plan.refused.items():
                 if member in attempts and not crew.stopped and worker.claim(member, attempts[member]):
-                    crew.commit([member], attempts, [{"state": "failed", "reason": reason}])
+                    crew.commit({member: attempts[member]}, [{"state": "failed", "reason": reason}])
             crew.run(plan.groups, attempts)
             if crew.stopped:
                 return
             entries = ledger.entries(attempts)
             lost = {i: entry.attempts + 1 for i, entry in entries.items() if entry.state == "interrupted"}
             running = {i: entry.attempts for i, entry in entries.items() if entry.state == "running"}
-            if not lost and not (limits.stays and running):
+            if not lost and not (stays and running):
                 return
             attempts = {**running, **lost}
             if not lost:
@@ -106,44 +88,6 @@ def _faster(group: Group) -> Strategy:
     return min(STRATEGIES, key=lambda strategy: seconds[strategy])
 
 
-def integrated(
-    program: Program,
-    paths: Sequence[Path],
-    stored: Sequence[pathlib.Path] = (),
-    checkpoint_s: float = np.inf,
-    keep: Callable[[Sequence[Trajectory], State], None] = lambda *_: None,
-) -> list[Trajectory]:
-    """The trajectories of paths of one form.
-
-    Args:
-        program: of their form.
-        paths: to be integrated together.
-        stored: the files from which they go on; if there are none, they begin at their starts.
-        checkpoint_s: seconds between calls of `keep`.
-        keep: called with the trajectories so far and the state in which they go on.
-    """
-    parts: list[list[Trajectory]] = [[] for _ in paths]
-    state = None
-    if stored:
-        _, at_start = program.begin(paths)
-        restored = [read_checkpoint(file, at_start) for file in stored]
-        parts = [[trajectory] for trajectory, _ in restored]
-        states = [state for _, state in restored]
-        leaves = [
-            jax.tree.map(lambda *rows: np.stack(rows), *values) for values in zip(*(s[1:] for s in states), strict=True)
-        ]
-        state = State(states[0].segment, *leaves)
-    kept = time.perf_counter()
-    for segment in integrate(program, paths, state):
-        for i, (path, so_far) in enumerate(zip(paths, parts, strict=True)):
-            if not so_far or so_far[-1].outcome == COMPLETED:
-                so_far.append(segment.of_path(i, path.experiment))
-        if time.perf_counter() - kept > checkpoint_s:
-            keep([joined(so_far) for so_far in parts], segment.state)
-            kept = time.perf_counter()
-    return [joined(so_far) for so_far in parts]
-
-
 def _ended(path: Path, trajectory: Trajectory) -> dict[str, Any]:
     """State, reason and numbers of a path, as the journal has them."""
     numbers = summary_of(path.experiment.laws[path.law], trajectory)
@@ -156,10 +100,10 @@ def _ended(path: Path, trajectory: Trajectory) -> dict[str, Any]:
 class _Crew:
     """One process, or the first one of jax.distributed."""
 
-    def __init__(self, folder: pathlib.Path, worker: Worker, limits: Limits, report: Report):
-        self._folder, self._worker, self._report = folder, worker, report
-        self._failures_left = limits.max_failures
-        self._checkpoint_s = np.inf if processes.several() else limits.checkpoint_s
+    def __init__(self, launch: Launch, worker: Worker, report: Report):
+        self._folder, self._worker, self._report = launch.folder, worker, report
+        self._failures_left = launch.max_failures
+        self._checkpoint_s = np.inf if processes.several() else launch.resources.checkpoint_s
         self._parts = 0
         self._programs: dict[tuple[int, int], Program] = {}
 
@@ -177,30 +121,30 @@ class _Crew:
 
     def _run_group(self, index: int, groups: Sequence[Group], attempts: Attempts, ahead: Sequence[int]) -> None:
         group = groups[index]
-        by_segment: dict[int, list[str]] = {}
-        for path in attempts:
+        by_segment: dict[int, dict[str, int]] = {}
+        for path, attempt in attempts.items():
             if path in group.paths:
-                by_segment.setdefault(self._segment(path), []).append(path)
+                by_segment.setdefault(self._segment(path), {})[path] = attempt
         if not processes.several():
             for later in (index, *ahead):
                 self._begin_compiling(later, groups[later])
         fewest = size = min(jax.device_count(), group.size)
-        for ids in by_segment.values():
-            waiting = iter(ids)
-            while not self.stopped and (batch := self._claimed(waiting, attempts, size)):
-                seconds = self._attempt(index, group, batch, attempts, group.size)
+        for of_segment in by_segment.values():
+            waiting = iter(of_segment.items())
+            while not self.stopped and (batch := self._claimed(waiting, size)):
+                seconds = self._attempt(index, group, batch, group.size)
                 size = int(np.clip(BATCH_S / seconds, fewest, group.size))
 
-    def _claimed(self, waiting: Iterator[str], attempts: Attempts, size: int) -> list[str]:
-        batch: list[str] = []
-        for path in waiting:
-            if self._worker.claim(path, attempts[path]):
-                batch.append(path)
+    def _claimed(self, waiting: Iterator[tuple[str, int]], size: int) -> Attempts:
+        batch: dict[str, int] = {}
+        for path, attempt in waiting:
+            if self._worker.claim(path, attempt):
+                batch[path] = attempt
             if len(batch) == size:
                 break
         return batch
 
-    def _attempt(self, index: int, group: Group, batch: Sequence[str], attempts: Attempts, size: int) -> float:
+    def _attempt(self, index: int, group: Group, batch: Attempts, size: int) -> float:
         """Integrate a batch and commit it; if the batch raises an error, try its paths one by one.
 
         Returns:
@@ -222,18 +166,18 @@ class _Crew:
             trajectories = integrated(program, paths, stored, self._checkpoint_s, keep)
         except KeyboardInterrupt:
             with contextlib.suppress(OSError):
-                self.commit(batch, attempts, [{"state": "interrupted", "reason": "stopped"}] * len(batch))
+                self.commit(batch, [{"state": "interrupted", "reason": "stopped"}] * len(batch))
             raise
         except Exception as error:
             if isinstance(error, OSError) and is_full(error):
                 raise
             if len(batch) == 1 or (index, size) not in self._programs:  # no path of this form can be integrated
-                self.commit(batch, attempts, [{"state": "failed", "reason": one_line(error)}] * len(batch))
+                self.commit(batch, [{"state": "failed", "reason": one_line(error)}] * len(batch))
                 return time.perf_counter() - begin
-            return max(self._attempt(index, group, [path], attempts, 1) for path in batch)
+            return max(self._attempt(index, group, {path: attempt}, 1) for path, attempt in batch.items())
         seconds = (time.perf_counter() - begin) / len(batch)
         ends = [{**_ended(*pair), "seconds": seconds} for pair in zip(paths, trajectories, strict=True)]
-        self.commit(batch, attempts, ends, rows_of(paths, trajectories))
+        self.commit(batch, ends, rows_of(paths, trajectories))
         return seconds
 
     def _begin_compiling(self, index: int, group: Group) -> None:
@@ -249,11 +193,11 @@ class _Crew:
         self._programs[index, size] = program
         return program
 
-    def commit(
-        self, batch: Sequence[str], attempts: Attempts, ends: Sequence[Mapping[str, Any]], rows: Rows | None = None
-    ) -> None:
+    def commit(self, batch: Attempts, ends: Sequence[Mapping[str, Any]], rows: Rows | None = None) -> None:
         """Write how a batch ended, but for paths that another process has taken over meanwhile."""
-        lines = [{"id": i, "attempt": attempts[i], **end} for i, end in zip(batch, ends, strict=True)]
+        lines = [
+            {"id": path, "attempt": attempt, **end} for (path, attempt), end in zip(batch.items(), ends, strict=True)
+        ]
         if rows is not None:
             part = f"{self._worker.name}-{self._parts}.npz"
             self._parts += 1
@@ -290,7 +234,7 @@ def _leading() -> Iterator[None]:
             processes.broadcast([NO_GROUP], MOST_PATHS + 4)
 
 
-def _lead(index: int, ids: Sequence[str], batch: Sequence[str], size: int, strategy: Strategy | None) -> None:
+def _lead(index: int, ids: Sequence[str], batch: Attempts, size: int, strategy: Strategy | None) -> None:
     """Tell the other processes which paths of a group come next, and the size and strategy of their program.
 
     They are told before it is compiled: all compile at the same time, and none waits longer than the others' patience.

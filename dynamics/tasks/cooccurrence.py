@@ -1,5 +1,6 @@
 """The word co-occurrence task (arXiv:2410.09605, Definition 2.1 and Assumption 2.3)."""
 
+import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -16,8 +17,8 @@ SIGNALS = 3  # the two targets and the common token; every later word is a rando
 
 
 @dataclass(frozen=True)
-class Cooccurrence:
-    """y = +1 exactly when μ1 and μ2 both occur, Definition 2.1.
+class CooccurrenceTask(abc.ABC):
+    """y = +1 exactly when μ1 and μ2 both occur, Definition 2.1; abstract: subclasses say what the training set is.
 
     Every sample holds the common token μ3 at a uniformly random position. With probability 1/2 two other random
     positions hold μ1 and μ2 (type I1, y = +1); with probability 1/6 each, one holds μ1 (I2), one holds μ2 (I3), or
@@ -98,7 +99,11 @@ class Cooccurrence:
         type_N = jax.random.choice(type_key, 4, (n,), p=jnp.array([1 / 2, 1 / 6, 1 / 6, 1 / 6]))
         return self._place(place_key, type_N)
 
+    @abc.abstractmethod
     def training_set(self, key: PRNGKeyArray) -> Batch:
+        """The training set."""
+
+    def exact_set(self, key: PRNGKeyArray) -> Batch:
         """Exactly n/2, n/6, n/6, n/6 samples of the types I1, I2, I3, I4, in this order (Assumption 2.3)."""
         n = self.samples
         counts = jnp.array([n // 2, n // 6, n // 6, n // 6])
@@ -125,3 +130,11 @@ class Cooccurrence:
         tokens = jnp.where((order_NxL == 2) & has_second[:, None], SECOND_TARGET, tokens)
         label = jnp.where(type_N == 0, 1, -1)
         return Batch(tokens, label.astype(jnp.int32), type_N.astype(jnp.int32))
+
+
+class Cooccurrence(CooccurrenceTask):
+    """The task of Definition 2.1 with the training set of Assumption 2.3."""
+
+    def training_set(self, key: PRNGKeyArray) -> Batch:
+        """The exact set."""
+        return self.exact_set(key)

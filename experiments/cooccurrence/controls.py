@@ -1,7 +1,6 @@
 """Controls: tasks and laws for which claims about word co-occurrence must fail. An import registers them."""
 
 import dataclasses
-from dataclasses import dataclass
 
 import equinox as eqx
 import jax
@@ -13,49 +12,48 @@ from dynamics.config import require
 from dynamics.laws import Flow, GramLaw, Law
 from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.objective import Objective
-from dynamics.tasks.cooccurrence import COMMON, SIGNALS
+from dynamics.tasks.cooccurrence import COMMON, SIGNALS, CooccurrenceTask
 
 
-@dataclass(frozen=True)
-class ShuffledLabels(dynamics.Cooccurrence):
+class ShuffledLabels(CooccurrenceTask):
     """The training labels do not depend on the words."""
 
     def training_set(self, key):
         """The training set of the task with permuted labels."""
-        batch = super().training_set(key)
-        return batch._replace(label=jax.random.permutation(jax.random.fold_in(key, 2), batch.label))
+        return _shuffled(self.exact_set(key), key)
 
 
-@dataclass(frozen=True)
-class Contradiction(ShuffledLabels):
+def _shuffled(batch, key):
+    return batch._replace(label=jax.random.permutation(jax.random.fold_in(key, 2), batch.label))
+
+
+class Contradiction(CooccurrenceTask):
     """Shuffled labels and a single random word, so that some equal samples have opposite labels."""
 
     def training_set(self, key):
-        """Every random word becomes μ4."""
-        batch = super().training_set(key)
+        """The labels are permuted, and every random word becomes μ4."""
+        batch = _shuffled(self.exact_set(key), key)
         return batch._replace(tokens=jnp.minimum(batch.tokens, SIGNALS))
 
 
-@dataclass(frozen=True)
-class NoCommonToken(dynamics.Cooccurrence):
+class NoCommonToken(CooccurrenceTask):
     """No word is in every sample: a random word replaces μ3."""
 
     def training_set(self, key):
         """Every μ3 becomes a random word."""
-        batch = super().training_set(key)
+        batch = self.exact_set(key)
         other = jax.random.randint(
             jax.random.fold_in(key, 2), batch.tokens.shape, SIGNALS, len(self.word_names), jnp.int32
         )
         return batch._replace(tokens=jnp.where(batch.tokens == COMMON, other, batch.tokens))
 
 
-@dataclass(frozen=True)
-class UnbalancedLabels(dynamics.Cooccurrence):
+class UnbalancedLabels(CooccurrenceTask):
     """The samples without a target have y = +1: two thirds of the labels are positive, which changes the task."""
 
     def training_set(self, key):
         """The labels of I4 become positive."""
-        batch = super().training_set(key)
+        batch = self.exact_set(key)
         return batch._replace(label=jnp.where(batch.type == len(self.types) - 1, 1, batch.label))
 
 

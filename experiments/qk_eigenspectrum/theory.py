@@ -124,13 +124,14 @@ def geometric_entropy(g: float, T: int) -> float:
 def _sampled(W: Any, root: Any, key: Any, *, T: int, n: int, walks: bool) -> tuple[Any, Any]:
     def chunk(key: Any) -> tuple[Any, Any]:
         steps = jax.random.normal(key, (CHUNK, T, W.shape[0]), W.dtype) @ root.T
-        x = jnp.cumsum(steps, axis=1) if walks else steps
-        z = jnp.einsum("ntd,nd->nt", x, x[:, -1] @ W.T)
+        x_NxTxD = jnp.cumsum(steps, axis=1) if walks else steps
+        query_NxD = x_NxTxD[:, -1] @ W.T
+        z_NxT = jnp.einsum("ntd,nd->nt", x_NxTxD, query_NxD)
         # Attention of the last query alone, with scores over d.
-        p = jax.nn.softmax(z / W.shape[0], axis=-1).T[:, None]
+        p = jax.nn.softmax(z_NxT / W.shape[0], axis=-1).T[:, None]
         last = jnp.stack([jnp.mean(jnp.sum(p[T - w :, 0], axis=0)) for w in (1, 4)])
         peak = jnp.mean(jnp.argmax(p[:, 0], axis=0) == T - 1)
-        return z, jnp.stack([measures.entropy(p), *last, peak.astype(z.dtype)])
+        return z_NxT, jnp.stack([measures.entropy(p), *last, peak.astype(z_NxT.dtype)])
 
     z, seen = jax.lax.map(chunk, jax.random.split(key, n // CHUNK))
     return z.reshape(n, T), jnp.mean(seen, axis=0)

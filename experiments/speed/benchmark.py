@@ -297,18 +297,21 @@ def torch_model(experiment: Experiment) -> tuple[list[Any], Callable[..., Any]]:
     import torch
 
     start, objective = experiment.start
-    X = torch.tensor(np.eye(experiment.task.vocabulary)[np.asarray(objective.batch.tokens)])  # one-hot [n, L, d]
+    X_NxLxD = torch.tensor(np.eye(experiment.task.vocabulary)[np.asarray(objective.batch.tokens)])  # one-hot [n, L, d]
     y = torch.tensor(np.array(objective.batch.label, np.float64))
-    a = torch.tensor(np.array(objective.constants["a"]))
+    a_J = torch.tensor(np.array(objective.constants["a"]))
     names = ("W_Q", "W_K", "W_V", "W")
     weights = [torch.tensor(np.array(start[name]), requires_grad=True) for name in names]
 
-    def loss(W_Q: Any, W_K: Any, W_V: Any, W: Any) -> Any:
-        queries, keys, values = (torch.einsum("nld,md->nlm", X, matrix) for matrix in (W_Q, W_K, W_V))
-        attention = torch.softmax(torch.einsum("nkm,nqm->nkq", keys, queries) / math.sqrt(W_Q.shape[0]), dim=1)
-        hidden = torch.einsum("jm,nqm->nqj", W, torch.einsum("nkm,nkq->nqm", values, attention))
-        output = torch.einsum("j,nqj->n", a, hidden)
-        return torch.nn.functional.softplus(-y * output).mean()
+    def loss(W_Q_MxD: Any, W_K_MxD: Any, W_V_MxD: Any, W_JxM: Any) -> Any:
+        queries_NxQxM, keys_NxKxM, values_NxKxM = (
+            torch.einsum("nld,md->nlm", X_NxLxD, W_MxD) for W_MxD in (W_Q_MxD, W_K_MxD, W_V_MxD)
+        )
+        scores_NxKxQ = torch.einsum("nkm,nqm->nkq", keys_NxKxM, queries_NxQxM) / math.sqrt(W_Q_MxD.shape[0])
+        read_NxQxM = torch.einsum("nkm,nkq->nqm", values_NxKxM, torch.softmax(scores_NxKxQ, dim=1))
+        hidden_NxQxJ = torch.einsum("jm,nqm->nqj", W_JxM, read_NxQxM)
+        output_N = torch.einsum("j,nqj->n", a_J, hidden_NxQxJ)
+        return torch.nn.functional.softplus(-y * output_N).mean()
 
     return weights, loss
 

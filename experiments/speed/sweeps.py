@@ -22,12 +22,14 @@ import jax
 import numpy as np
 
 import dynamics
+from dynamics.config import build
 from dynamics.runs.engine import MOST_PATHS, Path, Program
 from dynamics.runs.programs import STRATEGIES, Strategy
 from dynamics.sweeps import results, worker
-from dynamics.sweeps.launch import Source, attempts, plan_of, prepare
+from dynamics.sweeps.launch import Launch, Resources, attempts, prepare
 from dynamics.sweeps.ledger import Ledger, Worker
 from dynamics.sweeps.overrides import seeds
+from dynamics.sweeps.paths import integrated, plan
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep
 from experiments.speed.benchmark import CONFIG, load, paper, seconds_of, show
@@ -62,7 +64,7 @@ def single(paths: Sequence[Path]) -> Callable[[], float]:
     program = Program(paths[0], size=1)
 
     def measured() -> float:
-        return statistics.median(seconds_of(functools.partial(worker.integrated, program, [path])) for path in paths)
+        return statistics.median(seconds_of(functools.partial(integrated, program, [path])) for path in paths)
 
     measured()
     return measured
@@ -70,7 +72,7 @@ def single(paths: Sequence[Path]) -> Callable[[], float]:
 
 def strategies() -> None:
     """The same members by each strategy, compiled, in one process and in one process per core."""
-    one = single(list(plan_of({"": members(SINGLE)}).groups[0].paths.values()))()
+    one = single(list(plan({"": members(SINGLE)}).groups[0].paths.values()))()
     show(f"one solve by itself, median of {SINGLE}", f"{one:.3f} s")
     count = 2 * MOST_PATHS
     for strategy in STRATEGIES:
@@ -88,11 +90,11 @@ def strategies() -> None:
 
 def calls(strategy: Strategy) -> float:
     """The seconds of two calls of a warm program, MOST_PATHS members each."""
-    (group,) = plan_of({"": members(2 * MOST_PATHS)}).with_strategy(strategy).groups
+    (group,) = plan({"": members(2 * MOST_PATHS)}).with_strategy(strategy).groups
     paths, program = list(group.paths.values()), group.program()
     halves = paths[:MOST_PATHS], paths[MOST_PATHS:]
-    worker.integrated(program, halves[0])
-    return sum(seconds_of(functools.partial(worker.integrated, program, half)) for half in halves)
+    integrated(program, halves[0])
+    return sum(seconds_of(functools.partial(integrated, program, half)) for half in halves)
 
 
 def _on_every_core(cores: list[int]) -> list[float]:
@@ -112,9 +114,9 @@ def thousand() -> None:
     """A thousand members as `dynamics sweep` runs them."""
     begin = time.perf_counter()
     sweep = members(MEMBERS)
-    plan = plan_of({"": sweep})
-    planned = time.perf_counter() - begin
-    one = single(list(plan.groups[0].paths.values())[:SINGLE])
+    planned = plan({"": sweep})
+    planning = time.perf_counter() - begin
+    one = single(list(planned.groups[0].paths.values())[:SINGLE])
     before = one()
     spent = _timed((Worker, "claim"), (Worker, "commit"), (worker, "write_rows"), (results, "write_group"))
     compilations: list[float] = []
@@ -127,15 +129,16 @@ def thousand() -> None:
     with tempfile.TemporaryDirectory() as workdir:
         folder = pathlib.Path(workdir) / "thousand"
         begin = time.perf_counter()
-        prepare(folder, Source("sweep", CONFIG, {"": sweep}), plan)
+        prepare(folder, "sweep", CONFIG, planned)
         prepared = time.perf_counter() - begin
         record = SweepRecord(folder)
         wanted = attempts(Ledger(folder).entries(record.members.ids), retry_failed=False)
-        worker.work(folder, plan, wanted, worker.Limits())
+        resources = build(Resources, sweep.config["launch"], "launch.")
+        worker.work(Launch(folder, planned, wanted, resources, None))
         ran = time.perf_counter() - begin
         record.consolidate()
-        wall = time.perf_counter() - begin + planned
-        stored = wall - planned - ran
+        wall = time.perf_counter() - begin + planning
+        stored = wall - planning - ran
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
         done = sum(entry.state == "done" for entry in record.entries.values())
     alone = statistics.median([before, one()])
@@ -148,7 +151,7 @@ def thousand() -> None:
         f"{wall / MEMBERS / alone:.2f} of one each",
     )
     show("    of it compiling", f"{sum(compilations):.1f} s", "3", f"{len(compilations)} compilations")
-    show("    of it resolving and checking the members", f"{planned:.1f} s", "", f"{100 * planned / wall:.1f} %")
+    show("    of it resolving and checking the members", f"{planning:.1f} s", "", f"{100 * planning / wall:.1f} %")
     show(
         "    of it ledger and storage", f"{written:.2f} s", "10 %", f"{100 * written / wall:.1f} %, {size / 1e6:.0f} MB"
     )
