@@ -48,7 +48,7 @@ def get_config(variant: str = "theory"):
         config.init.std = 0.3 / (length * width) ** 0.5
         config.init.std_of.W = 0.3 / (width if variant == "fan_in" else neurons) ** 0.5
     law = "frozen_attention" if variant == "frozen_attention" else "gram_flow"
-    config.laws = {"flow": {"name": law, "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000}}
+    config.laws = {"flow": {"name": law, "solver": "auto", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000}}
     config.times.update(start=1e-7, stop=300.0, count=160)
     config.probes = (
         "loss",

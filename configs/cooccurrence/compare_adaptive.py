@@ -24,7 +24,7 @@ def get_config(variant: str = "adaptive"):
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
     config.init.update(name="normal", std=0.3 / (5 * 128) ** 0.5, std_of={"W": 0.3 / 256**0.5})
     step, epsilon = {"learning_rate": max(STEPS)}, {"epsilon": 0.01}
-    exact = {"solver": "tsit5", "rtol": 1e-8, "atol": 1e-10, "max_steps": 100_000}
+    exact = {"solver": "auto", "rtol": 1e-8, "atol": 1e-10, "max_steps": 100_000}
     config.laws = {
         "preconditioned_flow": {"name": "preconditioned_flow", **exact, **epsilon},
         "rmsprop_smooth": {"name": "rmsprop", **step, "decay": 0.9, **epsilon},

@@ -23,7 +23,7 @@ def get_config(variant: str = "laws"):
     config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
     config.init.update(name="normal", std=0.3 / (5 * 128) ** 0.5, std_of={"W": 0.3 / 256**0.5})
-    exact = {"solver": "tsit5", "rtol": 1e-10, "atol": 1e-12, "max_steps": 100_000}
+    exact = {"solver": "auto", "rtol": 1e-10, "atol": 1e-12, "max_steps": 100_000}
     step = {"learning_rate": max(STEPS)}
     config.laws = {
         "flow": {"name": "flow", **exact},

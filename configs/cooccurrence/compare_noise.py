@@ -22,7 +22,7 @@ def get_config(variant: str = "noise"):
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
     config.init.update(name="normal", std=0.3 / (5 * 128) ** 0.5, std_of={"W": 0.3 / 256**0.5})
     step = {"learning_rate": 0.008}
-    exact = {"solver": "tsit5", "rtol": 1e-9, "atol": 1e-11, "max_steps": 100_000}
+    exact = {"solver": "auto", "rtol": 1e-9, "atol": 1e-11, "max_steps": 100_000}
     config.laws = {
         "flow": {"name": "flow", **exact},
         "gd": {"name": "gd", **step},

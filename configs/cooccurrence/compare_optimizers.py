@@ -21,7 +21,7 @@ def get_config(variant: str = "optimizers"):
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
     config.init.update(name="normal", std=0.3 / (5 * 128) ** 0.5, std_of={"W": 0.3 / 256**0.5})
     config.laws = {
-        "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000},
+        "flow": {"name": "flow", "solver": "auto", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000},
         "gd": {"name": "gd", "learning_rate": 0.01},
         "sgd": {"name": "sgd", "learning_rate": 0.01, "batch_size": 12},
         "heavy_ball": {"name": "heavy_ball", "learning_rate": 0.001, "momentum": 0.9},

@@ -21,7 +21,7 @@ def get_config(variant: str = "kaiming"):
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
     config.init.name = "kaiming_normal"
     config.laws = {
-        "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-8, "atol": 1e-10, "max_steps": 100_000},
+        "flow": {"name": "flow", "solver": "auto", "rtol": 1e-8, "atol": 1e-10, "max_steps": 100_000},
         "gd": {"name": "gd", "learning_rate": max(STEPS)},
     }
     steps = tuple(k * max(STEPS) for k in (*range(1, 13), *range(15, 51, 7)))

@@ -26,7 +26,7 @@ def get_config(variant: str = "kaiming"):
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
     config.init.update(name="kaiming_normal")
     config.laws = {
-        "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-8, "max_steps": 100_000},
+        "flow": {"name": "flow", "solver": "auto", "rtol": 1e-6, "atol": 1e-8, "max_steps": 100_000},
         "sgd": {"name": "sgd", "learning_rate": 0.01, "batch_size": 60, "replacement": False},
     }
     config.times.update(start=0.01, stop=20.48, count=24)

@@ -26,7 +26,7 @@ def get_config(variant: str = "uniform"):
     config.init.update(name="normal", std_of={"W": 0.3 / 256**0.5})
     length, width = config.task.get_ref("length").to_float(), config.model.get_ref("width").to_float()
     config.init.std = 0.3 / (length * width) ** 0.5
-    config.laws = {"flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}}
+    config.laws = {"flow": {"name": "flow", "solver": "auto", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}}
     config.times.update(start=1e-3, stop=300.0, count=80)
     config.probes = ("loss", "margin", "population_loss")
     config.update(words=3, checkpoints=1)

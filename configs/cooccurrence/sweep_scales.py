@@ -25,7 +25,7 @@ def get_config(variant: str = "plane"):
     config.task = {"name": "cooccurrence", "samples": 60, "length": 5, "vocabulary": 64, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 128, "neurons": 256, "heads": 1}
     config.init.update(name="normal", draw="gram", std=0.3 / (5 * 128) ** 0.5, std_of={"W": 0.3 / 256**0.5})
-    config.laws = {"flow": {"name": "gram_flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-12, "max_steps": 100_000}}
+    config.laws = {"flow": {"name": "gram_flow", "solver": "auto", "rtol": 1e-6, "atol": 1e-12, "max_steps": 100_000}}
     config.times.update(start=1e-4, stop=300.0, count=120)
     config.probes = ("loss", "loss_by_type", "margin", "scores", "drift")
     config.update(words=3, checkpoints=1)

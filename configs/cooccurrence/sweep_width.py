@@ -26,7 +26,7 @@ def get_config(variant: str = "theory"):
     length, width = config.task.get_ref("length").to_float(), config.model.get_ref("width").to_float()
     config.init.update(name="normal", draw="gram", std_of={"W": 0.3 / config.model.neurons**0.5})
     config.init.std = 0.3 / (length * width) ** 0.5
-    config.laws = {"flow": {"name": "gram_flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}}
+    config.laws = {"flow": {"name": "gram_flow", "solver": "auto", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}}
     config.times.update(start=1e-7, stop=300.0, count=120)
     config.probes = ("loss", "margin", "scores", "value_gram", "mlp", "drift")
     config.update(words=3, checkpoints=1)

@@ -32,7 +32,7 @@ def get_config(variant: str = "theory"):
     }
     config.model = {"name": "one_layer", "width": 256, "neurons": 64, "heads": 1}
     config.laws = {
-        "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000},
+        "flow": {"name": "flow", "solver": "auto", "rtol": 1e-7, "atol": 1e-9, "max_steps": 100_000},
         "gd": {"name": "gd", "learning_rate": 0.01},
     }
     config.times.update(stop=300.0, count=200)

@@ -18,7 +18,7 @@ def get_config(variant: str = "million"):
     config.model = {"name": "one_layer", "width": 10**6, "neurons": 64, "heads": 1}
     config.init.update(name="normal", std=0.3 / (5 * 10**6) ** 0.5, std_of={"W": 0.3 / 64**0.5}, draw="gram")
     config.laws = {
-        "flow": {"name": "gram_flow", "solver": "tsit5", "rtol": 1e-9, "atol": 1e-11, "max_steps": 100_000},
+        "flow": {"name": "gram_flow", "solver": "auto", "rtol": 1e-9, "atol": 1e-11, "max_steps": 100_000},
         "gd_4e-7": {"name": "gram_gd", "learning_rate": 4e-7},
         "gd_2e-7": {"name": "gram_gd", "learning_rate": 2e-7},
         "gd_1e-7": {"name": "gram_gd", "learning_rate": 1e-7},

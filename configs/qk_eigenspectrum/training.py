@@ -12,7 +12,7 @@ sequences. They are separate runs, because they need different times t = η·k t
 import dynamics
 
 VARIANTS = ("flow", "adamw", "smoke")
-FLOW = {"name": "flow", "solver": "tsit5", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}
+FLOW = {"name": "flow", "solver": "auto", "rtol": 1e-6, "atol": 1e-9, "max_steps": 100_000}
 
 
 def get_config(variant: str = "flow"):

@@ -26,7 +26,7 @@ BALANCED = 2**14  # the width at which balancing is shown
 @styled
 def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     """All figures of a record of claims."""
-    line = f"{provenance(record)} · tsit5, rtol {record.case('theory').config.laws.flow.rtol:g}"
+    line = f"{provenance(record)} · rtol {record.case('theory').config.laws.flow.rtol:g}"
     data = {case: record[case].load() for case in SHOWN}
     return [
         *save(_widths(data), folder, "t1_against_width", line),
