@@ -41,7 +41,7 @@ from dynamics.trajectory import NOTES, Values
 # The next step: SAFETY times what the error allows, SHRINK to GROW times this one.
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 STIFF = 2.5  # h ρ of explicit steps that stability limits; Tsit5 is stable up to 3.5
-LOOK_EVERY, PATIENCE, MOST_PATIENCE, SHORT = 4, 3, 10_000, 20  # see Turn
+LOOK_EVERY, PATIENCE, MOST_PATIENCE, SHORT, ENOUGH = 4, 3, 10_000, 30, 15  # see Turn
 SETTLED = 2.0  # a step that grows more than this has not found its length
 
 
@@ -303,6 +303,8 @@ def integrate(
         if solver.alternates:
             looks = ~first & jnp.where(method.stabilised, factor < SETTLED, keep & (accepted % LOOK_EVERY == 0))
             found = lax.cond(looks, lambda: jnp.where(step.hands_over(factor * h), 1, -1), lambda: 0)
+            # Steps at the limit of stability are often too long, and rejected.
+            found = jnp.where(keep | method.stabilised, found, 1)
             agreed = jnp.maximum(agreed + found, 0)
             turn = _next(turn, method, agreed, accepted)
         h = lax.cond(first, lambda: first_length(y, slope), lambda: factor * h)
@@ -326,7 +328,7 @@ def _next(turn: Turn, method: Method, agreed: Int[Array, ""], accepted: Int[Arra
     """The turn after a step."""
     if not method.stabilised:
         return turn._replace(stabilised=agreed >= turn.patience)
-    ends = agreed > 0
+    ends = agreed >= ENOUGH
     longer = jnp.where(accepted < SHORT, jnp.minimum(2 * turn.patience, MOST_PATIENCE), PATIENCE)
     return turn._replace(stabilised=~ends, patience=jnp.where(ends, longer, turn.patience))
 
