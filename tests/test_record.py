@@ -148,6 +148,13 @@ def test_a_broken_certificate_says_so(tmp_path, capsys):
         write_json(record.path / "status.json", status)
         dynamics.cli.main(["dynamics", "show", str(record.path)])
         assert f"allowed: {verdict}\n" in capsys.readouterr().out
+    # The errors of the stabilised method add up as rtol^(2/3).
+    for drift, verdict in ((0.99e-7, "kept"), (1.01e-7, "BROKEN, distrust it")):
+        status = record.status
+        status["laws"]["flow"].update(rtol=1e-9, drift=drift, stabilised=True)
+        write_json(record.path / "status.json", status)
+        dynamics.cli.main(["dynamics", "show", str(record.path)])
+        assert f"allowed: {verdict}\n" in capsys.readouterr().out
 
 
 def test_same_config_same_bits(tmp_path):

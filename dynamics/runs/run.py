@@ -242,6 +242,7 @@ def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> d
     if len(trajectory.t):
         if "evaluations" in trajectory.notes:
             summary["evaluations"] = int(trajectory.notes["evaluations"][-1])
+            summary["stabilised"] = bool(np.any(trajectory.notes["stabilised"]))
         if "loss" in probes:
             summary["loss"] = float(probes["loss"][-1])
         if "margin" in probes:
