@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 COMPARISONS := laws noise adaptive optimizers stability
 SWEEPS := length width batch scales
+PROBLEMS := figure1 xor xor_small training
 ifndef STAMP # a make that another one calls has it
 export STAMP := $(shell date +%Y%m%d-%H%M%S)
 endif
@@ -10,7 +11,7 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims compare sweeps qk_eigenspectrum qk_sweeps test test-slow test-slurm check smoke bench lock clean
+.PHONY: figures claims compare sweeps qk_eigenspectrum qk_sweeps solvers test test-slow test-slurm check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -71,6 +72,14 @@ qk_sweeps: .venv/ready
 
 qk-sweep-%:
 	$(BIN)/dynamics sweep --config=configs/qk_eigenspectrum/sweep_$*.py --name=qk-sweep-$*-$(STAMP)
+
+# One after another, since seconds are compared. With torch and torchdiffeq importable, these are peers too.
+solvers: .venv/ready
+	for problem in $(PROBLEMS); do \
+		$(BIN)/dynamics run --config=configs/speed/solvers.py:$$problem --name=solvers-$$problem-$(STAMP) && \
+		$(BIN)/python -m experiments.speed.peers runs/solvers-$$problem-$(STAMP) && \
+		$(BIN)/dynamics figures runs/solvers-$$problem-$(STAMP) || exit 1; \
+	done
 
 # As the commands compile.
 bench: export XLA_FLAGS := --xla_backend_optimization_level=2 $(XLA_FLAGS)
