@@ -51,7 +51,7 @@ def main(run: str) -> None:
 
 
 def scipy_rows(experiment: Experiment, exact: Any, rows: Rows) -> None:
-    """scipy's solvers."""
+    """Scipy's solvers."""
     params, objective = experiment.start
     y0, restore = ravel_pytree(params)
     velocity = jax.jit(lambda t, y: ravel_pytree(objective.velocity(restore(y)))[0])
@@ -84,7 +84,7 @@ def scipy_rows(experiment: Experiment, exact: Any, rows: Rows) -> None:
 
 
 def torch_rows(experiment: Experiment, exact: Any, rows: Rows) -> None:
-    """torchdiffeq's dopri5."""
+    """Torchdiffeq's dopri5."""
     import torch
     from torchdiffeq import odeint
 

@@ -48,7 +48,7 @@ def points(record: Record) -> dict[tuple[str, str], list[Point]]:
 
 def work_at(error: float, solves: list[Point], work: str) -> float:
     """The work at which a solver has this error, by interpolation in logarithms; nan where it has no such errors."""
-    ordered = sorted(solves)
+    ordered = sorted(point for point in solves if point.error > 0)  # the reference itself has none
     errors = [point.error for point in ordered]
     if not errors[0] <= error <= errors[-1]:
         return float("nan")
@@ -77,8 +77,8 @@ def draw(record: Record, folder: pathlib.Path) -> list[pathlib.Path]:
     panels[1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.02, 1.0))
     drawn.suptitle(_title(solves), x=0.01, y=0.98, ha="left", fontsize=10)
     reference = record.config.laws.reference
-    line = f"{provenance(record)} · reference: {reference.solver}, rtol {reference.rtol:g}"
-    return save(drawn, folder, "solvers", line)
+    text = f"{provenance(record)} · reference: {reference.solver}, rtol {reference.rtol:g}"
+    return save(drawn, folder, "solvers", text)
 
 
 def _title(solves: dict[tuple[str, str], list[Point]]) -> str:
