@@ -41,7 +41,7 @@ from dynamics.trajectory import NOTES, Values
 # The next step: SAFETY times what the error allows, SHRINK to GROW times this one.
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 STIFF = 2.5  # h ρ of explicit steps that stability limits; Tsit5 is stable up to 3.5
-LOOK_EVERY, PATIENCE, MOST_PATIENCE, SHORT, ENOUGH = 4, 3, 10_000, 30, 15  # see Turn
+LOOK_EVERY, PATIENCE, MOST_PATIENCE, SHORT, ENOUGH = 4, 5, 10_000, 30, 15  # see Turn
 SETTLED = 2.0  # a step that grows more than this has not found its length
 
 

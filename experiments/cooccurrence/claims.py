@@ -30,6 +30,9 @@ def _case(variant: str, widths: tuple[int, ...] = CONTROL_WIDTHS, seeds: int = 2
         config.task.update(task)
         if task:
             config.probes = ("loss", "population_loss", "score_table", "drift")
+        if variant == "contradiction":  # its loss has a minimum above 0: a stiff flow
+            config.laws.flow.solver = "rkc2"
+            config.probes = ("loss", "margin", "drift")
         return config
 
     return Case(config, own_seeds(grid({"model.width": widths}, [{}] * seeds)))
