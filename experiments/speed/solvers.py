@@ -138,8 +138,8 @@ def table(solves: Solves) -> str:
             for explicit, stabilised, default in zip(works["tsit5"], works["rkc2"], works["auto"], strict=True):
                 of_explicit.append(explicit / default)
                 of_better.append(default / np.fmin(explicit, stabilised))
-            cells = [_pair(".0f", *works[solver], " s") for solver in ("tsit5", "dopri8", "rkc2", "auto")]
-            ratios = [_pair(".3g", *of_explicit), _pair(".3g", *of_better)]
+            cells = [_pair(works[solver], ".0f", " s") for solver in ("tsit5", "dopri8", "rkc2", "auto")]
+            ratios = [_pair(of_explicit, ".3g"), _pair(of_better, ".3g")]
             lines.append(f"| {' | '.join([name, f'{error:g}', *cells, *ratios])} |")
     lines += [
         "",
@@ -154,8 +154,9 @@ def table(solves: Solves) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _pair(form: str, evaluations: float, seconds: float, unit: str = "") -> str:
-    """Both numbers, or a dash where the error is not reached."""
+def _pair(works: list[float], form: str, unit: str = "") -> str:
+    """Evaluations and seconds, or their ratios; a dash where the error is not reached."""
+    evaluations, seconds = works
     return f"{evaluations:{form}} / {seconds:.3g}{unit}" if math.isfinite(evaluations) else "–"
 
 
