@@ -26,7 +26,7 @@ from dynamics.laws.runge_kutta import Step, row, with_row
 
 DAMPING = 2 / 13  # ε
 SAFE = 1.1  # times the estimate of ρ is taken for a bound
-FIRST_SEARCHES, LATER_SEARCHES = 20, 6  # evaluations for ρ when a stretch of steps begins, and after a rejected step
+SEARCHES = 6  # evaluations for ρ when a stretch of steps begins, and after a rejected step; else one
 MOST_STAGES = {8: 2000, 4: 100}  # by the bytes of a number, since rounding errors grow with s²
 LIMIT, STAGES = (
     3.3,
@@ -89,8 +89,7 @@ class RungeKuttaChebyshev:
         """One step from y0 with slope = f(y0)."""
         t0, t1 = span
         h, rejected = t1 - t0, (known.tried > 1) & (known.t == t0)
-        searches = jnp.where(rejected, LATER_SEARCHES, 1)
-        searches = jnp.where(known.tried > 1, searches, jnp.where(known.tried == 1, FIRST_SEARCHES, 0))
+        searches = jnp.where((known.tried == 1) | rejected, SEARCHES, jnp.where(known.tried > 1, 1, 0))
 
         def direction(work):
             """The direction of the power iteration, its length, and how far along it f is evaluated.
