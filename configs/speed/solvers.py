@@ -20,6 +20,7 @@ TIGHT = (*ALL, "1e-10")
 TOLERANCES = {"tsit5": TIGHT, "dopri8": ALL, "rkc2": ALL, "auto": TIGHT}
 STIFF = {**TOLERANCES, "tsit5": ("1e-4", "1e-6", "1e-9"), "dopri8": ("1e-9",)}
 SMOKE = {"tsit5": ("1e-3", "1e-6"), "rkc2": ("1e-3", "1e-6"), "auto": ("1e-3", "1e-6")}
+ROUNDS = {"figure1": 3}  # solves that take tenths of a second are repeated; the shortest counts
 BASES = {
     "figure1": ("cooccurrence/figure1.py", "kaiming_normal", TOLERANCES),
     "xor": ("cooccurrence/xor.py", "paper", STIFF),
@@ -43,11 +44,13 @@ def get_config(variant: str = "figure1"):
     if variant in ("training", "smoke"):
         del variables["gram"]
     for kind, name in variables.items():
-        # Solvers take turns at every tolerance, so that other work on the machine slows all of them alike.
         for rtol in TIGHT:
-            for solver, of_solver in tolerances.items():
-                if rtol in of_solver:
-                    laws[f"{kind}_{solver}_{rtol}"] = law(name, solver, float(rtol))
+            for solver in (solver for solver, of_solver in tolerances.items() if rtol in of_solver):
+                for time in range(ROUNDS.get(variant, 1)):
+                    # Laws are solved in the order of their names: all solvers of a tolerance one after another, so that
+                    # other work on the machine slows them alike.
+                    again = f"_{time + 1}" if time else ""
+                    laws[f"{kind}_{rtol}_{solver}{again}"] = law(name, solver, float(rtol))
     config.laws = laws
     config.times.count = 60
     config.probes = ("loss", "drift")
