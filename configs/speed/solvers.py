@@ -19,13 +19,15 @@ ALL = ("1e-2", "1e-3", "1e-4", "1e-5", "1e-6", "1e-7", "1e-8", "1e-9")
 TIGHT = (*ALL, "1e-10")
 TOLERANCES = {"tsit5": TIGHT, "dopri8": ALL, "rkc2": ALL, "auto": TIGHT}
 STIFF = {**TOLERANCES, "tsit5": ("1e-4", "1e-6", "1e-9"), "dopri8": ("1e-9",)}
+# At 1e-2 the explicit solver leaves the solution of the training, and takes ten times as long.
+TRAINING = {**TOLERANCES, "tsit5": TIGHT[1:]}
 SMOKE = {"tsit5": ("1e-3", "1e-6"), "rkc2": ("1e-3", "1e-6"), "auto": ("1e-3", "1e-6")}
 ROUNDS = {"figure1": 3}  # solves that take tenths of a second are repeated; the shortest counts
 BASES = {
     "figure1": ("cooccurrence/figure1.py", "kaiming_normal", TOLERANCES),
     "xor": ("cooccurrence/xor.py", "paper", STIFF),
     "xor_small": ("cooccurrence/xor.py", "small", STIFF),
-    "training": ("qk_eigenspectrum/training.py", "flow", TOLERANCES),
+    "training": ("qk_eigenspectrum/training.py", "flow", TRAINING),
     "smoke": ("cooccurrence/xor.py", "smoke", SMOKE),
 }
 

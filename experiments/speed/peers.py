@@ -11,10 +11,11 @@ A Jacobian counts as many evaluations of the velocity as it has columns. Seconds
 """
 
 import importlib.util
+import itertools
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -35,7 +36,8 @@ TOLERANCES = (1e-3, 1e-5, 1e-7)
 ONE = (1e-6,)  # on flows where an explicit solver takes longer than LONG_S
 LONG_S, MOST_S = 8.0, 60.0  # a solve that would take longer than MOST_S is left out
 
-Rows = dict[str, list[dict[str, float]]]
+Row = dict[str, float]
+Rows = dict[str, list[Row]]
 
 
 def main(run: str) -> None:
@@ -48,12 +50,12 @@ def main(run: str) -> None:
     of_tsit5 = [law for law, settings in record.config.laws.items() if settings.solver == "tsit5"]
     evaluations = min(record.status["laws"][law]["evaluations"] for law in of_tsit5)
     rows: Rows = {}
-    scipy_rows(experiment, exact, evaluations, rows)
-    torch_rows(experiment, exact, evaluations, rows)
-    write_json(record.path / "peers.json", rows)
-    for solver, solves in rows.items():
-        for solve in solves:
-            print(solver, "  ".join(f"{key} {value:.3g}" for key, value in solve.items()))
+    for solver, row in itertools.chain(
+        scipy_rows(experiment, exact, evaluations), torch_rows(experiment, exact, evaluations)
+    ):
+        print(solver, "  ".join(f"{key} {value:.3g}" for key, value in row.items()), flush=True)
+        rows.setdefault(solver, []).append(row)
+        write_json(record.path / "peers.json", rows)
 
 
 def tolerances(solver: str, velocity: Callable[[], Any], evaluations: float) -> tuple[float, ...]:
@@ -61,13 +63,16 @@ def tolerances(solver: str, velocity: Callable[[], Any], evaluations: float) -> 
     velocity()
     expected = evaluations * min(seconds_of(velocity) for _ in range(5))
     if expected > MOST_S:
-        print(f"{solver}: left out, since one solve takes {expected:.0f} s or more, {evaluations:g} evaluations")
+        print(
+            f"{solver}: left out, since one solve takes {expected:.0f} s or more, {evaluations:g} evaluations",
+            flush=True,
+        )
         return ()
     return ONE if expected > LONG_S else TOLERANCES
 
 
-def scipy_rows(experiment: Experiment, exact: Any, evaluations: float, rows: Rows) -> None:
-    """The solvers of scipy."""
+def scipy_rows(experiment: Experiment, exact: Any, evaluations: float) -> Iterator[tuple[str, Row]]:
+    """The solvers of scipy: (solver, one solve)."""
     params, objective = experiment.start
     start, restore = ravel_pytree(params)
     y0 = np.asarray(start)
@@ -102,14 +107,13 @@ def scipy_rows(experiment: Experiment, exact: Any, evaluations: float, rows: Row
                 print(f"scipy {method}, rtol {rtol:g}: failed, {found.message}")
                 continue
             work = {"evaluations": float(found.nfev + y0.size * found.njev), "jacobians": float(found.njev)}
-            row = {"rtol": rtol, "seconds": seconds, **work, **errors(losses(found.y.T), exact)}
-            rows.setdefault(f"scipy {method}", []).append(row)
+            yield f"scipy {method}", {"rtol": rtol, "seconds": seconds, **work, **errors(losses(found.y.T), exact)}
             if seconds > MOST_S:
                 break
 
 
-def torch_rows(experiment: Experiment, exact: Any, evaluations: float, rows: Rows) -> None:
-    """The solver dopri5 of torchdiffeq."""
+def torch_rows(experiment: Experiment, exact: Any, evaluations: float) -> Iterator[tuple[str, Row]]:
+    """The solver dopri5 of torchdiffeq: (solver, one solve)."""
     solver = "torchdiffeq dopri5"
     if "gram" not in experiment.model.capabilities:
         print(f"{solver}: left out, since only the one-layer model is written in PyTorch")
@@ -127,8 +131,7 @@ def torch_rows(experiment: Experiment, exact: Any, evaluations: float, rows: Row
             torch.set_num_threads(threads)
             solves.append(torchdiffeq_flow(experiment, experiment.times.tolist(), rtol, rtol / 1000))
         seconds, losses, calls = min(solves, key=lambda solve: solve[0])
-        row = {"rtol": rtol, "seconds": seconds, "evaluations": float(calls), **errors(losses, exact)}
-        rows.setdefault(solver, []).append(row)
+        yield solver, {"rtol": rtol, "seconds": seconds, "evaluations": float(calls), **errors(losses, exact)}
         if seconds > MOST_S:
             break
 
