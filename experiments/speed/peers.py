@@ -2,15 +2,20 @@
 
     python -m experiments.speed.peers RUN
 
-scipy's solve_ivp with our jitted velocity: RK45 and DOP853, and where a dense Jacobian fits, BDF and LSODA. With
-`torch==2.13.0` and `torchdiffeq==0.2.5` importable (not in the lock), also torchdiffeq's dopri5 with PyTorch's own
-gradient, for the one-layer model. Writes peers.json into the folder of the run, which its figure reads.
+scipy's solve_ivp with our jitted velocity: RK45 and DOP853, and where a dense Jacobian fits, LSODA and BDF with the
+Jacobian jitted. With `torch==2.13.0` and `torchdiffeq==0.2.5` importable (not in the lock), also torchdiffeq's dopri5
+with PyTorch's own gradient, for the one-layer model; on one thread or on all, whichever is faster. Writes peers.json
+into the folder of the run, which its figure reads, and prints what was left out and why.
+
+A Jacobian counts as many evaluations of the velocity as it has columns. Seconds do not include compiling.
 """
 
 import importlib.util
+import itertools
 import pathlib
 import sys
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -22,15 +27,17 @@ from dynamics.config import load_config
 from dynamics.environment import configure_compiler
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import load_run, write_json
-from experiments.speed.benchmark import torch_model
+from experiments.speed.benchmark import seconds_of, torch_model, torch_velocity, torchdiffeq_flow
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "speed" / "solvers.py"
 EXPLICIT, IMPLICIT = ("RK45", "DOP853"), ("LSODA", "BDF")
 LARGEST = 3000  # unknowns with a dense Jacobian
 TOLERANCES = (1e-3, 1e-5, 1e-7)
-MOST_S = 60.0  # a method that took longer is not tried at a tighter tolerance
+ONE = (1e-6,)  # on flows where an explicit solver takes longer than LONG_S
+LONG_S, MOST_S = 8.0, 60.0  # a solve that would take longer than MOST_S is left out
 
-Rows = dict[str, list[dict[str, float]]]
+Row = dict[str, float]
+Rows = dict[str, list[Row]]
 
 
 def main(run: str) -> None:
@@ -40,35 +47,55 @@ def main(run: str) -> None:
     load_config(CONFIG, "smoke")  # registers the tasks
     experiment = Experiment.from_config(record.config.to_dict())
     exact = record["reference"].loss.values
+    of_tsit5 = [law for law, settings in record.config.laws.items() if settings.solver == "tsit5"]
+    evaluations = min(record.status["laws"][law]["evaluations"] for law in of_tsit5)
     rows: Rows = {}
-    scipy_rows(experiment, exact, rows)
-    if importlib.util.find_spec("torchdiffeq") and "gram" in experiment.model.capabilities:
-        torch_rows(experiment, exact, rows)
-    write_json(record.path / "peers.json", rows)
-    for solver, solves in rows.items():
-        for solve in solves:
-            print(solver, "  ".join(f"{key} {value:.3g}" for key, value in solve.items()))
+    for solver, row in itertools.chain(
+        scipy_rows(experiment, exact, evaluations), torch_rows(experiment, exact, evaluations)
+    ):
+        print(solver, "  ".join(f"{key} {value:.3g}" for key, value in row.items()), flush=True)
+        rows.setdefault(solver, []).append(row)
+        write_json(record.path / "peers.json", rows)
 
 
-def scipy_rows(experiment: Experiment, exact: Any, rows: Rows) -> None:
-    """Scipy's solvers."""
+def tolerances(solver: str, velocity: Callable[[], Any], evaluations: float) -> tuple[float, ...]:
+    """The tolerances that an explicit solver is tried at, if it needs at least so many evaluations."""
+    velocity()
+    expected = evaluations * min(seconds_of(velocity) for _ in range(5))
+    if expected > MOST_S:
+        print(
+            f"{solver}: left out, since one solve takes {expected:.0f} s or more, {evaluations:g} evaluations",
+            flush=True,
+        )
+        return ()
+    return ONE if expected > LONG_S else TOLERANCES
+
+
+def scipy_rows(experiment: Experiment, exact: Any, evaluations: float) -> Iterator[tuple[str, Row]]:
+    """The solvers of scipy: (solver, one solve)."""
     params, objective = experiment.start
-    y0, restore = ravel_pytree(params)
+    start, restore = ravel_pytree(params)
+    y0 = np.asarray(start)
     velocity = jax.jit(lambda t, y: ravel_pytree(objective.velocity(restore(y)))[0])
-    jacobian = jax.jit(lambda t, y: jax.jacfwd(lambda y: velocity(t, y))(y))
-    loss = jax.jit(jax.vmap(lambda y: objective.loss(restore(y))))
-    velocity(0.0, y0).block_until_ready()
-    small = y0.size <= LARGEST
-    for method in (*EXPLICIT, *(IMPLICIT if small else ())):
+    jacobian = jax.jit(jax.jacfwd(velocity, argnums=1))
+    losses = jax.jit(lambda ys: jax.lax.map(lambda y: objective.loss(restore(y)), ys))
+    explicit = tolerances("scipy", lambda: velocity(0.0, y0).block_until_ready(), evaluations)
+    methods = dict.fromkeys(EXPLICIT if explicit != ONE else EXPLICIT[:1], explicit)
+    if explicit == ONE:
+        print(f"scipy {EXPLICIT[1]}: left out, since one solve takes longer than that of {EXPLICIT[0]}")
+    if y0.size <= LARGEST:
+        methods |= dict.fromkeys(IMPLICIT, TOLERANCES)
+        jacobian(0.0, y0).block_until_ready()
+    else:
+        print(f"scipy {', '.join(IMPLICIT)}: left out, since a dense Jacobian of {y0.size} unknowns is too large")
+    for method, tried in methods.items():
         given: dict[str, Any] = {"jac": jacobian} if method in IMPLICIT else {}
-        if given:
-            jacobian(0.0, y0).block_until_ready()
-        for rtol in TOLERANCES:
+        for rtol in tried:
             begin = time.perf_counter()
             found: Any = solve_ivp(
                 velocity,
                 (0.0, float(experiment.times[-1])),
-                np.asarray(y0),
+                y0,
                 method,
                 t_eval=experiment.times,
                 rtol=rtol,
@@ -76,41 +103,43 @@ def scipy_rows(experiment: Experiment, exact: Any, rows: Rows) -> None:
                 **given,
             )
             seconds = time.perf_counter() - begin
-            error = float(np.max(np.abs(np.asarray(loss(found.y.T)) / exact - 1)))
-            row = {"rtol": rtol, "seconds": seconds, "evaluations": float(found.nfev), "error": error}
-            rows.setdefault(f"scipy {method}", []).append(row)
+            if not found.success:
+                print(f"scipy {method}, rtol {rtol:g}: failed, {found.message}")
+                continue
+            work = {"evaluations": float(found.nfev + y0.size * found.njev), "jacobians": float(found.njev)}
+            yield f"scipy {method}", {"rtol": rtol, "seconds": seconds, **work, **errors(losses(found.y.T), exact)}
             if seconds > MOST_S:
                 break
 
 
-def torch_rows(experiment: Experiment, exact: Any, rows: Rows) -> None:
-    """Torchdiffeq's dopri5."""
+def torch_rows(experiment: Experiment, exact: Any, evaluations: float) -> Iterator[tuple[str, Row]]:
+    """The solver dopri5 of torchdiffeq: (solver, one solve)."""
+    solver = "torchdiffeq dopri5"
+    if "gram" not in experiment.model.capabilities:
+        print(f"{solver}: left out, since only the one-layer model is written in PyTorch")
+        return
+    if not importlib.util.find_spec("torchdiffeq"):
+        print(f"{solver}: not measured; pip install torch==2.13.0 torchdiffeq==0.2.5, then run again")
+        return
     import torch
-    from torchdiffeq import odeint
 
     weights, loss = torch_model(experiment)
-    evaluations = [0]
-
-    def velocity(t: Any, state: Any) -> Any:
-        del t
-        evaluations[0] += 1
-        with torch.enable_grad():
-            leaves = [matrix.detach().requires_grad_() for matrix in state]
-            return tuple(-slope for slope in torch.autograd.grad(loss(*leaves), leaves))
-
-    start = tuple(matrix.detach() for matrix in weights)
-    times = torch.tensor(experiment.times)
-    for rtol in TOLERANCES:
-        evaluations[0], begin = 0, time.perf_counter()
-        with torch.no_grad():
-            path = odeint(velocity, start, times, rtol=rtol, atol=rtol / 1000, method="dopri5")
-            seconds = time.perf_counter() - begin
-            losses = np.array([loss(*(matrix[i] for matrix in path)).item() for i in range(len(times))])
-        error = float(np.max(np.abs(losses / exact - 1)))
-        row = {"rtol": rtol, "seconds": seconds, "evaluations": float(evaluations[0]), "error": error}
-        rows.setdefault("torchdiffeq dopri5", []).append(row)
+    default = torch.get_num_threads()
+    for rtol in tolerances(solver, lambda: torch_velocity(loss, weights), evaluations):
+        solves = []
+        for threads in sorted({1, default}):  # on a busy machine its threads wait for one another
+            torch.set_num_threads(threads)
+            solves.append(torchdiffeq_flow(experiment, experiment.times.tolist(), rtol, rtol / 1000))
+        seconds, losses, calls = min(solves, key=lambda solve: solve[0])
+        yield solver, {"rtol": rtol, "seconds": seconds, "evaluations": float(calls), **errors(losses, exact)}
         if seconds > MOST_S:
             break
+
+
+def errors(losses: Any, exact: Any) -> dict[str, float]:
+    """The largest relative error of the loss over the saved times, and that at the last time."""
+    error = np.abs(np.asarray(losses) / exact - 1)
+    return {"error": float(np.max(error)), "last": float(error[-1])}
 
 
 if __name__ == "__main__":
