@@ -1,6 +1,6 @@
 """Work against error of the solvers of flows: one law for every solver and tolerance, beside a reference.
 
-    dynamics run --config=configs/speed/solvers.py[:variant]    1 to 4 minutes on 2 cores, as part of make solvers
+    dynamics run --config=configs/speed/solvers.py[:variant]    3 to 6 minutes on 2 busy cores, as part of make solvers
 
 Variants: figure1 (default), the paper's experiment of arXiv:2410.09605; xor and xor_small, two stiff flows
 (configs/cooccurrence/xor.py); training, the transformer of configs/qk_eigenspectrum/training.py; smoke. Explicit
