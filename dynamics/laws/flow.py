@@ -31,7 +31,8 @@ class Flow(Law):
             whichever of tsit5 and rkc2 gets further for its work.
         rtol: relative tolerance; traced.
         atol: absolute tolerance; traced.
-        max_steps: accepted and rejected steps after which the flow fails, with its t recorded.
+        max_steps: accepted and rejected steps, of one method between two checkpoints, after which the flow fails, with
+            its t recorded.
     """
 
     solver: Literal["auto", "tsit5", "dopri8", "rkc2"] = eqx.field(static=True, default="auto")

@@ -41,8 +41,8 @@ from dynamics.trajectory import NOTES, Values
 # The next step: SAFETY times what the error allows, SHRINK to GROW times this one.
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
 STIFF = 2.5  # h ρ of explicit steps that stability limits; Tsit5 is stable up to 3.5
+SETTLED = 2.0  # a step that may grow by more than this factor has not found its length
 LOOK_EVERY, PATIENCE, MOST_PATIENCE, SHORT, ENOUGH = 4, 5, 10_000, 30, 15  # see Turn
-SETTLED = 2.0  # a step that grows more than this has not found its length
 
 
 class Step(NamedTuple):
@@ -56,7 +56,7 @@ class Step(NamedTuple):
         evaluations: of f.
         radius: the spectral radius of ∂f/∂y at t0, nan where the method does not know it.
         known: what the method knows for its next step.
-        hands_over: (h, the length of the next step) -> whether the other method would get further per evaluation of f.
+        hands_over: length of the next step -> whether this look is a vote for handing over; see Turn.
     """
 
     y: PyTree
@@ -140,7 +140,7 @@ class Explicit:
             # Two points at the end of the step: the sharpest direction prevails in their difference where stability
             # limits the step, and then in every leaf.
             del h_next
-            some = max(jax.tree.leaves(slopes), key=lambda leaf: leaf.size)
+            some = largest_leaf(slopes)
             apart = _increment(self.weights[-1] - np.append(self.weights[-2], 0), some, h)
             return h * jnp.linalg.norm(some[-1] - some[-2]) > STIFF * jnp.linalg.norm(apart)
 
@@ -170,7 +170,7 @@ class Solver(NamedTuple):
         method: takes the steps.
         rtol, atol: see integrate.
         max_steps: accepted and rejected ones.
-        alternates: whether it hands over when it is not its turn.
+        alternates: whether it hands over to the other method; if not, it goes on whatever it meets.
     """
 
     method: Method
@@ -183,13 +183,15 @@ class Solver(NamedTuple):
 class Turn(NamedTuple):
     """Whose turn it is, where two methods take turns, and what had been done before.
 
-    An explicit method looks at every LOOK_EVERY-th accepted step, and hands over after `patience` more looks that found
-    it at the limit of its stability than ones that did not. A stabilised method hands over as soon as an explicit one
-    would get further per evaluation; if that is within SHORT accepted steps, the patience doubles.
+    Every look at a method is a vote for handing over or one against it, and votes for are counted less those against.
+    An explicit method is looked at after every LOOK_EVERY-th accepted step: is stability what limits its length? A
+    rejected step is a vote for handing over, too. It hands over at `patience` votes. A stabilised method is looked at
+    after every step, once its steps have found their length: would an explicit method get further per evaluation? It
+    hands over at ENOUGH votes; if that is within SHORT accepted steps, the patience doubles, up to MOST_PATIENCE.
 
     Attributes:
         stabilised: whether it is the turn of the stabilised method.
-        patience: see above.
+        patience: the votes at which an explicit method hands over.
         evaluations: of f, since the start.
     """
 
@@ -231,7 +233,7 @@ class _State(NamedTuple):
     slope: PyTree  # f(y)
     known: PyTree  # by the method
     tried: Int[Array, ""]  # steps, rejected ones and the first, of length zero, included
-    agreed: Int[Array, ""]  # looks that found it time to hand over, less those that did not
+    votes: Int[Array, ""]  # for handing over; see Turn
 
 
 def integrate(
@@ -299,19 +301,19 @@ def integrate(
         factor = jnp.clip(SAFETY * error ** (-1 / method.order), jnp.where(keep, 1, SHRINK), GROW)
         h = t_end - t
         y, slope = jax.tree.map(partial(jnp.where, keep), (step.y, step.slope), (y, state.slope))
-        agreed = state.agreed
+        votes = state.votes
         if solver.alternates:
             looks = ~first & jnp.where(method.stabilised, factor < SETTLED, keep & (accepted % LOOK_EVERY == 0))
             found = lax.cond(looks, lambda: jnp.where(step.hands_over(factor * h), 1, -1), lambda: 0)
             # Steps at the limit of stability are often too long, and rejected.
             found = jnp.where(keep | method.stabilised, found, 1)
-            agreed = jnp.maximum(agreed + found, 0)
-            turn = _next(turn, method, agreed, accepted)
+            votes = jnp.maximum(votes + found, 0)
+            turn = _next_turn(turn, method, votes, accepted)
         h = lax.cond(first, lambda: first_length(y, slope), lambda: factor * h)
         accepted += jnp.where(keep & ~first, 1, 0)
         observed, notes, reached = seen
         path = Path(observed, notes, reached, y, jnp.where(keep, t_end, t), accepted, turn)
-        return _State(path, h, slope, step.known, state.tried + 1, agreed)
+        return _State(path, h, slope, step.known, state.tried + 1, votes)
 
     none = jnp.asarray(0)
     note = dict(zip(NOTES, (none, turn.stabilised, times[0]), strict=True))
@@ -324,11 +326,11 @@ def integrate(
     return lax.while_loop(goes_on, advance, state).path
 
 
-def _next(turn: Turn, method: Method, agreed: Int[Array, ""], accepted: Int[Array, ""]) -> Turn:
-    """The turn after a step."""
+def _next_turn(turn: Turn, method: Method, votes: Int[Array, ""], accepted: Int[Array, ""]) -> Turn:
+    """The turn after a step of the method, the accepted-th one of this turn."""
     if not method.stabilised:
-        return turn._replace(stabilised=agreed >= turn.patience)
-    ends = agreed >= ENOUGH
+        return turn._replace(stabilised=votes >= turn.patience)
+    ends = votes >= ENOUGH
     longer = jnp.where(accepted < SHORT, jnp.minimum(2 * turn.patience, MOST_PATIENCE), PATIENCE)
     return turn._replace(stabilised=~ends, patience=jnp.where(ends, longer, turn.patience))
 
@@ -342,6 +344,11 @@ def _increment(weights: np.ndarray, slopes: PyTree, h: Float[Array, ""]) -> PyTr
 def _moved(weights: np.ndarray, y: PyTree, slopes: PyTree, h: Float[Array, ""]) -> PyTree:
     """The state y + h Σ_j w_j f(Y_j)."""
     return jax.tree.map(jnp.add, y, _increment(weights, slopes, h))
+
+
+def largest_leaf(tree: PyTree) -> Array:
+    """The leaf with the most entries."""
+    return max(jax.tree.leaves(tree), key=lambda leaf: leaf.size)
 
 
 def row(rows: PyTree, i: Any) -> PyTree:

@@ -22,16 +22,14 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
-from dynamics.laws.runge_kutta import Step, row, with_row
+from dynamics.laws.runge_kutta import Step, largest_leaf, row, with_row
 
 DAMPING = 2 / 13  # ε
 SAFE = 1.1  # times the estimate of ρ is taken for a bound
 SEARCHES = 6  # evaluations for ρ when a stretch of steps begins, and after a rejected step; else one
 MOST_STAGES = {8: 2000, 4: 100}  # by the bytes of a number, since rounding errors grow with s²
-LIMIT, STAGES = (
-    3.3,
-    6,
-)  # h ρ of a solution by Tsit5 whose steps stability limits, on average, and its evaluations a step
+# Tsit5 where stability limits its steps: h ρ of these steps on average, and the evaluations that one takes.
+EXPLICIT_LENGTH, EXPLICIT_COST = 3.3, 6
 
 
 def stages(h: Float[Array, ""], radius: Float[Array, ""]) -> Float[Array, ""]:
@@ -74,7 +72,7 @@ class _Work(NamedTuple):
 
 
 class RungeKuttaChebyshev:
-    """RKC2; see the top of the file."""
+    """One step of the method at the top of this file, with the evaluations that it takes to estimate ρ."""
 
     order: ClassVar[int] = 3  # of the error of one step
     stabilised: ClassVar[bool] = True
@@ -106,7 +104,7 @@ class RungeKuttaChebyshev:
 
             change = jax.tree.map(of_leaf, work.kept, slope, work.slopes)
             length = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(change)))
-            some = max(jax.tree.leaves(y0), key=lambda leaf: leaf.size)
+            some = largest_leaf(y0)
             root = jnp.sqrt(jnp.finfo(some.dtype).eps)
             return with_row(work.kept, 2, change), length, root * jnp.maximum(jnp.linalg.norm(some), root)
 
@@ -163,7 +161,7 @@ class RungeKuttaChebyshev:
             return jax.tree.map(cubic, y0, y1, slope, slope1)
 
         def hands_over(h_next):
-            return h_next / (stages(h_next, work.radius) + 1) * work.radius < LIMIT / STAGES
+            return h_next / (stages(h_next, work.radius) + 1) * work.radius < EXPLICIT_LENGTH / EXPLICIT_COST
 
         return Step(
             y=y1,

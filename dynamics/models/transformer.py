@@ -157,10 +157,10 @@ class Transformer(nn.Module):
         }
 
     def conserved(self) -> tuple[Array, ...]:
-        """The matrices [layer, H, m/H, m/H] that gradient flow keeps constant.
+        """W_V W_Vᵀ − W_Oᵀ W_O and, with factored scores, W_Q W_Qᵀ − W_K W_Kᵀ of every head, [layer, H, m/H, m/H].
 
-        Keys and queries enter through W_Kᵀ W_Q of every head alone, values and outputs through W_O W_V; a penalty on
-        the score matrices keeps them too.
+        Gradient flow keeps them constant, since the output depends on values and outputs only through W_O W_V, and on
+        keys and queries only through W_Kᵀ W_Q. A penalty on the score matrices does not change that.
         """
         shape = (self.layers, self.heads, self.width // self.heads, self.width)
         W_V, W_O = self.W_V.reshape(shape), jnp.swapaxes(self.W_O, 1, 2).reshape(shape)

@@ -63,7 +63,7 @@ def qk_moments(params: PyTree, view: View) -> Array:
 
 @probe("layer", "head", needs=("score_matrices",))
 def qk_rank(params: PyTree, view: View) -> Array:
-    """The effective rank of the score matrices."""
+    """The effective rank of the score matrices, exp of the entropy of their singular values' shares; at most d."""
     return measures.effective_rank(_score_matrices(params, view))
 
 

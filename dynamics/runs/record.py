@@ -167,7 +167,7 @@ class Recorder:
         self._later(self._checkpointer.save, path, params)
 
     def close(self) -> None:
-        """Wait until everything is on disk.
+        """Wait until all writes that go on in the background are on disk, and end the thread that makes them.
 
         Raises:
             OSError: the first error of a write.
@@ -198,7 +198,10 @@ class Record:
 
     @property
     def status(self) -> dict[str, Any]:
-        """State ("running", "done", "failed", "interrupted"), reason, timings, and the same for each law."""
+        """The content of status.json: the state ("running", "done", "failed", "interrupted"), its reason, timings.
+
+        Under "laws", it has the same and the numbers that matter for each law.
+        """
         return self._json("status.json")
 
     @property

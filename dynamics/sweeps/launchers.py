@@ -94,7 +94,7 @@ class JobLauncher(Launcher):
                 return
             entries = Ledger(launch.folder).entries(attempts)
             left = {i: e.attempts + 1 for i, e in entries.items() if e.state in ("waiting", "interrupted")}
-            allowed = f"its jobs end and leave {len(left)} paths; see {launch.folder / 'jobs'}"
+            allowed = f"its jobs ended before {len(left)} paths were done; their logs are in {launch.folder / 'jobs'}"
             require(len(left) < len(attempts), "--launcher", type(self).__name__.lower(), allowed)
             attempts = left
 

@@ -48,7 +48,7 @@ class SweepRecord:
 
     @functools.cached_property
     def cases(self) -> dict[str, Sweep]:
-        """The sweeps of the folder; the only one of a folder without cases is called ""."""
+        """{name of the case: its sweep}; a folder with one sweep that has no name has the single key ""."""
         return read_sweeps(self.path)
 
     @property
@@ -89,7 +89,7 @@ class SweepRecord:
 
     @functools.cached_property
     def dims(self) -> dict[str, str]:
-        """{swept key: its short name}, the names of the swept axes."""
+        """{swept key of the config: the short name of its axis in the Datasets}."""
         return _short(list(self.sweep.axes.labels))
 
     def __getitem__(self, law: str) -> Any:

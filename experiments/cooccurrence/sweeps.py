@@ -22,7 +22,7 @@ EDGE = 2.0  # of η λmax
 
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """The page that belongs to the swept axes; the general page if there is none."""
+    """Draw the page that was made for these swept axes, or the general page of a sweep for any others."""
     pages = {
         frozenset({"width"}): ("sweep_width", _width),
         frozenset({"std", "W"}): ("sweep_scales", _scales),
@@ -60,7 +60,7 @@ def _line(axes: Axes, x: Any, y: Any, label: str | None = None) -> None:
 
 
 def _at(time: Any, values: Any) -> Any:
-    """Values at a time of every member, linear between saved times; nan if that time is nan."""
+    """The values of each member at a time of its own, interpolated between saved times; nan where that time is nan."""
     t = values.t.values
     return xr.apply_ufunc(
         lambda of_member, at: np.interp(at, t, of_member), values, time, input_core_dims=[["t"], []], vectorize=True
