@@ -12,7 +12,7 @@ from dynamics.config import require
 from dynamics.laws import Flow, GramLaw, Law
 from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.objective import Objective
-from dynamics.tasks.cooccurrence import COMMON, SIGNALS, CooccurrenceTask
+from dynamics.tasks.cooccurrence import COMMON, FIRST_TARGET, SECOND_TARGET, SIGNALS, CooccurrenceTask
 
 
 class ShuffledLabels(CooccurrenceTask):
@@ -57,6 +57,18 @@ class UnbalancedLabels(CooccurrenceTask):
         return batch._replace(label=jnp.where(batch.type == len(self.types) - 1, 1, batch.label))
 
 
+class UnequalTargets(CooccurrenceTask):
+    """Three times as many samples with μ1 alone as with μ2 alone; Assumption 2.3 has as many."""
+
+    def training_set(self, key):
+        """In every other sample of I3, μ1 replaces μ2."""
+        batch = self.exact_set(key)
+        swapped = (batch.type == 2) & (jnp.arange(self.samples) % 2 == 0)
+        targets = (batch.tokens == SECOND_TARGET) & swapped[:, None]
+        tokens = jnp.where(targets, FIRST_TARGET, batch.tokens)
+        return batch._replace(tokens=tokens, type=jnp.where(swapped, 1, batch.type))
+
+
 class FrozenAttention(GramLaw, Flow):
     """Gradient flow of W_V and W with fixed W_K and W_Q."""
 
@@ -92,5 +104,6 @@ dynamics.TASKS.update(
     contradiction=Contradiction,
     no_common_token=NoCommonToken,
     unbalanced_labels=UnbalancedLabels,
+    unequal_targets=UnequalTargets,
 )
 dynamics.LAWS.update(frozen_attention=FrozenAttention, wrong_sign=WrongSign)
