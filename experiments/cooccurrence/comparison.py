@@ -19,6 +19,8 @@ NAMES = {
     "sgd": "SGD",
     "heavy_ball": "heavy ball",
     "gram_gd": "GD, Gram variables",
+    "gram_heavy_ball": "heavy ball, Gram variables",
+    "modified_heavy_ball": "modified flow of heavy ball",
     "gram_flow": "flow, Gram variables",
     "modified_flow": "modified flow",
     "wrong_sign": "wrong sign",
@@ -27,8 +29,13 @@ NAMES = {
     "rmsprop": "RMSProp",
     "adam_smooth": "Adam, ε = 0.01",
     "rmsprop_smooth": "RMSProp, ε = 0.01",
+    "frozen_adam": "Adam, attention frozen",
+    "frozen_rmsprop": "RMSProp, attention frozen",
+    "fixed_time_adam": "Adam, ε = 0.01, fixed time",
+    "fixed_time_rmsprop": "RMSProp, ε = 0.01, fixed time",
 }
-HIDDEN = ("wrong_sign", "gram_flow", "gram_gd", "modified_flow")  # their curves would lie on those of flow and GD
+# Their curves would lie on those of other laws.
+HIDDEN = ("wrong_sign", "gram_flow", "gram_gd", "gram_heavy_ball", "modified_flow", "modified_heavy_ball")
 SHADES = ("#08306b", "#2171b5", "#4292c6", "#6baed6", "#9ecae1")  # from the largest step to the smallest
 
 
