@@ -3,8 +3,8 @@
 The paper's experiment from the theory's start, 3 seeds, t = ηk up to 0.04 (T1 is about 0.001 to 0.01). The laws adam
 and rmsprop have their usual settings. The laws adam_smooth and rmsprop_smooth have ε = 0.01 and β1 = β2 = 0.9. Their
 averages over ten steps are short compared with the time in which the gradient changes, so that they tend to
-dθ/dt = −∇L / (|∇L| + ε). Their controls, fixed_time_adam and fixed_time_rmsprop, have the same ε and the same averages at
-the largest step; at smaller steps their averages are over the same time, and therefore over more steps. The laws
+dθ/dt = −∇L / (|∇L| + ε). Their controls, fixed_time_adam and fixed_time_rmsprop, have the same ε, and the same averages
+at the largest step; at smaller steps theirs are over the same time, and therefore over more steps. The laws
 frozen_adam and frozen_rmsprop have the usual settings and do not move W_K and W_Q.
 
     dynamics compare --config=configs/cooccurrence/compare_adaptive.py[:variant]    50 s on 2 cores
