@@ -34,8 +34,9 @@ NAMES = {
     "fixed_time_adam": "Adam, ε = 0.01, fixed time",
     "fixed_time_rmsprop": "RMSProp, ε = 0.01, fixed time",
 }
-# Their curves would lie on those of other laws.
-HIDDEN = ("wrong_sign", "gram_flow", "gram_gd", "gram_heavy_ball", "modified_flow", "modified_heavy_ball")
+# Controls, and laws whose curves would lie on those of others.
+CONTROLS = ("wrong_sign", "fixed_time_adam", "fixed_time_rmsprop")
+HIDDEN = (*CONTROLS, "gram_flow", "gram_gd", "gram_heavy_ball", "modified_flow", "modified_heavy_ball")
 SHADES = ("#08306b", "#2171b5", "#4292c6", "#6baed6", "#9ecae1")  # from the largest step to the smallest
 
 
