@@ -37,6 +37,7 @@ NAMES = {
 # Controls, and laws whose curves would lie on those of others.
 CONTROLS = ("wrong_sign", "fixed_time_adam", "fixed_time_rmsprop")
 HIDDEN = (*CONTROLS, "gram_flow", "gram_gd", "gram_heavy_ball", "modified_flow", "modified_heavy_ball")
+ROUNDING = 1e-12
 SHADES = ("#08306b", "#2171b5", "#4292c6", "#6baed6", "#9ecae1")  # from the largest step to the smallest
 
 
@@ -119,6 +120,8 @@ def _errors(axes: Axes, record: SweepRecord) -> None:
         probe = "parameters" if "parameters" in pair else "output"
         last = pair.isel({dim: -1 for dim in ("t", "checkpoint") if dim in pair.dims})
         values = last[probe]
+        if float(values.max()) < ROUNDING:
+            continue  # equal laws have no order
         error = last[f"{probe}_error"].values if f"{probe}_error" in last else 0
         fit = order(last.step.values, values.values, error)
         said = f"{NAMES.get(law, law)} from {NAMES.get(reference, reference)}"
