@@ -64,7 +64,7 @@ def _until_t1(case: Case) -> Case:
     def config() -> Any:
         config = case.config()
         width = config.model.get_ref("width").to_float()
-        config.times.update(start=10.0 / width, stop=400.0 / width, count=24)
+        config.times.start, config.times.stop, config.times.count = 10.0 / width, 400.0 / width, 24
         config.probes = ("loss", "margin", *measures.RATES, "drift")
         return config
 

@@ -1,6 +1,7 @@
 """Controls: tasks and laws for which claims about word co-occurrence must fail. An import registers them."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,7 +10,7 @@ from jaxtyping import PyTree
 
 import dynamics
 from dynamics.config import require
-from dynamics.laws import Flow, GramLaw, Law
+from dynamics.laws import Adam, Descent, Flow, GramLaw, Law, RMSProp
 from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, FIRST_TARGET, SECOND_TARGET, SIGNALS, CooccurrenceTask
@@ -78,6 +79,44 @@ class FrozenAttention(GramLaw, Flow):
         return {**velocity, **{name: jnp.zeros_like(params[name]) for name in ("A", "C_K", "C_Q")}}
 
 
+class WithFixedAttention(Descent):
+    """A descent of W_V and W with fixed W_K and W_Q; abstract."""
+
+    def loss(self, objective: Objective, params: PyTree, k: Any, key: Any) -> Any:
+        """The loss, whose gradient with respect to W_K and W_Q is 0, so that the optimizer does not move them."""
+        fixed = {name: jax.lax.stop_gradient(params[name]) for name in ("W_K", "W_Q")}
+        return super().loss(objective, {**params, **fixed}, k, key)
+
+
+class FrozenAdam(WithFixedAttention, Adam):
+    """Adam on W_V and W."""
+
+
+class FrozenRMSProp(WithFixedAttention, RMSProp):
+    """RMSProp on W_V and W."""
+
+
+class FixedTimeAdam(Adam):
+    """Adam whose means are over a fixed time instead of a fixed number of steps: β^(1/η) is the same at every step η.
+
+    Its means lag behind the gradient by a time that does not vanish with η.
+    """
+
+    def at_step(self, step: float) -> Law:
+        """The same law with the learning rate that makes this step, and the same time of averaging."""
+        power = step / self.learning_rate
+        beta1, beta2 = self.beta1**power, self.beta2**power
+        return dataclasses.replace(self, learning_rate=step, beta1=beta1, beta2=beta2)
+
+
+class FixedTimeRMSProp(RMSProp):
+    """RMSProp whose mean is over a fixed time instead of a fixed number of steps; see FixedTimeAdam."""
+
+    def at_step(self, step: float) -> Law:
+        """The same law with the learning rate that makes this step, and the same time of averaging."""
+        return dataclasses.replace(self, learning_rate=step, decay=self.decay ** (step / self.learning_rate))
+
+
 class WrongSign(Flow):
     """dθ/dt = -∇(L - (η/4) |∇L|²): the modified flow with its correction subtracted instead of added.
 
@@ -106,4 +145,11 @@ dynamics.TASKS.update(
     unbalanced_labels=UnbalancedLabels,
     unequal_targets=UnequalTargets,
 )
-dynamics.LAWS.update(frozen_attention=FrozenAttention, wrong_sign=WrongSign)
+dynamics.LAWS.update(
+    frozen_attention=FrozenAttention,
+    frozen_adam=FrozenAdam,
+    frozen_rmsprop=FrozenRMSProp,
+    fixed_time_adam=FixedTimeAdam,
+    fixed_time_rmsprop=FixedTimeRMSProp,
+    wrong_sign=WrongSign,
+)

@@ -7,6 +7,7 @@ import numpy as np
 from dynamics.analysis.fits import Fit, order, weighted_order
 from dynamics.studies.claims import Claim, Data, Finding, inside
 
+EXACT = 1e-12  # the largest relative distance of two laws that are equal but for rounding
 # Allowed errors of exponents that are 1: of a variance, for which 2 would be another law, and of a small mean.
 VARIANCE, MEAN = 0.25, 0.4
 
@@ -22,6 +23,12 @@ def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
         return Finding(inside(fit, low, high), f"order {fit} over {sizes}")
 
     return measure
+
+
+def _equal(data: Data, case: str) -> Finding:
+    """Whether outputs and losses of two laws are equal but for rounding, at all times, steps and starts."""
+    gap = max(float(data[case][name].max(skipna=False)) for name in ("output", "loss"))
+    return Finding(gap <= EXACT, f"largest relative distance of outputs and losses {gap:.1g}")
 
 
 def exponent_one(fit: Fit, of: str, allowed: float) -> Finding:
@@ -94,6 +101,27 @@ TABLES = {
                     "order within 1.0 ± 0.1",
                     _order(0.9, 1.1),
                     ("gd to modified_flow",),
+                ),
+            ),
+            (
+                "heavy_ball to modified_heavy_ball",
+                Claim(
+                    "derived here; factor: arXiv:2302.00849",
+                    "|θ_HB(t) − θ(t)| = Θ(η²) for dθ/dt = −∇(L + (h/4) (1 + β)/(1 − β) |∇L|²), h = η/(1 − β), "
+                    "later by h β/(1 − β)",
+                    "order within 2.0 ± 0.1",
+                    _order(1.9, 2.1),
+                    ("heavy_ball to modified_flow", "heavy_ball to flow"),
+                ),
+            ),
+            (
+                "heavy_ball to gram_heavy_ball",
+                Claim(
+                    "derived here",
+                    "Heavy ball is closed in the Gram matrices of weights and momenta",
+                    f"outputs and losses within {EXACT:g} at all times, steps and starts",
+                    _equal,
+                    ("heavy_ball to modified_heavy_ball",),
                 ),
             ),
             (
