@@ -16,7 +16,7 @@ from dynamics.config import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case
 from experiments.cooccurrence import measures
-from experiments.cooccurrence.measures import FRACTION, LARGE, LENGTHS, SHARP, SIZES, SIZES_WIDTH, SLACK, Phases
+from experiments.cooccurrence.measures import FRACTION, LARGE, LENGTHS, SHARP, SIZES, SIZES_WIDTH, SLACK, WIDE, Phases
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
 WIDTHS = tuple(2**k for k in range(8, 21, 3))
@@ -40,6 +40,8 @@ def _case(variant: str, widths: tuple[int, ...], seeds: int, **changes: Any) -> 
     def config() -> Any:
         config = load_config(CONFIG, variant)
         config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
+        if variant == "contradiction":  # without T1 and T*, nothing else is asked
+            config.probes = ("loss", "margin", "drift")
         if variant != "theory" or changes:
             config.probes = tuple(probe for probe in config.probes if probe != "score_table")
         return config
@@ -81,8 +83,8 @@ CASES = {
     "fan_in": _case("fan_in", CONTROL_WIDTHS, 2),
     "contradiction": _case("contradiction", (2**8,), 2),
     **{name: _case(name, APPENDIX_WIDTHS, 2) for name in ("appendix_distinct", "appendix_small", "appendix_mended")},
-    **{f"theory, n = {n}": _case("theory", (SIZES_WIDTH,), 5, task__samples=n) for n in SIZES},
-    **{f"theory, L = {L}": _case("theory", (SIZES_WIDTH,), 5, task__length=L) for L in LENGTHS},
+    **{f"theory, n = {n}": _case("theory", (SIZES_WIDTH,), STARTS, task__samples=n) for n in SIZES},
+    **{f"theory, L = {L}": _case("theory", (SIZES_WIDTH,), STARTS, task__length=L) for L in LENGTHS},
 }
 CASES |= {f"{case}{FROZEN}": _frozen(CASES[case]) for case in ("theory", "appendix")}
 COMPANION = ("attention frozen", {case: f"{case}{FROZEN}" for case in ("theory", "appendix")})
@@ -193,7 +195,7 @@ def _claims(margin: float) -> Iterator[Claim]:
     yield claim(
         "Appendix F.8",
         "loss(t) = 1/(Θ(σ1² m m1)(t − T1) + 1/loss(T1))",
-        f"for m ≥ {LARGE}: exponent in m of loss · m · t at T2 within ±{SLACK}, exponent of the loss in t from "
+        f"for m ≥ {WIDE}: exponent in m of loss · m · t at T2 within ±{SLACK}, exponent of the loss in t from "
         f"{measures.LATE:g} T1 on within −1 ± {SLACK}",
         measures.loss_decays,
         ("fan_in",),

@@ -23,8 +23,9 @@ SHARP = 0.02  # allowed error of an exponent that the paper states without logar
 LARGE = 2**11  # the width from which on exponents are fitted: Condition 1 asks for m much larger than m1 and L²
 LENGTH, SAMPLES = 5, 60  # L and n of the theory's case
 SIZES, SIZES_WIDTH = (18, 36), 2**14  # other n, and the width m at which n and L vary
-LENGTHS = (3, 8)  # other L
+LENGTHS = (3, 4)  # other L
 EARLY = 0.1  # of T1: the earliest time from which Lemma 4.3 is to hold
+WIDE = 2**12  # the width from which on the law of the loss is fitted
 LATE = 30.0  # T1: from there on the decay of the loss in t is fitted
 FRACTION = 1 / 8  # of the stated bound for μ3 in Lemma 4.2
 MEMBERS = ("width", "seed")
@@ -388,7 +389,7 @@ def training_loss(data: Data, case: str) -> Finding:
 
 def loss_decays(data: Data, case: str) -> Finding:
     """Whether loss · m · t at T2 does not depend on m, and the loss falls as 1/t from LATE T1 on, at wide m."""
-    runs = data[case].where(data[case].width >= LARGE, drop=True)
+    runs = data[case].where(data[case].width >= WIDE, drop=True)
     t, t1 = clock(runs), first_time(runs, 0.5)
     product = (runs.loss * runs.width * t).isel(t=-1)
     of_loss, of_t = (np.log(values.where(t >= LATE * t1)) for values in (runs.loss, t + 0 * runs.loss))
