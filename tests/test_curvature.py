@@ -51,7 +51,6 @@ def test_three_pairs_at_both_ends(small, dense, end):
     pairs = jax.jit(lambda params: hessian_eigenpairs(objective.loss, params, None, 3, end))(params)
     outermost = dense[0][::-1] if end == "largest" else dense[0]
     np.testing.assert_allclose(pairs.values, outermost[:3], rtol=1e-9)
-    flat, restore = ravel_pytree(params)
     vectors = jax.vmap(lambda v: ravel_pytree(v)[0])(pairs.vectors)
     np.testing.assert_allclose(vectors @ vectors.T, np.eye(3), atol=1e-9)
     images = vectors @ (dense[1] * dense[0]) @ dense[1].T
@@ -63,7 +62,10 @@ def test_three_pairs_at_both_ends(small, dense, end):
 def test_repeated_eigenvalues():
     """L = ½ Σ c_i x_i² with two equal largest and three zero smallest c_i: the block finds each copy."""
     c = jnp.array([5.0, 5.0, *np.linspace(1, 4, 30), 0.0, 0.0, 0.0])
-    loss = lambda x: 0.5 * jnp.sum(c * x**2)
+
+    def loss(x):
+        return 0.5 * jnp.sum(c * x**2)
+
     largest = hessian_eigenpairs(loss, jnp.ones(c.size), count=3)
     np.testing.assert_allclose(largest.values, [5.0, 5.0, 4.0], rtol=1e-9)
     smallest = hessian_eigenpairs(loss, jnp.ones(c.size), count=3, end="smallest")
@@ -84,7 +86,7 @@ def test_a_search_that_ends_too_early_is_seen(small, dense, monkeypatch):
 
 
 def test_too_many_pairs():
-    with pytest.raises(dynamics.ConfigError, match="count = 4: must be positive and below a fifth .* 20"):
+    with pytest.raises(dynamics.ConfigError, match=r"count = 4: must be positive and below a fifth .* 20"):
         hessian_eigenpairs(lambda x: jnp.sum(x**4), jnp.ones(20), count=4)
 
 

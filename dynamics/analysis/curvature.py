@@ -37,13 +37,13 @@ def hessian_eigenpairs(
 ) -> Eigenpairs:
     """∇²L v_i = λ_i v_i for the `count` largest or smallest λ_i.
 
-    The search is LOBPCG (Knyazev 2001) of ∇²L or of −∇²L. It is preferred to Lanczos, of which matfree has a version for
-    JAX: it iterates from a guess until the residuals are small, so that it is short where the Hessian has changed little,
-    and a block finds repeated eigenvalues, of which Lanczos from one vector finds one copy.
+    The search is LOBPCG (Knyazev 2001) on ∇²L or −∇²L. Why not Lanczos, of which the package matfree has a version in
+    JAX: LOBPCG stops when its residuals are small, so that a search from a good guess is short, and a block of vectors
+    finds repeated eigenvalues, of which Lanczos from one vector finds one copy.
 
-    LOBPCG gives no verdict, so every pair is checked: λ_i is nan unless its residual is at most √ε times the larger of
-    |λ_i| and ‖∇²L g‖, with ε the rounding error of the dtype and g a random vector of norm 1. A small residual says that
-    λ_i is an eigenvalue. That it is the outermost one rests on the random part of the start.
+    LOBPCG gives no verdict, so every pair is checked. λ_i is nan unless its residual is at most √ε times the larger of
+    |λ_i| and ‖∇²L g‖, where ε is the rounding error of the dtype and g a random vector of norm 1. A small residual says
+    that λ_i is an eigenvalue. That it is the outermost one rests on the random part of the start.
 
     Args:
         loss: L.

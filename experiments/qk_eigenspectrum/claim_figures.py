@@ -54,7 +54,7 @@ def _collapses(examples: Any, plane: Any) -> Figure:
     means = np.unique(plane.of_mean)
     for mean, colour in zip(means, shades(len(means)), strict=True):
         of_mean = plane.where(plane.of_mean == mean, drop=True).sortby("of_variance")
-        H, near = of_mean.attention.sel(seen="entropy"), of_mean.attention.sel(seen="last 4")
+        H, near = (of_mean.attention.mean("seed").sel(seen=seen) for seen in ("entropy", "last 4"))
         corner.plot(H / np.log(T), near, color=colour, marker=".", label=f"m = {mean:g}")
     corner.annotate("v = 0", (theory.geometric_entropy(1.0, T) / np.log(T), 0.99), fontsize=7, ha="center", va="bottom")
     for place, what in (((0.97, 0.05), "uniform"), ((0.03, 0.34), "one key"), ((0.38, 0.99), "local")):
@@ -71,12 +71,13 @@ def _collapses(examples: Any, plane: Any) -> Figure:
 def _crossings(walks: Any) -> Figure:
     drawn = figure(6.4, 4.0, right=1.7)
     axes = drawn.subplots()
+    crossing = walks.crossings.mean("seed") / walks.samples
     for number, colour in zip(range(walks.sizes["cell"]), COLOURS.values(), strict=False):
         cell = walks.isel(cell=number)
         share = cell.t / cell.of_length
         name = f"m = {float(cell.of_mean):g}, v = {float(cell.of_variance):g}"
-        axes.plot(share, cell.crossing, ".", color=colour, markersize=4, label=name)
-        axes.plot(share, cell.crossing_formula, color=colour, linewidth=0.9)
+        axes.plot(share, crossing.isel(cell=number), ".", color=colour, markersize=4, label=name)
+        axes.plot(share, cell.limit, color=colour, linewidth=0.9)
     axes.set_xlabel("t / T")
     axes.set_ylabel("P(z_T > z_t)")
     axes.set_ylim(0.45, 1.02)

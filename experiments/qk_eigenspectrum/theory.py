@@ -19,8 +19,8 @@ distribution tends to a normal one if max |λ_i| / √Σ λ_i² → 0, which hol
 
     ‖Σ^½ W Σ^½‖_op / ‖Σ^½ W Σ^½‖_F → 0.
 
-This needs a growing rank: the ratio is at least 1/√rank, and a trained W_QK has at most the rank d_head. At rank 1 it is
-1; there, for W = aaᵀ and t = T/2, the probability is ¾ at any d, and Φ(SNR_t) = Φ(1/√3) = 0.718.
+This needs a growing rank, since the ratio is at least 1/√rank, and a trained W_QK has at most the rank d_head. At rank
+1 the ratio is 1: there, for W = aaᵀ and t = T/2, the probability is ¾ at any d, and Φ(SNR_t) = Φ(1/√3) = 0.718.
 """
 
 import functools
@@ -82,28 +82,29 @@ def matrix(cell: Cell, seed: int) -> np.ndarray:
     return (basis * eigenvalues) @ basis.T + cell.skew * np.sqrt(d) * skew / np.linalg.norm(skew)
 
 
-def _traces(W: np.ndarray, covariance: np.ndarray) -> tuple[float, float, float]:
+def traces(W: np.ndarray, covariance: np.ndarray) -> tuple[float, float, float]:
+    """g, a and b."""
     product = W @ covariance
     return np.trace(product), np.trace(product @ product), np.trace(product @ W.T @ covariance)
 
 
 def walk(W: np.ndarray, covariance: np.ndarray, T: int) -> Moments:
     """The moments for a random walk, t = 1, ..., T."""
-    g, a, b = _traces(W, covariance)
+    g, a, b = traces(W, covariance)
     t = np.arange(1, T + 1)
     return Moments(t * g, t**2 * a + t * T * b)
 
 
 def independent(W: np.ndarray, covariance: np.ndarray, T: int) -> Moments:
     """The moments for independent tokens, t = 1, ..., T."""
-    g, a, b = _traces(W, covariance)
+    g, a, b = traces(W, covariance)
     last = np.arange(1, T + 1) == T
     return Moments(np.where(last, g, 0.0), b + np.where(last, a, 0.0))
 
 
 def crossing_limit(W: np.ndarray, covariance: np.ndarray, T: int) -> np.ndarray:
     """Φ(SNR_t), t = 1, ..., T − 1."""
-    g, a, b = _traces(W, covariance)
+    g, a, b = traces(W, covariance)
     t = np.arange(1, T)
     return stats.norm.cdf(g / np.sqrt(a + b * T / (T - t)))
 
@@ -131,9 +132,9 @@ def positive(eigenvalues: np.ndarray) -> float:
     P = ½ + (1/π) ∫_0^∞ sin θ(u) / (u ρ(u)) du,   θ = ½ Σ arctan(λ_i u),   ρ = Π (1 + λ_i² u²)^¼.
 
     With u = e^s it is an integral of sin θ/ρ over all s. This is analytic for |Im s| < π/2 and decays exponentially on
-    both sides, at every rank: with max |λ_i| = 1 it is at most (n/2) e^s and e^(−s/2). So the trapezoidal rule converges
-    exponentially in its step. With the step and the ends below the error is that of rounding, below 1e-12, for up to 1000
-    eigenvalues. Eigenvalues that are 0 but for rounding, n ε of the largest, are left out.
+    both sides at every rank: with max |λ_i| = 1 it is at most (n/2) e^s and at most e^(−s/2). So the trapezoidal rule
+    converges exponentially in its step. With STEP, FIRST and LAST the error is below 1e-11 for up to 1000 eigenvalues.
+    Eigenvalues below n ε of the largest, ε the rounding error, are taken as 0.
     """
     sizes = np.abs(eigenvalues)
     kept = eigenvalues[sizes > len(eigenvalues) * np.finfo(float).eps * sizes.max()] / sizes.max()
@@ -168,7 +169,7 @@ def _sampled(W: Any, root: Any, key: Any, *, T: int, n: int, walks: bool) -> tup
     return z.reshape(n, T), jnp.mean(seen, axis=0)
 
 
-def sampled(W: np.ndarray, covariance: np.ndarray, T: int, n: int, seed: int, walks: bool = True) -> tuple[Any, Any]:
+def sampled(W: np.ndarray, covariance: np.ndarray, T: int, n: int, key: Any, walks: bool = True) -> tuple[Any, Any]:
     """Scores z [n, t] of n sequences of T tokens, random walks or independent, and what the last query attends to.
 
     Returns:
@@ -176,5 +177,5 @@ def sampled(W: np.ndarray, covariance: np.ndarray, T: int, n: int, seed: int, wa
         attention is that of scores z/d.
     """
     root = np.linalg.cholesky(covariance)
-    z, seen = _sampled(jnp.asarray(W), jnp.asarray(root), jax.random.key(seed), T=T, n=n, walks=walks)
+    z, seen = _sampled(jnp.asarray(W), jnp.asarray(root), key, T=T, n=n, walks=walks)
     return np.asarray(z), np.asarray(seen)
