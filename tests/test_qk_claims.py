@@ -88,9 +88,9 @@ def test_the_entropy_is_that_of_the_best_time():
         "markov none": arm([1.0, 0.8, 0.1], [2.0, 1.0, 3.0]),
         "markov locater": arm([0.9, 0.3, 0.5], [2.0, 0.9, 1.5]),
     }
-    falls = measures.falls(measures.entropy)
+    falls = measures.falls(measures.entropy, 0.1)
     assert falls(data, "markov locater").holds is True
-    assert measures.rises(measures.entropy)(data, "markov locater").holds is False
+    assert measures.rises(measures.entropy, 0.1)(data, "markov locater").holds is False
     later = {**data, "markov locater": arm([0.9, 0.3, 0.9], [2.0, 1.5, 0.9])}
     assert falls(later, "markov locater").holds is False
 

@@ -18,10 +18,10 @@ ARMS = {
     "zero": "penalty,\ntrace at 0",
 }
 SHOWN: dict[str, Callable[[Any], Any]] = {
-    "deviation of the eigenvalues": measures.eigenvalue_deviation,
+    "deviation/|mean| of the eigenvalues": measures.deviation_over_mean,
     "entropy of attention (nats)": measures.entropy,
     "attention on the current word": measures.on_current_token,
-    "best loss on fresh sequences": measures.best_test_loss,
+    "best loss on fresh sequences": measures.fresh_loss,
 }
 
 
@@ -93,7 +93,7 @@ def _arms(data: dict[str, Any]) -> Figure:
     for row, (task, name) in zip(panels, tasks.items(), strict=True):
         arms = [arm for arm in ARMS if f"{task} {arm}" in data]
         for axes, (label, what) in zip(row, SHOWN.items(), strict=True):
-            values = np.stack([np.asarray(what(data[f"{task} {arm}"])) for arm in arms])
+            values = np.stack([np.asarray(what(measures.at_best_time(data[f"{task} {arm}"]))) for arm in arms])
             axes.plot(range(len(arms)), values, color=COLOURS["grey"], linewidth=0.6)
             for place, column in enumerate(values):
                 axes.plot(np.full(column.size, place), column, ".", color=COLOURS["blue"])
@@ -101,7 +101,9 @@ def _arms(data: dict[str, Any]) -> Figure:
             axes.set_xticks(range(len(arms)), [ARMS[arm] for arm in arms], fontsize=6.5)
             axes.set_xlim(-0.5, len(arms) - 0.5)
             axes.set_title(label, fontsize=8)
-            if label.startswith(("deviation", "entropy")):
+            if label.startswith("deviation"):
+                axes.set_yscale("log")
+            if label.startswith("entropy"):
                 axes.set_ylim(bottom=0)
         row[0].set_ylabel(name)
     return drawn

@@ -21,6 +21,7 @@ from dynamics.studies.evidence import Evidence
 from experiments.qk_eigenspectrum import theory
 from experiments.qk_eigenspectrum.theory import Cell
 
+Quantity = Callable[[Any], Any]  # of the evidence for an arm
 SEEN = ("entropy", "last", "last 4", "peak")  # what theory.sampled measures of the last query's attention
 
 
@@ -311,80 +312,72 @@ def no_collapse(mean: float, variance: float) -> Measure:
 
 def at_best_time(evidence: Any) -> Any:
     """What every member has at its time of least loss on fresh samples [seed, ...]."""
-    return evidence.isel(t=evidence.population_loss.sel(estimate="mean", drop=True).argmin("t"))
+    return evidence.isel(t=fresh_loss(evidence).argmin("t"))
 
 
 def eigenvalue_deviation(evidence: Any) -> Any:
-    """The standard deviation of the eigenvalues at the best time, √(mean |λ − mean λ|²) [seed]."""
-    return _deviation(at_best_time(evidence).qk_spectrum)
-
-
-def deviation_at_start(evidence: Any) -> Any:
-    """The standard deviation of the eigenvalues at t = 0 [seed]."""
-    return _deviation(evidence.qk_spectrum.isel(t=0))
-
-
-def _deviation(spectrum: Any) -> Any:
-    """√(mean |λ − mean λ|²) over the eigenvalues."""
+    """The standard deviation of the eigenvalues, √(mean |λ − mean λ|²) [seed or t]."""
+    spectrum = evidence.qk_spectrum
     return np.sqrt(((spectrum - spectrum.mean("mode")) ** 2).sum("part").mean("mode"))
 
 
+def deviation_over_mean(evidence: Any) -> Any:
+    """The standard deviation of the eigenvalues over the size of their mean, √v/|m| in the theory [seed or t]."""
+    return eigenvalue_deviation(evidence) / np.abs(evidence.qk_spectrum.mean("mode").isel(part=0))
+
+
 def entropy(evidence: Any) -> Any:
-    """Entropy of attention at the best time [seed]."""
-    return at_best_time(evidence).attention_entropy
+    """Entropy of attention."""
+    return evidence.attention_entropy
 
 
 def on_current_token(evidence: Any) -> Any:
-    """Attention on the query's own position at the best time [seed]."""
-    return at_best_time(evidence).attention_within.sel(window=1)
+    """Attention on the query's own position."""
+    return evidence.attention_within.sel(window=1)
 
 
-def best_test_loss(evidence: Any) -> Any:
-    """The least loss on fresh samples over all saved times [seed]."""
-    return evidence.population_loss.sel(estimate="mean").min("t")
+def fresh_loss(evidence: Any) -> Any:
+    """The loss on fresh sequences."""
+    return evidence.population_loss.sel(estimate="mean", drop=True)
 
 
 def _without(case: str) -> str:
     return f"{case.partition(' ')[0]} none"
 
 
-def _seeds(evidence: Any) -> str:
-    seeds = evidence.seed.values
-    return f"seeds {seeds[0]} to {seeds[-1]}"
+def at_end(evidence: Any) -> Any:
+    """What every member has at the last time."""
+    return evidence.isel(t=-1)
 
 
-def concentrates(deviation: Callable[[Any], Any]) -> Measure:
-    """Whether the deviation of the eigenvalues, at some time, is at most CONCENTRATED of that with no penalty."""
+def concentrates(what: Quantity, at: Quantity = at_best_time) -> Measure:
+    """Whether a deviation of the eigenvalues is at most CONCENTRATED of that with no penalty, for seeds on average."""
 
     def measure(data: Data, case: str) -> Finding:
-        ratio = deviation(data[case]) / deviation(data[_without(case)])
-        interval = mean_interval(ratio)
-        return Finding(inside(interval, 0, CONCENTRATED), f"{interval}, {_seeds(data[case])}")
+        interval = mean_interval(what(at(data[case])) / what(at(data[_without(case)])))
+        return Finding(inside(interval, 0, CONCENTRATED), f"{interval} of that without")
 
     return measure
 
 
-def rises(what: Callable[[Any], Any]) -> Measure:
-    """Difference: whether the quantity is higher than with no penalty."""
-
-    def measure(data: Data, case: str) -> Finding:
-        values = what(data[case]) - what(data[_without(case)])
-        interval = mean_interval(values)
-        signs = f"higher in {int((values > 0).sum())} of {values.size} seeds"
-        shown = f"{_signed(interval)}, {signs}; {detectable(values):.2g} would be seen with {POWER:.0%}"
-        return Finding(above(interval), shown)
-
-    return measure
+def rises(what: Quantity, by: float) -> Measure:
+    """Difference: whether at the best times the quantity is higher than with no penalty, by more than `by`."""
+    return lambda data, case: _differs(what, data, case, by, 1)
 
 
-def falls(what: Callable[[Any], Any]) -> Measure:
-    """Difference: whether the quantity is lower than with no penalty."""
+def falls(what: Quantity, by: float) -> Measure:
+    """Difference: whether at the best times the quantity is lower than with no penalty, by more than `by`."""
+    return lambda data, case: _differs(what, data, case, by, -1)
 
-    def measure(data: Data, case: str) -> Finding:
-        higher = rises(what)(data, case)
-        return higher._replace(holds=None if higher.holds is None else not higher.holds)
 
-    return measure
+def _differs(what: Quantity, data: Data, case: str, by: float, sign: int) -> Finding:
+    values = what(at_best_time(data[case])) - what(at_best_time(data[_without(case)]))
+    seen = f"higher in {int((values > 0).sum())} of {values.size} seeds; {_power(values)}"
+    return Finding(above(mean_interval(sign * values), by), f"{_signed(mean_interval(values))}, {seen}")
+
+
+def _power(values: Any) -> str:
+    return f"{detectable(values):.2g} beyond the bound would be seen with {POWER:.0%}"
 
 
 def _signed(interval: Interval) -> str:
@@ -393,16 +386,13 @@ def _signed(interval: Interval) -> str:
 
 def _gain(data: Data, case: str) -> Any:
     """The share by which the best test loss is lower than with no penalty [seed]."""
-    return 1 - best_test_loss(data[case]) / best_test_loss(data[_without(case)])
+    return 1 - fresh_loss(at_best_time(data[case])) / fresh_loss(at_best_time(data[_without(case)]))
 
 
 def generalises(data: Data, case: str) -> Finding:
     """Difference: the best test loss is lower than with no penalty by more than MUCH."""
     gain = _gain(data, case)
-    shown = (
-        f"gain {_signed(mean_interval(gain))}; {detectable(gain):.2g} beyond the bound would be seen with {POWER:.0%}"
-    )
-    return Finding(above(mean_interval(gain), MUCH), shown)
+    return Finding(above(mean_interval(gain), MUCH), f"gain {_signed(mean_interval(gain))}; {_power(gain)}")
 
 
 def learns_as_well(data: Data, case: str) -> Finding:
@@ -422,5 +412,7 @@ COLLAPSED = 0.6  # a collapsed entropy is below this share of the other
 EVEN = 0.02  # largest |P − ½|
 UNIFORM, ONE_KEY = 0.5, 0.1  # of log T: an entropy in between is neither that of uniform attention nor that of one key
 CONCENTRATED = 0.6  # largest ratio of deviations of eigenvalues
+NATS = 0.05  # smallest change of an entropy
+SHARE = 0.05  # smallest change of the attention on a token
 MUCH = 0.005  # smallest gain of the test loss, relative
 SAME = 0.01  # largest gain or loss of an equal test loss, relative
