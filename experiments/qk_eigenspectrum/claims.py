@@ -114,7 +114,7 @@ CLAIMS = (
         "low rank",
         Claim(
             DERIVED,
-            WALK + "P(z_T > z_t) at t = T/2 is Imhof's integral at every rank, and Φ(SNR_t) it is not",
+            WALK + "P(z_T > z_t) at t = T/2 is Imhof's integral at every rank, also where Φ(SNR_t) is wrong",
             WITHIN.format("ranks"),
             measures.at_every_rank,
             elsewhere={"Φ(SNR_t)": measures.crossings_in_the_limit},
