@@ -63,7 +63,9 @@ class Cell(NamedTuple):
     rank: int
 
     @classmethod
-    def of(cls, mean: float, variance: float, dimension: int, length: int, skew: float = 0.0, rank: int = 0) -> "Cell":
+    def of(
+        cls, mean: float, variance: float, dimension: float, length: float, skew: float = 0.0, rank: float = 0
+    ) -> "Cell":
         """A cell from plain numbers; a rank of 0 stands for the full one."""
         return cls(float(mean), float(variance), int(dimension), int(length), float(skew), int(rank or dimension))
 
