@@ -38,6 +38,9 @@ from .runs.record import Record as Record
 from .runs.run import execute as execute
 from .studies.claims import Claim as Claim
 from .studies.claims import Finding as Finding
+from .studies.claims import above as above
+from .studies.claims import all_of as all_of
+from .studies.claims import inside as inside
 from .studies.evidence import Case as Case
 from .studies.evidence import Measured as Measured
 from .studies.evidence import load as load
