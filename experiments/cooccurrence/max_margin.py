@@ -13,7 +13,7 @@ With D = n²/12 + n (2L − 9/2) + (L − 2)(L − 3) the solution is
 
     λ1 = (7n/6 + L − 2) / D     λ2 = (5n/2 + L − 3) / D     a = n (n + 2L − 3) / 6D     c = n (3n − 2L) / 12D
 
-At late times −Ġ(μ3)/Ġ(μ1) and R(t) tend to c/a, so that Lemmas 4.3 and 4.5 hold with constants that this page gives. All of it
+At late times −Ġ(μ3)/Ġ(μ1) and R(t) tend to c/a, so that Lemmas 4.3 and 4.5 hold with constants that are known. All of it
 was derived here.
 """
 
@@ -58,13 +58,13 @@ class MaxMargin:
 
     @property
     def target(self) -> float:
-        """a = G(μ1) = G(μ2)."""
+        """G(μ1) = G(μ2) = a."""
         n, L = self.samples, self.length
         return n * (n + 2 * L - 3) / (6 * self._determinant)
 
     @property
     def common(self) -> float:
-        """c = −G(μ3)."""
+        """−G(μ3) = c."""
         n, L = self.samples, self.length
         return n * (3 * n - 2 * L) / (12 * self._determinant)
 
@@ -107,8 +107,8 @@ class MaxMargin:
 def generalising_samples(length: int) -> int:
     """n_c(L): the smallest n from which on every fresh sample is classified in the limit of late times.
 
-    The samples of I2 and I3 decide: c − a > (L − 2) λ1, or n² − (20L − 34) n − 12 (L − 2)² > 0. With (20L − 34) ≥
-    (13L − 27) and 12 (L − 2)² ≥ 6 (L − 2)(L − 3), I4 has no support vectors there. Linear in L: n_c is about 20.6 L − 36.
+    The samples of I2 and I3 decide: c − a > (L − 2) λ1, or n² − (20L − 34) n − 12 (L − 2)² > 0. As 20L − 34 > 13L − 27
+    and 12 (L − 2)² > 6 (L − 2)(L − 3), the law applies there. n_c is linear in L, (10 + √112) L for large L.
     """
     require(length >= 3, "length", length, "must be at least 3 (μ1, μ2 and μ3 share a sample)")
     half = 10 * length - 17
@@ -128,7 +128,7 @@ class HardMargin(NamedTuple):
 
 
 def hard_margin(tokens: Int[np.ndarray, "n L"], label: Int[np.ndarray, " n"], vocabulary: int) -> HardMargin:
-    """min ‖G‖²/2 with y_i Σ_l G(x_{i,l}) ≥ 1 for any training set, by the interior-point method of Clarabel.
+    """The smallest ‖G‖ with y_i Σ_l G(x_{i,l}) ≥ 1, for any training set, by the interior-point method of Clarabel.
 
     Raises:
         ConfigError: if no G classifies all samples.
@@ -145,12 +145,14 @@ def hard_margin(tokens: Int[np.ndarray, "n L"], label: Int[np.ndarray, " n"], vo
     return HardMargin(G_D.value, separated.dual_value)
 
 
-def word_counts(samples: int, length: int, vocabulary: int, losses: Float[np.ndarray, " T"]) -> Float[np.ndarray, "T d"]:
+def word_counts(
+    samples: int, length: int, vocabulary: int | None, losses: Float[np.ndarray, " T"]
+) -> Float[np.ndarray, "T d"]:
     """G of every word when the training loss has these values, on the flow Ġ = S z from G = 0 with uniform attention.
 
-    All samples of a type move alike. Let α1, α2, α4 be what a sample of I1, of I2 or I3, and of I4 has contributed,
-    ∫ S g dt / n. Then G(μ1) = G(μ2) = (n/2) α1 − (n/6) α2, G(μ3) = (n/2) α1 − (n/3) α2 − (n/6) α4, G = y α for the random
-    words of a sample, and with y F = K α
+    All samples of a type move alike. Let α1, α2, α4 be ∫ S g dt / n of a sample of I1, of I2 or I3, and of I4. Then
+    G(μ1) = G(μ2) = (n/2) α1 − (n/6) α2, G(μ3) = (n/2) α1 − (n/3) α2 − (n/6) α4, G = y α for the random words of a
+    sample, and with y F = K α
 
         dα/dτ = 1 / (1 + exp(K α))     τ = ∫ S dt / n
 
@@ -160,7 +162,8 @@ def word_counts(samples: int, length: int, vocabulary: int, losses: Float[np.nda
     Args:
         samples: n.
         length: L.
-        vocabulary: d; the training set has every random word at most once, and words that it does not have keep G = 0.
+        vocabulary: d; every random word is at most once in the training set, and words that are not there keep G = 0.
+            None for the smallest d that fits.
         losses: below log 2, decreasing.
 
     Returns:
@@ -194,14 +197,14 @@ def word_counts(samples: int, length: int, vocabulary: int, losses: Float[np.nda
 
     events = [reach(loss) for loss in losses]
     events[-1].terminal = True
-    # From τ = 1e-9 on, at which α = τ/2 to 9 digits; loss ∝ 1/τ late, so that log τ ends about there.
-    solved = solve_ivp(velocity, (math.log(1e-9), 5 - math.log(losses[-1])), np.full(3, 5e-10), "LSODA", events=events, rtol=1e-10, atol=1e-12)
+    # From τ = 1e-9 on, where α = τ/2 to 9 digits. Late, the loss falls as 1/τ or sooner.
+    span, start_S = (math.log(1e-9), 5 - math.log(losses[-1])), np.full(3, 5e-10)
+    solved = solve_ivp(velocity, span, start_S, "LSODA", events=events, rtol=1e-10, atol=1e-12)
     alpha_TxS = np.array([states[0] for states in solved.y_events])
     words_S = np.array([n // 2 * (L - 3), n // 3 * (L - 2), n // 6 * (L - 1)])
-    unseen = vocabulary - SIGNALS - int(words_S.sum())
-    allowed = f"must be at least {vocabulary - unseen}, so that every random word of the training set is another one"
-    require(unseen >= 0, "vocabulary", vocabulary, allowed)
+    smallest = SIGNALS + int(words_S.sum())
+    d = smallest if vocabulary is None else vocabulary
+    require(d >= smallest, "vocabulary", d, f"must be at least {smallest}: no random word occurs twice")
     signal_SxG = np.array([[n / 2, n / 2, n / 2], [-n / 6, -n / 6, -n / 3], [0, 0, -n / 6]])
-    signs_S = np.array([1, -1, -1])
-    random_TxD = np.repeat(signs_S * alpha_TxS, words_S, axis=1)
-    return np.concatenate([alpha_TxS @ signal_SxG, random_TxD, np.zeros((len(losses), unseen))], axis=1)
+    random_TxW = np.repeat(np.array([1, -1, -1]) * alpha_TxS, words_S, axis=1)
+    return np.concatenate([alpha_TxS @ signal_SxG, random_TxW, np.zeros((len(losses), d - smallest))], axis=1)

@@ -1,0 +1,237 @@
+"""The max-margin law and the population loss of arXiv:2410.09605 as claims; the laws are in max_margin.py.
+
+What is extrapolated, and why. Late in training the samples of I4 have margins c > 1 times those of the others. Their
+share s(t) of Σ g falls as loss^(c − 1), a slow power (loss^0.34 for n = 60, L = 5), and every quotient of sums of g and
+of velocities differs from its limit in proportion to s. All other differences fall faster: that of the logistic from
+the exponential loss as the loss itself, those between types as 1/t or faster, and the spread within a type enters in
+second order. So the limit of a quotient Q is read off the line through (s, Q) at the last time T and at T/10, at s = 0:
+
+    Q∞ = Q(T) − s(T) (Q(T) − Q(T/10)) / (s(T) − s(T/10))
+
+This was written before any limit was measured. At finite m the velocity of G has a part along W_Vᵀ W_V besides S z. It
+turns the quotients by about m1 ‖G‖² / 2S² times 1/log(1/loss), at most 2e-3 at m = 2^14, and falls as 1/m².
+"""
+
+import functools
+import math
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from dynamics import grid, own_seeds
+from dynamics.analysis.fits import Interval, exponent
+from dynamics.config import load_config
+from dynamics.studies.claims import Claim, Data, Finding, inside
+from dynamics.studies.evidence import Case
+from experiments.cooccurrence.max_margin import MaxMargin, word_counts
+from experiments.cooccurrence.population import population_loss
+from experiments.cooccurrence.theory import SIGNALS, TYPES
+
+CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
+SLACK = 0.1  # allowed error of a fitted exponent, as in measures.py
+PRECISION = 0.005  # relative, of the limits
+AGREEMENT = 0.1  # relative, of a population loss
+FEW, MANY = 60, 78  # between which n_c(5) lies
+LATE = 1e6  # T
+LENGTH = 5  # L of the population losses
+WIDE = (2**14, 2**17, 2**20)
+WIDTHS = (2**11, 2**14, 2**17, 2**20)
+FROZEN = ", attention frozen"
+LIMITS = {"n = 48, L = 4": (48, 4), "n = 90, L = 5": (90, 5), "n = 84, L = 6": (84, 6), "n = 18, L = 5": (18, 5)}
+SETS = (54, 60, 66, 72, 78)  # n
+LENGTHS = {"all n, L = 5": 5, "all n, L = 4": 4}
+POPULATIONS = {  # n and d; None for the smallest d, with which every random word is in the training set
+    "population, n = 60": (60, None),
+    "population, n = 120": (120, None),
+    "population, n = 240": (240, None),
+    "population, n = 60, d = 640": (60, 640),
+}
+
+
+def _case(task: dict[str, Any], members: Sequence[Any], stop: float, probes: tuple[str, ...], variant: str) -> Case:
+    """A variant of the config with another training set, later times and few probes."""
+
+    def config() -> Any:
+        config = load_config(CONFIG, variant)
+        config.task.update(task)
+        config.times.update(start=1.0, stop=stop, count=19)
+        config.update(words=len(SIGNALS), probes=("loss", "drift", *probes))
+        return config
+
+    return Case(config, own_seeds(members))
+
+
+def _cases(variant: str) -> dict[str, Case]:
+    cases = {}
+    for name, (n, length) in LIMITS.items():
+        task, probes = {"samples": n, "length": length}, ("gradient_by_type", "mlp_velocity")
+        cases[name] = _case(task, grid({"model.width": WIDE}), LATE, probes, variant)
+    for name, length in LENGTHS.items():
+        members = grid({"task.samples": SETS, "model.width": (2**20,)})
+        cases[name] = _case({"length": length}, members, LATE, ("population_error_exact",), variant)
+    for name, (n, d) in POPULATIONS.items():
+        members = grid({"model.width": WIDTHS}, [{}] * 2)
+        probes = ("population_loss", "population_loss_exact")
+        cases[name] = _case({"samples": n, "vocabulary": d}, members, 1e3, probes, variant)
+    return cases
+
+
+CASES = _cases("theory") | {name + FROZEN: case for name, case in _cases("frozen_attention").items()}
+
+
+def _sums(runs: Any) -> list[Any]:
+    """Σ g over I1, ..., I4, divided by n."""
+    return [runs.gradient_by_type.sel(type=kind, drop=True) for kind in TYPES]
+
+
+def _ratio(runs: Any) -> Any:
+    """R(t) = (−Σ_{I1} g + Σ_{I2∪I3∪I4} g) / (Σ_{I1} g − Σ_{I2} g)."""
+    one, two, three, four = _sums(runs)
+    return (two + three + four - one) / (one - two)
+
+
+def _gradient_ratio(runs: Any) -> Any:
+    """The larger of Σ g / (Σ_{I2∪I3∪I4} g − Σ_{I1} g) and Σ g / (Σ_{I1} g − Σ_{I2} g)."""
+    one, two, three, four = _sums(runs)
+    return (one + two + three + four) / np.minimum(two + three + four - one, one - two)
+
+
+def _constant(runs: Any) -> Any:
+    """The largest C with (1 + C) max(Ġ(μ1), Ġ(μ2)) ≤ −Ġ(μ3) ≤ (1 − C)(Ġ(μ1) + Ġ(μ2))."""
+    one, two, three = (runs.mlp_velocity.sel(word=word, drop=True) for word in SIGNALS)
+    return np.minimum(-three / np.maximum(one, two) - 1, 1 + three / (one + two))
+
+
+def _limit(runs: Any, values: Any) -> Any:
+    """The values at s = 0, on the line through those at T and T/10; see the top of this module."""
+    share = _sums(runs)[3] / sum(_sums(runs))
+    (s, late), (s_before, before) = (
+        [quantity.sel(t=t, method="nearest", drop=True) for quantity in (share, values)] for t in (LATE, LATE / 10)
+    )
+    return late - s * (late - before) / (s - s_before)
+
+
+def _tends(
+    data: Data, case: str, quantity: Callable[[Any], Any], limit: Callable[[MaxMargin], float], many: bool = False
+) -> Finding:
+    """Whether the limits of a quantity in all runs are those of the closed form; with `many`, of n → ∞."""
+    n, length = LIMITS[case.removesuffix(FROZEN)]
+    stated = limit(MaxMargin(1e12 if many else n, length))
+    values = quantity(data[case])
+    deviation = np.ravel(_limit(data[case], values)) / stated - 1
+    spread = Interval(float(deviation.mean()), float(deviation.min()), float(deviation.max()))
+    last = np.ravel(values.isel(t=-1))
+    seen = f"{last.min():.4f} to {last.max():.4f} at t = {LATE:.0e}; the limit differs from {stated:.4f} by"
+    return Finding(inside(spread, -PRECISION, PRECISION), f"{seen} {100 * spread.low:.3f} to {100 * spread.high:.3f} %")
+
+
+def _generalises(data: Data, case: str, checkpoint: int = -1) -> Finding:
+    """The n from which on no fresh sample is wrong, between the sizes of the training sets that were run."""
+    error = data[case].population_error_exact.isel(checkpoint=checkpoint).sel(estimate="mean", drop=True)
+    sizes, largest = error.samples.values, error.max([dim for dim in error.dims if dim != "samples"]).values
+    wrong = np.flatnonzero(~(largest <= 0))
+    after = wrong[-1] + 1 if wrong.size else 0
+    low = sizes[after - 1] + 1 if after else -math.inf
+    high = sizes[after] if after < len(sizes) else math.inf
+    shown = ", ".join(f"{share:.3g} at n = {n}" for n, share in zip(sizes, largest, strict=True))
+    return Finding(inside(Interval(math.nan, low, high), FEW, MANY), f"wrong: {shown}; n_c in [{low:g}, {high:g}]")
+
+
+def _at_training_loss(runs: Any, losses: Any) -> Any:
+    """The exact population loss [width, seed] when the training loss has these values [width]; nan if it never has.
+
+    Linear in the logarithms between saved times.
+    """
+    population = runs.population_loss_exact.sel(estimate="mean", drop=True)
+
+    def interpolated(training: Any, values: Any, loss: Any) -> Any:
+        falling = slice(None, None, -1)
+        at = np.interp(np.log(loss), np.log(training[falling]), np.log(values[falling]), math.nan, math.nan)
+        return np.exp(at)
+
+    core = [["t"], ["t"], []]
+    return xr.apply_ufunc(interpolated, runs.loss, population, losses, input_core_dims=core, vectorize=True)
+
+
+def _power(data: Data, case: str, training_loss: float | None = None) -> Finding:
+    """The exponent in m of the population loss at T*, or at a training loss that does not depend on m."""
+    runs = data[case]
+    losses = 1 / runs.width if training_loss is None else xr.full_like(runs.width, training_loss, float)
+    values = _at_training_loss(runs, losses)
+    fit = exponent(values.width.broadcast_like(values).transpose(*values.dims), values)
+    shown = ", ".join(f"{float(values.sel(width=width).mean()):.3g}" for width in runs.width)
+    return Finding(inside(fit, -math.inf, -SLACK), f"{shown}; ∝ m^b, b = {fit}")
+
+
+def _predicted(name: str, widths: Sequence[int], random_words: bool = True) -> Any:
+    """The population loss at a training loss of 1/m, by the flow of three numbers; [width]."""
+    n, d = POPULATIONS[name]
+    labels, G_TxD = jnp.array([1, -1, -1, -1]), word_counts(n, LENGTH, d, 1 / np.array(widths))
+    if not random_words:
+        G_TxD[:, len(SIGNALS) :] = 0
+    return np.array([float(population_loss(jnp.asarray(G_D), labels, LENGTH)) for G_D in G_TxD])
+
+
+def _follows(data: Data, case: str, random_words: bool = True) -> Finding:
+    """Whether the population losses at T* in all runs are those of the flow of three numbers."""
+    runs = data[case]
+    widths = runs.width.values.tolist()
+    stated = xr.DataArray(_predicted(case.removesuffix(FROZEN), widths, random_words), {"width": widths}, "width")
+    deviation = np.ravel(_at_training_loss(runs, 1 / runs.width) / stated - 1)
+    spread = Interval(float(deviation.mean()), float(deviation.min()), float(deviation.max()))
+    shown = ", ".join(f"{value:.3g}" for value in stated.values)
+    differs = f"differs from {shown} by {100 * spread.low:.2f} to {100 * spread.high:.2f} %"
+    return Finding(inside(spread, -AGREEMENT, AGREEMENT), differs)
+
+
+def _limits(symbol: str, formula: str, quantity: Any, limit: Any) -> Claim:
+    return Claim(
+        "Lemma 4.5" if quantity is not _constant else "Lemma 4.3",
+        f"{symbol} tends to {formula} of the max-margin law",
+        f"the limits of all runs (m = 2^14 to 2^20) within {100 * PRECISION} % of it",
+        functools.partial(_tends, quantity=quantity, limit=limit),
+        ("n = 18, L = 5",),
+        elsewhere={"n → ∞": functools.partial(_tends, quantity=quantity, limit=limit, many=True)},
+    )
+
+
+RATIO = _limits("R(t)", "R∞ = (3n − 2L) / (2n + 4L − 6)", _ratio, lambda law: law.ratio)
+SUMS = _limits(
+    "The larger ratio Σ g / ...", "(n λ1/2 + n λ2/3) / min(a, c)", _gradient_ratio, lambda law: law.gradient_ratio
+)
+CONSTANT = _limits("The largest C", "C∞ = min(c/a − 1, 1 − c/2a)", _constant, lambda law: law.constant)
+ENOUGH = Claim(
+    "derived here",
+    "From n_c(5) = 68 samples on, every fresh sample is classified in the end",
+    f"the population error at t = {LATE:.0e} vanishes from a size on that lies between {FEW} and {MANY}",
+    _generalises,
+    ("all n, L = 4",),
+    elsewhere={"at t = 0": functools.partial(_generalises, checkpoint=0)},
+)
+POWER = Claim(
+    "Theorem 3.3",
+    "The population loss is ≤ 1/poly(m) at T*, where the training loss is 1/m",
+    f"exponent in m at most −{SLACK}",
+    _power,
+    elsewhere={"where the training loss is 0.05": functools.partial(_power, training_loss=0.05)},
+    repairs={"population, n = 60": {"n = 120": "population, n = 120", "d = 640": "population, n = 60, d = 640"}},
+)
+FOLLOWS = Claim(
+    "derived here",
+    "The population loss at T* is that of the flow of three numbers, in which attention stays uniform",
+    f"within {100 * AGREEMENT:.0f} % in every run",
+    _follows,
+    elsewhere={"G = 0 for random words": functools.partial(_follows, random_words=False)},
+)
+MAX_MARGIN = [(case, claim) for case in LIMITS if case != "n = 18, L = 5" for claim in (RATIO, SUMS, CONSTANT)]
+MAX_MARGIN.append(("all n, L = 5", ENOUGH))
+POPULATION = [(case, claim) for case in POPULATIONS for claim in (POWER, FOLLOWS)]
+TABLES = {
+    "max_margin": ("The max-margin law of word counts: late times at large m", MAX_MARGIN),
+    "population": ("The population loss where the training loss is 1/m: m = 2^11 to 2^20, 2 seeds each", POPULATION),
+}
+COMPANION = ("attention frozen", {case: case + FROZEN for table in (MAX_MARGIN, POPULATION) for case, _ in table})
