@@ -43,7 +43,8 @@ def test_the_quadrature_of_one_output(margin):
     """G(μ3) alone: y F is −G(μ3) for three of the types and G(μ3) for I1."""
     G = jnp.zeros(5).at[2].set(-margin)
     exact = (np.logaddexp(0, margin) + np.logaddexp(0, -margin)) / 2
-    assert float(population_loss(G, jnp.asarray(AND), 3)) == pytest.approx(exact, rel=1e-13)
+    stated = 1e-14 * (1 + np.cosh(margin / 2))
+    assert abs(float(population_loss(G, jnp.asarray(AND), 3)) - exact) < stated
 
 
 def test_small_losses_keep_their_digits():
@@ -71,19 +72,17 @@ def measured(fresh_samples, **changes):
 
 
 @pytest.mark.parametrize("name", ["cooccurrence", "exactly_one"])
-def test_trained_attention_is_a_small_correction(name):
-    """At a start with attention that is not uniform, a hundred times fewer fresh samples give the same numbers."""
-    few = measured(2_000, **{"task.name": name})[0]
-    values, objective, params, fresh = measured(200_000, **{"task.name": name})
-    mean, error = values["population_loss"]
+def test_attention_that_is_not_uniform_is_a_small_correction(name):
+    """Few fresh samples give what many give, and with a smaller error than a mean over them would have."""
+    few = measured(500, **{"task.name": name})[0]
+    many, objective, params, fresh = measured(40_000, **{"task.name": name})
     assert few["population_loss_exact"][1] < few["population_loss"][1] / 2
-    for exact, sampled in (
-        (few["population_loss_exact"], (mean, error)),
-        (values["population_loss_exact"], (mean, error)),
-    ):
-        assert abs(exact[0] - sampled[0]) < 4 * np.hypot(exact[1], sampled[1])
-    wrong = np.asarray(fresh.label * objective.apply(params, fresh.tokens)[0] <= 0)
-    share, deviation = values["population_error_exact"]
+    mean, error = many["population_loss"]
+    for exact in (few["population_loss_exact"], many["population_loss_exact"]):
+        assert abs(exact[0] - mean) < 4 * np.hypot(exact[1], error)
+    output = jax.jit(lambda: objective.apply(params, fresh.tokens)[0])()
+    wrong = np.asarray(fresh.label) * np.asarray(output) <= 0
+    share, deviation = many["population_error_exact"]
     assert abs(share - wrong.mean()) < 4 * np.hypot(deviation, wrong.std() / np.sqrt(len(wrong)))
 
 

@@ -13,8 +13,8 @@ With D = n²/12 + n (2L − 9/2) + (L − 2)(L − 3) the solution is
 
     λ1 = (7n/6 + L − 2) / D     λ2 = (5n/2 + L − 3) / D     a = n (n + 2L − 3) / 6D     c = n (3n − 2L) / 12D
 
-At late times −Ġ(μ3)/Ġ(μ1) and R(t) tend to c/a, so that Lemmas 4.3 and 4.5 hold with constants that are known. All of it
-was derived here.
+At late times −Ġ(μ3)/Ġ(μ1) and R(t) tend to c/a, so that Lemmas 4.3 and 4.5 hold with known constants. All of it was
+derived here.
 """
 
 import math

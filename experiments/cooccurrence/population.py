@@ -12,6 +12,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.config import require
@@ -42,9 +43,10 @@ def population_loss(G_D: Float[Array, " d"], label_T: Int[Array, " type"], lengt
         length: L.
     """
     G_D = G_D.astype(float)
-    u_W = jnp.arange(0, LAST, SPACING)
-    omega_W = 0.5 + 1j * u_W
-    weight_W = SPACING * jnp.where(u_W == 0, 0.5, 1.0) / (omega_W * jnp.cosh(math.pi * u_W))
+    u_W = np.arange(0, LAST, SPACING)
+    half_W = np.where(u_W == 0, SPACING / 2, SPACING)  # u and −u together are the real part, twice
+    omega_W = jnp.asarray(0.5 + 1j * u_W)
+    weight_W = jnp.asarray(half_W / ((0.5 + 1j * u_W) * np.cosh(math.pi * u_W)))
     expectations = []
     for targets, sign in zip(TARGETS, -label_T.astype(float), strict=True):
         known = sign * jnp.sum(G_D[jnp.array([COMMON, *targets])])
@@ -79,7 +81,7 @@ def population_error(G_D: Float[Array, " d"], label_T: Int[Array, " type"], leng
         known, words = jnp.sum(G_D[jnp.array([COMMON, *targets])]), length - 1 - len(targets)
         first, second = sums[words - words // 2], sums[words // 2]
         places = jnp.searchsorted(jnp.sort(label * first), -label * (known + second), side="right")
-        errors.append(jnp.mean(places / len(first)))
+        errors.append(jnp.mean(places.astype(float)) / len(first))
     return jnp.dot(jnp.array(PROBABILITIES), jnp.stack(errors))
 
 
