@@ -64,7 +64,9 @@ def test_from_where_on_it_applies(length, smallest):
 @pytest.mark.parametrize(("length", "smallest"), [(3, 27), (4, 48), (5, 68), (8, 130), (16, 295), (32, 624)])
 def test_how_many_samples_generalise(length, smallest):
     assert generalising_samples(length) == smallest
-    assert MaxMargin(smallest, length).fresh_margin > 1e-12 > MaxMargin(smallest - 1, length).fresh_margin  # 0 at (294, 16)
+    assert (
+        MaxMargin(smallest, length).fresh_margin > 1e-12 > MaxMargin(smallest - 1, length).fresh_margin
+    )  # 0 at (294, 16)
     assert MaxMargin(smallest - 1, length).applies
 
 
