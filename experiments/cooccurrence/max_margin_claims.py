@@ -51,11 +51,12 @@ POPULATIONS = {  # n and d; None for the smallest d, with which every random wor
 }
 
 
-def _case(task: dict[str, Any], members: Sequence[Any], stop: float, probes: tuple[str, ...], variant: str) -> Case:
-    """A variant of the config with another training set, later times and few probes."""
+def _case(task: dict[str, Any], members: Sequence[Any], stop: float, probes: tuple[str, ...], law: str) -> Case:
+    """The theory's start with another training set, later times and few probes."""
 
     def config() -> Any:
-        config = load_config(CONFIG, variant)
+        config = load_config(CONFIG)
+        config.laws.flow.name = law
         config.task.update(task)
         config.times.update(start=1.0, stop=stop, count=19)
         config.update(words=len(SIGNALS), probes=("loss", "drift", *probes))
@@ -64,23 +65,23 @@ def _case(task: dict[str, Any], members: Sequence[Any], stop: float, probes: tup
     return Case(config, own_seeds(members))
 
 
-def _cases(variant: str) -> dict[str, Case]:
+def _cases(law: str) -> dict[str, Case]:
     cases = {}
     for name, (n, length) in LIMITS.items():
         task, probes = {"samples": n, "length": length}, ("gradient_by_type", "mlp_velocity")
-        cases[name] = _case(task, grid({"model.width": WIDE}), LATE, probes, variant)
+        cases[name] = _case(task, grid({"model.width": WIDE}), LATE, probes, law)
     for name, (length, sizes) in SETS.items():
         members = grid({"task.samples": sizes, "model.width": (2**20,)})
-        cases[name] = _case({"length": length}, members, LATE, ("population_error_exact",), variant)
+        cases[name] = _case({"length": length}, members, LATE, ("population_error_exact",), law)
     for name, (n, d) in POPULATIONS.items():
         members = grid({"model.width": WIDTHS}, [{}] * 2)
         probes = ("population_loss", "population_loss_exact")
-        cases[name] = _case({"samples": n, "vocabulary": d}, members, 1e3, probes, variant)
+        cases[name] = _case({"samples": n, "vocabulary": d}, members, 1e3, probes, law)
     return cases
 
 
 # With frozen attention an evaluation costs d² instead of d³: the large vocabularies have no other case.
-_TRAINED, _FROZEN = _cases("theory"), {name + FROZEN: case for name, case in _cases("frozen_attention").items()}
+_TRAINED, _FROZEN = _cases("gram_flow"), {name + FROZEN: case for name, case in _cases("frozen_attention").items()}
 JUDGED = {name: name if name == "population, n = 60" else name + FROZEN for name in POPULATIONS}
 COMPANIONS = {case: case + FROZEN for case in ("n = 48, L = 4", "n = 90, L = 5", "n = 84, L = 6", "population, n = 60")}
 CASES = {case: (_TRAINED | _FROZEN)[case] for case in (*LIMITS, *SETS, *JUDGED.values(), *COMPANIONS.values())}
