@@ -1,12 +1,14 @@
 """The max-margin law of word counts: closed forms against a solver, and the flow that leads there."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
 import dynamics
 from experiments.cooccurrence.max_margin import MaxMargin, generalising_samples, hard_margin, word_counts
+from experiments.cooccurrence.population import population_loss
 
 NUMBERS = [(18, 3), (42, 5), (60, 5), (120, 5), (36, 4), (96, 8)]
 
@@ -138,6 +140,21 @@ def test_word_counts_tend_to_the_margin():
     early, late = word_counts(120, 5, None, losses)
     slope, law = (late - early) / np.log(10), MaxMargin(120, 5)
     np.testing.assert_allclose(slope[:4], [law.target, law.target, -law.common, law.multipliers[0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [72, 84, 120])
+def test_the_population_loss_is_a_power_of_the_training_loss(n):
+    losses = np.array([1e-39, 1e-40])
+    G_TxD = jnp.asarray(word_counts(n, 5, None, losses))
+    before, after = (float(population_loss(G_D, jnp.array([1, -1, -1, -1]), 5)) for G_D in G_TxD)
+    assert np.log10(before / after) == pytest.approx(MaxMargin(n, 5).fresh_margin, abs=1e-3)
+
+
+@pytest.mark.parametrize("d", [None, 640])
+def test_the_population_loss_of_too_few_samples_grows_in_the_end(d):
+    G_TxD = jnp.asarray(word_counts(60, 5, d, np.array([1e-30, 1e-40])))
+    before, after = (float(population_loss(G_D, jnp.array([1, -1, -1, -1]), 5)) for G_D in G_TxD)
+    assert after > before
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,10 @@ class MaxMargin:
 
         The random words of the fresh sample may all come from training samples of the other label:
         2a − c − (L − 3) λ2 (I1), c − a − (L − 2) λ1 (I2, I3), c − (L − 1) λ1 (I4).
+
+        Where it is positive, the population loss tends to be ∝ (training loss)^fresh_margin: margins grow as
+        log(1/loss), and a fixed share of the fresh samples has the smallest. Where it is negative, these samples stay
+        wrong, and the population loss grows as log(1/loss) in the end.
         """
         L, a, c, (first, second) = self.length, self.target, self.common, self.multipliers
         return min(2 * a - c - (L - 3) * second, c - a - (L - 2) * first, c - (L - 1) * first)
