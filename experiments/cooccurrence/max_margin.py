@@ -146,7 +146,7 @@ def hard_margin(tokens: Int[np.ndarray, "n L"], label: Int[np.ndarray, " n"], vo
     problem.solve(solver=cvxpy.CLARABEL, tol_gap_abs=1e-12, tol_gap_rel=1e-12, tol_feas=1e-12)
     solved = problem.status in (cvxpy.OPTIMAL, cvxpy.OPTIMAL_INACCURATE)
     require(solved, "label", problem.status, "must be the labels of samples that some G classifies")
-    return HardMargin(G_D.value, separated.dual_value)
+    return HardMargin(np.asarray(G_D.value), np.asarray(separated.dual_value))
 
 
 def word_counts(

@@ -43,14 +43,14 @@ LENGTH = 5  # L of the population losses
 RTOL = 1e-9  # of the runs whose limits are read off
 WIDE = (2**14, 2**20)
 WIDTHS = (2**11, 2**14, 2**17, 2**20)
+STARTS = 2  # at each of these widths
 FROZEN = ", attention frozen"
-LIMITS = {"n = 48, L = 4": (48, 4), "n = 90, L = 5": (90, 5), "n = 84, L = 6": (84, 6), "n = 18, L = 5": (18, 5)}
-SETS = {"all n, L = 5": (5, (60, 66, 72, 78)), "n = 54, L = 4": (4, (54,))}  # L and all n
+LIMITS = {"n = 36, L = 3": (36, 3), "n = 48, L = 4": (48, 4), "n = 72, L = 5": (72, 5), "n = 18, L = 5": (18, 5)}
+SETS = {"all n, L = 5": (5, (60, 66, 72, 78)), "all n, L = 4": (4, (48, 54))}  # L and all n
 POPULATIONS = {  # n and d; None for the smallest d, with which every random word is in the training set
     "population, n = 60": (60, None),
     "population, n = 120": (120, None),
-    "population, n = 240": (240, None),
-    "population, n = 60, d = 640": (60, 640),
+    "population, n = 60, d = 320": (60, 320),
 }
 
 
@@ -88,15 +88,15 @@ def _cases(law: str) -> dict[str, Case]:
         members = grid({"task.samples": sizes, "model.width": (2**20,)})
         cases[name] = _case({"length": length}, members, LATE, ("population_error_exact",), law)
     for name, (n, d) in POPULATIONS.items():
-        members = grid({"model.width": WIDTHS}, [{}] * 2)
-        cases[name] = _case({"samples": n, "vocabulary": d}, members, 1e3, ("population_loss_exact",), law)
+        members = grid({"model.width": WIDTHS}, [{}] * STARTS)
+        cases[name] = _case({"samples": n, "vocabulary": d}, members, 300.0, ("population_loss_exact",), law)
     return cases
 
 
 # With frozen attention an evaluation costs d² instead of d³: the large vocabularies have no other case.
 _TRAINED, _FROZEN = _cases("gram_flow"), {name + FROZEN: case for name, case in _cases("frozen_attention").items()}
 JUDGED = {name: name if name == "population, n = 60" else name + FROZEN for name in POPULATIONS}
-COMPANIONS = {case: case + FROZEN for case in ("n = 48, L = 4", "n = 90, L = 5", "n = 84, L = 6", "population, n = 60")}
+COMPANIONS = {case: case + FROZEN for case in ("n = 36, L = 3", "n = 48, L = 4", "n = 72, L = 5", "population, n = 60")}
 CASES = {case: (_TRAINED | _FROZEN)[case] for case in (*LIMITS, *SETS, *JUDGED.values(), *COMPANIONS.values())}
 
 
@@ -132,6 +132,11 @@ def _limit(runs: Any, values: Any) -> Any:
     return late - s * (late - before) / (s - s_before)
 
 
+def _within(deviation: Any, bound: float) -> bool | None:
+    """Whether the relative deviation of every run is at most a bound; None if one is nan."""
+    return bool((np.abs(deviation) <= bound).all()) if np.isfinite(deviation).all() else None
+
+
 def _tends(
     data: Data,
     case: str,
@@ -144,17 +149,16 @@ def _tends(
     runs, stated = data[case], limit(MaxMargin(1e12 if many else n, length))
     values = quantity(runs)
     deviation = np.ravel(_limit(runs, values)) / stated - 1
-    spread = Interval(float(deviation.mean()), float(deviation.min()), float(deviation.max()))
     percent = ", ".join(f"{100 * each:.2g}" for each in deviation)
     seen = f"{float(values.isel(t=-1).min()):.4f} to {float(values.isel(t=-1).max()):.4f} at t = {LATE:.0e}"
     measured = f"{seen}; the limits differ from {stated:.4f} by {percent} %"
-    return Finding(inside(spread, -PRECISION, PRECISION), measured)
+    return Finding(_within(deviation, PRECISION), measured)
 
 
 def _generalises(data: Data, case: str, checkpoint: int = -1) -> Finding:
     """The n from which on no fresh sample is wrong, between the sizes of the training sets that were run."""
     error = data[case].population_error_exact.isel(checkpoint=checkpoint).sel(estimate="mean", drop=True)
-    sizes, largest = error.samples.values, error.max([dim for dim in error.dims if dim != "samples"]).values
+    sizes, largest = np.atleast_1d(error.samples.values), np.atleast_1d(error.values)
     wrong = np.flatnonzero(~(largest <= 0))
     after = wrong[-1] + 1 if wrong.size else 0
     low = sizes[after - 1] + 1 if after else -math.inf
@@ -205,10 +209,9 @@ def _follows(data: Data, case: str, random_words: bool = True) -> Finding:
     widths = runs.width.values.tolist()
     stated = xr.DataArray(predicted(case.removesuffix(FROZEN), widths, random_words), {"width": widths}, "width")
     deviation = np.ravel(at_training_loss(runs, 1 / runs.width) / stated - 1)
-    spread = Interval(float(deviation.mean()), float(deviation.min()), float(deviation.max()))
     shown = ", ".join(f"{value:.3g}" for value in stated.values)
-    differs = f"differs from {shown} by {100 * spread.low:.2f} to {100 * spread.high:.2f} %"
-    return Finding(inside(spread, -AGREEMENT, AGREEMENT), differs)
+    differs = f"differs from {shown} by {100 * deviation.min():.2f} to {100 * deviation.max():.2f} %"
+    return Finding(_within(deviation, AGREEMENT), differs)
 
 
 def _limits(symbol: str, formula: str, quantity: Callable[[Any], Any], limit: Callable[[MaxMargin], float]) -> Claim:
@@ -239,7 +242,7 @@ ENOUGH = Claim(
     "From n_c(5) = 68 samples on, every fresh sample is classified in the end",
     f"the population error at t = {LATE:.0e} vanishes from a size on that lies between {FEW} and {MANY}",
     _generalises,
-    ("n = 54, L = 4",),
+    ("all n, L = 4",),
     elsewhere={"at t = 0": functools.partial(_generalises, checkpoint=0)},
 )
 POWER = Claim(
@@ -251,7 +254,7 @@ POWER = Claim(
     repairs={
         "population, n = 60": {
             "n = 120": JUDGED["population, n = 120"],
-            "d = 640": JUDGED["population, n = 60, d = 640"],
+            "d = 320": JUDGED["population, n = 60, d = 320"],
         }
     },
 )
@@ -261,12 +264,14 @@ FOLLOWS = Claim(
     f"within {100 * AGREEMENT:.0f} % in every run",
     _follows,
     elsewhere={"G = 0 for random words": functools.partial(_follows, random_words=False)},
+    post_hoc="one run outside refutes the claim; all had to be outside",
 )
 MAX_MARGIN = [(case, claim) for case in LIMITS if case in COMPANIONS for claim in MARGINS]
 MAX_MARGIN.append(("all n, L = 5", ENOUGH))
 POPULATION = [(case, claim) for case in JUDGED.values() for claim in (POWER, FOLLOWS)]
 TABLES = {
     "max_margin": ("The max-margin law of word counts: late times at large m", MAX_MARGIN),
-    "population": ("The population loss where the training loss is 1/m: m = 2^11 to 2^20, 2 seeds each", POPULATION),
+    "population": ("The population loss where the training loss is 1/m: m = 2^11 to 2^20, 2 starts each", POPULATION),
 }
+FIGURES = "experiments.cooccurrence.max_margin_figures"
 COMPANION = ("attention frozen", COMPANIONS)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.config import require
 from dynamics.probes import View, probe
+from dynamics.tasks import Batch
 from dynamics.tasks.cooccurrence import COMMON, FIRST_TARGET, SECOND_TARGET, SIGNALS
 
 PROBABILITIES = (1 / 2, 1 / 6, 1 / 6, 1 / 6)  # of the types I1, I2, I3, I4
@@ -85,10 +86,15 @@ def population_error(G_D: Float[Array, " d"], label_T: Int[Array, " type"], leng
     return jnp.dot(jnp.array(PROBABILITIES), jnp.stack(errors))
 
 
-def _counted(params: PyTree, view: View) -> tuple[Array, Array, Array]:
-    """G of all words, y of the four types, and y Σ_l G(x_l) of the fresh samples."""
+def _fresh(view: View) -> Batch:
     fresh = view.survey.fresh
     assert fresh is not None  # the probes ask for fresh samples
+    return fresh
+
+
+def _counted(params: PyTree, view: View) -> tuple[Array, Array, Array]:
+    """G of all words, y of the four types, and y Σ_l G(x_l) of the fresh samples."""
+    fresh = _fresh(view)
     G_D = jnp.sum(view.gram(params).G, axis=0)
     label_T = jax.ops.segment_max(fresh.label, fresh.type, len(PROBABILITIES))
     return G_D, label_T, fresh.label.astype(G_D.dtype) * jnp.sum(G_D[fresh.tokens], axis=1)
@@ -107,15 +113,16 @@ def population_loss_exact(params: PyTree, view: View) -> Array:
     kind = view.objective.kind
     require(kind == "logistic", "task.loss", kind, "must be logistic for the probe population_loss_exact")
     G_D, label_T, counted_N = _counted(params, view)
-    exact = population_loss(G_D, label_T, view.survey.fresh.tokens.shape[1])
-    return _corrected(exact, view.objective.losses(params, view.survey.fresh) - jax.nn.softplus(-counted_N))
+    fresh = _fresh(view)
+    exact = population_loss(G_D, label_T, fresh.tokens.shape[1])
+    return _corrected(exact, view.objective.losses(params, fresh) - jax.nn.softplus(-counted_N))
 
 
 @probe("estimate", needs=("gram", "canonical"), fresh=True, large=True, labels=LABELS)
 def population_error_exact(params: PyTree, view: View) -> Array:
     """The share of samples with y Σ_l G(x_l) ≤ 0 exactly, plus the mean difference of the model over fresh samples."""
     G_D, label_T, counted_N = _counted(params, view)
-    fresh = view.survey.fresh
+    fresh = _fresh(view)
     exact = population_error(G_D, label_T, fresh.tokens.shape[1])
     output_N = view.objective.apply(params, fresh.tokens)[0]
     wrong_N = fresh.label.astype(output_N.dtype) * output_N <= 0
