@@ -90,3 +90,7 @@ def test_uniform_attention_needs_no_samples():
     values = measured(50, **{"init.std_of": {"W": 0.3, "W_K": 1e-9, "W_Q": 1e-9}})[0]
     assert values["population_loss_exact"][1] < 1e-14
     assert values["population_error_exact"][1] == 0
+
+
+def test_an_output_of_zero_is_an_error():
+    assert float(population_error(jnp.zeros(6), jnp.asarray(AND), 4)) == 1

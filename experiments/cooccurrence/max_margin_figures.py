@@ -28,12 +28,11 @@ def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     for case, colour in zip((case for case in LIMITS if case in COMPANIONS), SHOWN, strict=True):
         runs = record[case].load().isel(t=slice(1, None))
         away = abs(ratio(runs) / MaxMargin(*LIMITS[case]).ratio - 1)
-        for width, style in zip(runs.width.values, ("--", "-"), strict=True):
-            line = np.ravel(away.sel(width=width))
-            left.plot(runs.t, line, style, color=COLOURS[colour], label=f"{case}, m = 2^{int(np.log2(width))}")
+        for width, style, label in zip(runs.width.values, ("--", "-"), ("", case), strict=True):
+            left.plot(runs.t, np.ravel(away.sel(width=width)), style, color=COLOURS[colour], label=label or None)
     left.set(xscale="log", yscale="log", xlabel="t", ylabel="|R(t)/R∞ − 1|")
-    left.set_title("R(t) tends to the closed form")
-    left.legend(fontsize=7.5)
+    left.set_title("R(t) against the closed form; dashed: m = 2^14, solid: 2^20")
+    left.legend(fontsize=8, loc=(0.68, 0.52))
     for (name, case), colour in zip(JUDGED.items(), SHOWN, strict=True):
         runs = record[case].load()
         values = at_training_loss(runs, 1 / runs.width)
@@ -41,6 +40,6 @@ def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
         label = name.removeprefix("population, ")
         right.plot(WIDTHS, predicted(name, WIDTHS), color=COLOURS[colour], linewidth=1, label=label)
     right.set(xscale="log", yscale="log", xlabel="width m", ylabel="population loss at T*")
-    right.set_title("where the training loss is 1/m; lines: three numbers")
+    right.set_title("dots: the flow; lines: the flow of three numbers")
     right.legend(fontsize=8)
     return save(drawn, folder, "max_margin", provenance(record))
