@@ -33,7 +33,7 @@ def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     left.set(xscale="log", yscale="log", xlabel="t", ylabel="|R(t)/R∞ − 1|")
     left.set_title("R(t) against the closed form; dashed: m = 2^14, solid: 2^20")
     left.legend(fontsize=8, loc=(0.68, 0.52))
-    for (name, case), colour in zip(JUDGED.items(), SHOWN, strict=True):
+    for (name, case), colour in zip(JUDGED.items(), SHOWN, strict=False):
         runs = record[case].load()
         values = at_training_loss(runs, 1 / runs.width)
         right.plot(runs.width, values, "o", color=COLOURS[colour], markersize=4)
