@@ -9,7 +9,7 @@ import pytest
 from conftest import small_config
 
 import dynamics
-from dynamics.cli.console import ALLOWED
+from dynamics.analysis.invariants import ALLOWED
 from dynamics.laws.runge_kutta import TSIT5, Solver, Turn, integrate
 from dynamics.laws.stabilised import RKC2, SAFE, stages
 from dynamics.runs.programs import STRATEGIES

@@ -13,6 +13,23 @@ from jaxtyping import Array, Float
 
 from dynamics.models import Gram
 
+# The largest drift that is trusted, calibrated by comparing drifts with errors of the loss: ALLOWED rtol; with steps of
+# the stabilised method, whose errors add up as rtol^(2/3), also ALLOWED_STABILISED rtol^(2/3).
+ALLOWED, ALLOWED_STABILISED = 10, 0.1
+
+
+def allowed_drift(rtol: float, stabilised: bool) -> tuple[float, str]:
+    """The largest drift with which a flow is trusted, and its rule in words.
+
+    Args:
+        rtol: the relative tolerance of the flow.
+        stabilised: whether steps of the stabilised method were taken.
+    """
+    allowed, of_stabilised = ALLOWED * rtol, ALLOWED_STABILISED * rtol ** (2 / 3)
+    if stabilised and of_stabilised > allowed:
+        return of_stabilised, f"{ALLOWED_STABILISED} rtol^(2/3)"
+    return allowed, f"{ALLOWED} rtol"
+
 
 def relative_drift(now: tuple[Array, ...], start: tuple[Array, ...]) -> Float[Array, " conserved"]:
     """Max |Q(t) − Q(0)| / max |Q(0)| of every conserved matrix Q."""

@@ -8,17 +8,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from dynamics.analysis.invariants import allowed_drift
 from dynamics.cli.status import print_table
 from dynamics.runs.experiment import TIGHTER
 from dynamics.runs.record import Record
-from dynamics.studies.claims import PASS, Verdict
+from dynamics.studies.claims import Verdict
 from dynamics.trajectory import Trajectory
 
 LINE_S = 5.0  # seconds between lines of progress without a terminal
 HEADINGS = {"classification_time": "classified"}
-# The largest drift that is trusted, calibrated by comparing drifts with errors of the loss: ALLOWED rtol; with steps of
-# the stabilised method, whose errors add up as rtol^(2/3), also ALLOWED_STABILISED rtol^(2/3).
-ALLOWED, ALLOWED_STABILISED = 10, 0.1
 
 
 class _Bars:
@@ -99,10 +97,8 @@ def certificate(law: str, summary: Mapping[str, Any]) -> str:
     """Whether the drift of a flow is small enough to trust it, and its errors if they were measured."""
     if "drift" not in summary:
         return f"certificate of {law}: none, the probe drift is not among those of the config"
-    drift, rtol = summary["drift"], summary["rtol"]
-    rule, allowed = f"{ALLOWED} rtol", ALLOWED * rtol
-    if summary.get("stabilised") and ALLOWED_STABILISED * rtol ** (2 / 3) > allowed:
-        rule, allowed = f"{ALLOWED_STABILISED} rtol^(2/3)", ALLOWED_STABILISED * rtol ** (2 / 3)
+    drift = summary["drift"]
+    allowed, rule = allowed_drift(summary["rtol"], bool(summary.get("stabilised")))
     verdict = "kept" if drift <= allowed else "BROKEN, distrust it"
     line = f"certificate of {law}: drift {drift:.1e}, at most {rule} = {allowed:.1e} allowed: {verdict}"
     if "error" in summary:
@@ -121,6 +117,6 @@ def print_verdicts(title: str, verdicts: Sequence[Verdict]) -> None:
     """Print a row for each verdict."""
     rows = []
     for verdict in verdicts:
-        measured = verdict.measured + (f" ({verdict.known})" if verdict.known and verdict.verdict != PASS else "")
+        measured = verdict.measured + (f" ({verdict.reason})" if verdict.reason else "")
         rows.append((verdict.verdict, verdict.claim.source, verdict.claim.statement, measured))
     print_table(("verdict", "source", "statement", "measured"), rows, title)

@@ -18,7 +18,7 @@ from dynamics.environment import configure_compiler
 from dynamics.runs.record import write_json, write_text
 from dynamics.studies.claims import PASS, Data, Verdict, judge, markdown
 from dynamics.studies.comparison import Compared, sweep_of
-from dynamics.studies.evidence import ClaimsRecord, check, measure, sweeps_of
+from dynamics.studies.evidence import ClaimsRecord, check, companion_of, measure, sweeps_of
 from dynamics.studies.tables import Table, tables
 from dynamics.sweeps.launch import prepare
 from dynamics.sweeps.paths import plan
@@ -76,8 +76,10 @@ def _interrupted(folder: pathlib.Path, begin: float) -> int:
 
 def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Sequence[Table], begin: float) -> int:
     """Judge a module's claims on the data of a record, draw its figures, write and print everything; the exit code."""
-    judged = {key: (title, judge(pairs, data)) for key, (title, pairs) in module.TABLES.items()} if module else {}
-    texts = [table.markdown() for table in pages] + [markdown(*table) for table in judged.values()]
+    heading, companions = companion_of(module) if module else ("", {})
+    stated = module.TABLES if module else {}
+    judged = {key: (title, judge(pairs, data, companions)) for key, (title, pairs) in stated.items()}
+    texts = [table.markdown() for table in pages] + [markdown(*table, heading) for table in judged.values()]
     paths = [record.path / ("compare.md" if pages else "claims.md")]
     write_text(paths[0], "\n".join(texts))
     if module:
@@ -91,10 +93,10 @@ def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Seq
         print_verdicts(title, verdicts)
     print("\n".join(map(str, paths)))
     required: Sequence[Verdict] = next((verdicts for _, verdicts in judged.values()), [])
-    unmet = [verdict for verdict in required if verdict.verdict != PASS and not verdict.known]
+    unmet = [verdict for verdict in required if verdict.verdict != PASS and not verdict.explained]
     known = sum(verdict.verdict != PASS for verdict in required) - len(unmet)
     if judged:
         passed = len(required) - len(unmet) - known
-        print(f"{passed} pass, {known} known not to hold, {len(unmet)} that should pass do not")
+        print(f"{passed} pass, {known} fail and hold after a repair, {len(unmet)} that should pass do not")
     print(f"done in {time.monotonic() - begin:.0f} s: {record.path}")
     return int(bool(unmet))

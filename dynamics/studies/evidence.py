@@ -5,6 +5,7 @@ A module of claims, experiments/PAPER/claims.py or any other that `dynamics clai
 CASES     {case: Case or Measured}, in which claims are judged
 TABLES    {key: (title, [(case, Claim), ...])}; exit code 1 if a claim of the first table should pass and does not
 FIGURES   the name of a module with draw(record, folder) for the ClaimsRecord; may be left out
+COMPANION (heading, {case: another case}): a column with the verdicts in that other case; may be left out
 
 It imports the modules that register its own tasks, models, ... by their full names: jobs execute a copy of the file.
 What it leaves is a folder:
@@ -27,6 +28,7 @@ import ml_collections
 
 from dynamics.config import ConfigError, require
 from dynamics.runs.record import Arrays, write_group
+from dynamics.studies.claims import Claim
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.results import load as load_sweep
 from dynamics.sweeps.sweep import Sweep
@@ -75,14 +77,32 @@ def check(module: types.ModuleType) -> None:
     for name, case in cases.items():
         require(isinstance(case, (Case, Measured)), f"CASES[{name!r}]", case, "must be a Case or Measured")
     require(any(isinstance(case, Case) for case in cases.values()), "CASES", list(cases), allowed)
+    among = f"must be among the cases: {', '.join(cases)}"
     require(isinstance(module.TABLES, Mapping), "TABLES", module.TABLES, f"must be {{key: {TABLE}}}")
     for key, table in module.TABLES.items():
         try:
-            pairs = [(case, claim.controls) for _, claims in [table] for case, claim in claims]
+            pairs = [(case, claim) for _, claims in [table] for case, claim in claims if claim.controls is not None]
         except (AttributeError, TypeError, ValueError):
             raise ConfigError(f"TABLES[{key!r}]", table, f"must be {TABLE}") from None
-        for name in (name for case, controls in pairs for name in (case, *controls)):
-            require(name in cases, f"TABLES[{key!r}]", name, f"must be among the cases: {', '.join(cases)}")
+        for name in (name for case, claim in pairs for name in _named(case, claim)):
+            require(name in cases, f"TABLES[{key!r}]", name, among)
+    _, companions = companion_of(module)
+    for name in (name for pair in companions.items() for name in pair):
+        require(name in cases, "COMPANION", name, among)
+
+
+def _named(case: str, claim: Claim) -> list[str]:
+    """The cases that a claim is judged in."""
+    return [
+        case,
+        *claim.controls,
+        *(repair for repair in claim.repairs.get(case, {}).values() if isinstance(repair, str)),
+    ]
+
+
+def companion_of(module: types.ModuleType) -> tuple[str, Mapping[str, str]]:
+    """The heading and the cases of COMPANION; no cases if the module has none."""
+    return vars(module).get("COMPANION", ("", {}))
 
 
 def sweeps_of(module: types.ModuleType) -> dict[str, Sweep]:

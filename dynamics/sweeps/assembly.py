@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dynamics.laws import Flow
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays
@@ -92,8 +93,9 @@ class Assembly:
             known = coordinates(experiment.task, experiment.abstract_start(law)[1].model, experiment.words)
             known["checkpoint"] = experiment.checkpoint_times.tolist()
             labels |= {dim: label for dim, label in known.items() if sizes.get(dim) == len(label)}
-        example = next(iter(examples.values()))
-        return arrays, labels, {"law": type(example.laws[law]).__name__}
+        example = next(iter(examples.values())).laws[law]
+        tolerance = {"rtol": float(example.rtol)} if isinstance(example, Flow) else {}
+        return arrays, labels, {"law": type(example).__name__, **tolerance}
 
     def _of_ledger(self, dims: tuple[str, ...], ids: Any) -> tuple[Arrays, dict[str, Places]]:
         """Status, id, seconds and numbers of paths, "none" and nan at places that have none; {part: its paths}."""

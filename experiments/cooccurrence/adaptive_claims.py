@@ -1,7 +1,7 @@
 """Claims about Adam and RMSProp, on a record of compare_adaptive.py (configs). A case is a law, or a pair of laws."""
 
 from dynamics.analysis.fits import order
-from dynamics.studies.claims import Claim, Data, Finding, within
+from dynamics.studies.claims import Claim, Data, Finding, inside
 from experiments.cooccurrence.optimizer_claims import CLAIMS
 
 LAWS = ("preconditioned_flow", "rmsprop", "adam")
@@ -11,7 +11,7 @@ SMOOTH = "dθ/dt = −∇L / (|∇L| + ε) at order 1 in η, with ε = 0.01 and 
 def _order(data: Data, case: str) -> Finding:
     distance = data[case].output.isel(t=-1)
     fit = order(distance.step.values, distance.values)
-    return Finding(within(fit, 0.8, 1.2), f"order {fit}")
+    return Finding(inside(fit, 0.8, 1.2), f"order {fit}")
 
 
 TABLES = {

@@ -12,7 +12,7 @@ import xarray as xr
 
 from dynamics.analysis.events import classification_time
 from dynamics.analysis.fits import exponent
-from dynamics.studies.claims import Data, Finding, all_of, within
+from dynamics.studies.claims import Data, Finding, all_of, inside
 from experiments.cooccurrence.theory import SCORES, SIGNALS, TYPES, VALUES, Signs, signed
 
 SIZES = (18, 36)  # n; the other cases have 60
@@ -54,7 +54,7 @@ def _lowest(values: Any) -> Any:
 
 def _trend(values: Any, low: float, high: float, what: str) -> Finding:
     fit = exponent(values.width.broadcast_like(values).transpose(*values.dims), values)
-    return Finding(within(fit, low, high), f"{what} {fit}")
+    return Finding(inside(fit, low, high), f"{what} {fit}")
 
 
 def always(condition: Any, what: str) -> Finding:
@@ -230,7 +230,7 @@ def random_words(data: Data, case: str) -> Finding:
     shares = {n: _random_share(data[f"theory, n = {n}"]).values.ravel() for n in SIZES}
     shares[60] = share.sel(width=SIZES_WIDTH).values
     fit = exponent(np.repeat(list(shares), [len(s) for s in shares.values()]), np.concatenate(list(shares.values())))
-    return all_of(small, Finding(within(fit, -1.5, -0.5), f"share ∝ n^b, b = {fit}"))
+    return all_of(small, Finding(inside(fit, -1.5, -0.5), f"share ∝ n^b, b = {fit}"))
 
 
 def start_of_targets(data: Data, case: str) -> Finding:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dynamics.analysis.fits import Fit, order, weighted_order
-from dynamics.studies.claims import Claim, Data, Finding, within
+from dynamics.studies.claims import Claim, Data, Finding, inside
 
 NARROW = 0.1  # largest half-width of an exponent's interval that is evidence
 
@@ -18,7 +18,7 @@ def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
         distance = data[case].parameters.isel(checkpoint=data[case].checkpoint.size // 2)
         fit = order(distance.step.values, distance.values)
         sizes = f"{distance.step.size} steps and {distance.seed.size} seeds"
-        return Finding(within(fit, low, high), f"order {fit} over {sizes}")
+        return Finding(inside(fit, low, high), f"order {fit} over {sizes}")
 
     return measure
 
