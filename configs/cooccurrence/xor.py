@@ -6,9 +6,9 @@ an explicit solver takes 10 000 steps to t = 100. The default solver changes to 
     dynamics run --config=configs/cooccurrence/xor.py[:variant]    10 s on 2 cores
 
 Variants: paper (default), n = 240, m = 128, m1 = 256, Kaiming's initialisation, to t = 100; small, m = 64, m1 = 32,
-σ0 = σ1 = 0.3, to t = 1000, where attention solves the task; narrow, m = 16, m1 = 2, likewise, to t = 3000; escape, where
-the time of escape from the plateau is measured: at any width, from values that start small and learn at one rate
-(W_V ~ N(0, 10⁻⁴/m), W ~ N(0, 20/(m1 m)), so that C_V ≈ 10⁻⁴ and S ≈ 20), with d = 16; smoke.
+σ0 = σ1 = 0.3, to t = 1000, where attention solves the task; narrow, m = 16, m1 = 2, likewise, to t = 3000; escape, to
+measure at any width when the loss leaves the plateau: d = 16, and values that start small and learn at one rate
+(W_V ~ N(0, 10⁻⁴/m), W ~ N(0, 20/(m1 m)), so that C_V ≈ 10⁻⁴ and S ≈ 20); smoke.
 """
 
 import dynamics
@@ -47,7 +47,8 @@ def get_config(variant: str = "paper"):
         config.init.std_of.W_V = 0.01 / width**0.5
         config.init.std_of.W = (20.0 / (neurons * width)) ** 0.5
         config.times.update(start=1.0, stop=1e5, count=200)
-        config.probes = ("loss", "drift")
+        config.probes = ("loss", "mlp", "neuron_gram", "drift")
+        config.words = 16
     if variant == "smoke":
         config.task.update(samples=24, vocabulary=16)
         config.model.update(width=16, neurons=8)

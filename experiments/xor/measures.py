@@ -6,28 +6,35 @@ from typing import Any
 import numpy as np
 
 from dynamics.analysis.fits import Interval, mean_interval
-from dynamics.studies.claims import Data, Finding, above, all_of, inside
+from dynamics.studies.claims import Data, Finding, above, inside
 from dynamics.studies.evidence import Evidence
 from experiments.cooccurrence.xor import ExactlyOne
 from experiments.xor import theory
 
+Measure = Callable[[Data, str], Finding]
+
 LENGTH = 5  # L in all cases
 ESCAPED = 0.25  # a training loss below it has left the plateau
+GROWN = 1.5  # r t at which the growth of g is compared
 FROZEN = ", frozen"  # ends the name of the case with the same starts and fixed W_K and W_Q
 
 
 def plateaus(samples: Sequence[int], vocabulary: int, seeds: Sequence[int]) -> Evidence:
-    """The best word count of training sets [n, seed], its loss and error, and the largest singular value s of M̃."""
-    values = np.empty((3, len(samples), len(seeds)))
-    for row, n in enumerate(samples):
-        task = ExactlyOne(samples=n, length=LENGTH, vocabulary=vocabulary)
-        for column, seed in enumerate(seeds):
+    """The best word count of training sets [n, seed], its loss, and the numbers of theory.Escape."""
+    columns: dict[str, list[Any]] = {"loss": [], "rate": [], "offset": [], "direction": []}
+    for n in samples:
+        for seed in seeds:
+            task = ExactlyOne(samples=n, length=LENGTH, vocabulary=vocabulary)
             counts, label = theory.training_counts(task, seed)
-            best = theory.best_word_count(counts, label, 1 / n)
-            slope = np.linalg.norm(theory.score_slope(counts, label, best.values), 2)
-            values[:, row, column] = best.loss, best.error, slope
+            best = theory.best_word_count(counts, label, np.full(n, 1 / n))
+            plateau = theory.escape(counts, label, best.values)
+            of_set = (best.loss, plateau.rate, plateau.offset, plateau.direction)
+            for column, value in zip(columns.values(), of_set, strict=True):
+                column.append(value)
+    shape = (len(samples), len(seeds))
     arrays: Any = {
-        name: (("samples", "seed"), value) for name, value in zip(("loss", "error", "slope"), values, strict=True)
+        name: (("samples", "seed", "word")[: 1 + np.ndim(rows)], np.reshape(rows, (*shape, *np.shape(rows)[1:])))
+        for name, rows in columns.items()
     }
     return arrays, {"samples": list(samples), "seed": list(seeds)}, {"vocabulary": vocabulary}
 
@@ -54,30 +61,76 @@ def _crossing(loss: np.ndarray, t: np.ndarray) -> float:
     return float(before * (t[after] / before) ** share)
 
 
-def _slopes(x: Any, y: Any, dim: str) -> np.ndarray:
-    """The slope of y against x of every seed, by least squares."""
+def _slopes(x: Any, y: Any, dim: str) -> Any:
+    """The slope of y against x of every seed, by least squares; nan where some y is."""
     centred = x - x.mean(dim)
-    return ((centred * (y - y.mean(dim))).sum(dim, skipna=False) / (centred**2).sum(dim)).values
+    return (centred * (y - y.mean(dim))).sum(dim, skipna=False) / (centred**2).sum(dim)
 
 
-def exponent_of_escape(dim: str, low: float, high: float) -> Callable[[Data, str], Finding]:
-    """Whether the escape time is ∝ dim^b with b in [low, high]; one b for every seed, whose training set is the same.
+def _swept(data: Any) -> str:
+    return next(name for name in data.loss.dims if name not in ("seed", "t"))
 
-    The text has the exponents between neighbours too: a power law has equal ones.
-    """
+
+def exponent_of_escape(low: float, high: float) -> Measure:
+    """Whether the escape time is ∝ x^b with b in [low, high], x the swept number; a mean of one b for every seed."""
 
     def measured(data: Data, case: str) -> Finding:
-        swept = next(name for name in data[case].loss.dims if name not in ("seed", "t"))
-        log_x, log_t = np.log(data[case][swept]), np.log(escape_time(data[case]))
+        one, swept = data[case], _swept(data[case])
+        log_x, log_t = np.log(one[swept]), np.log(escape_time(one))
         interval = mean_interval(_slopes(log_x, log_t, swept))
-        local = log_t.mean("seed").diff(swept) / log_x.diff(swept)
-        of = "" if swept == dim else f" ({swept})"
+        local = (log_t.mean("seed").diff(swept) / log_x.diff(swept)).values
+        text = f"exponent {interval}; between neighbours {', '.join(f'{value:.2f}' for value in local)}"
+        return Finding(inside(interval, low, high), text)
+
+    return measured
+
+
+def logarithm_of_escape(low: float, high: float, power: int = 1) -> Measure:
+    """Whether d(r t)/d log(1/σ0) is in [low, high], t the escape time; with another power of σ0 in r, as a control."""
+
+    def measured(data: Data, case: str) -> Finding:
+        one, swept = data[case], _swept(data[case])
+        r = rates(data, case) * one[swept] ** (power - 1)
+        interval = mean_interval(_slopes(-np.log(one[swept]), r * escape_time(one), swept))
+        spread = (r * escape_time(one)).mean("seed").values
         return Finding(
-            inside(interval, low, high),
-            f"exponent{of} {interval}; between neighbours {', '.join(f'{value:.2f}' for value in local.values)}",
+            inside(interval, low, high), f"slope {interval}; r t {', '.join(f'{value:.3g}' for value in spread)}"
         )
 
     return measured
+
+
+def rates(data: Data, case: str) -> Any:
+    """r = σ0 ‖N‖ √(2S) of a case that is swept over σ0 [std, seed]; S from the start."""
+    one, of_sets = data[case], data["plateau, d = 16"].isel(samples=0)
+    S = one.neuron_gram.isel(t=0) * one.attrs["neurons"] ** 2
+    return one.std * of_sets.rate * np.sqrt(2 * S)
+
+
+def values_and_scores_grow(low: float, high: float) -> Measure:
+    """Whether (g(t) + g*) / ((g(0) + g*) cosh(r t)) is in [low, high] at r t = GROWN, at the smallest σ0."""
+
+    def measured(data: Data, case: str) -> Finding:
+        quotient, _ = growth(data, case)
+        interval = mean_interval(quotient)
+        return Finding(inside(interval, low, high), f"measured over predicted {interval}")
+
+    return measured
+
+
+def growth(data: Data, case: str) -> tuple[list[float], list[tuple[Any, Any]]]:
+    """Measured over predicted growth of g at r t = GROWN for every seed; and (r t, measured growth) at all times."""
+    one, of_sets = data[case].isel(std=0), data["plateau, d = 16"].isel(samples=0)
+    r = rates(data, case).isel(std=0)
+    quotient, curves = [], []
+    for seed in one.seed.values:
+        plateau, path = of_sets.sel(seed=seed), one.sel(seed=seed)
+        g = path.mlp.values @ plateau.direction.values
+        grown = (g + float(plateau.offset)) / (g[0] + float(plateau.offset))
+        time = float(r.sel(seed=seed)) * path.t.values
+        quotient.append(float(np.interp(GROWN, time, grown) / np.cosh(GROWN)))
+        curves.append((time, grown))
+    return quotient, curves
 
 
 def last(data: Data, case: str, name: str) -> Any:
@@ -86,24 +139,89 @@ def last(data: Data, case: str, name: str) -> Any:
     return values.sel(estimate="mean") if "estimate" in values.dims else values
 
 
-def gap(data: Data, case: str, name: str) -> Interval:
-    """Frozen minus trained at the last time, paired by seed."""
-    return mean_interval(last(data, case + FROZEN, name) - last(data, case, name))
+def _gap(data: Data, case: str, name: str) -> tuple[Interval, str]:
+    """Frozen minus trained at the last time, paired by seed, and its text."""
+    trained, frozen = last(data, case, name), last(data, case + FROZEN, name)
+    interval = mean_interval(frozen - trained)
+    return interval, f"frozen {float(frozen.mean()):.3g}, trained {float(trained.mean()):.3g}, difference {interval}"
 
 
-def _gap_text(data: Data, case: str, name: str) -> str:
-    trained, frozen = (float(last(data, which, name).mean()) for which in (case, case + FROZEN))
-    return f"frozen {frozen:.3f}, trained {trained:.3f}, difference {gap(data, case, name)}"
-
-
-def attention_helps(name: str, least: float) -> Callable[[Data, str], Finding]:
+def attention_helps(name: str, least: float) -> Measure:
     """Whether frozen minus trained is above a bound."""
-    return lambda data, case: Finding(above(gap(data, case, name), least), _gap_text(data, case, name))
+
+    def measured(data: Data, case: str) -> Finding:
+        interval, text = _gap(data, case, name)
+        return Finding(above(interval, least), text)
+
+    return measured
 
 
-def attention_is_idle(name: str, most: float) -> Callable[[Data, str], Finding]:
+def attention_is_idle(name: str, most: float) -> Measure:
     """Whether frozen minus trained is within ± a bound."""
-    return lambda data, case: Finding(inside(gap(data, case, name), -most, most), _gap_text(data, case, name))
+
+    def measured(data: Data, case: str) -> Finding:
+        interval, text = _gap(data, case, name)
+        return Finding(inside(interval, -most, most), text)
+
+    return measured
 
 
-__all__ = ["all_of"]
+def ends_at_word_counts(tolerance: float) -> Measure:
+    """Whether the last training loss over that of the best word count of its training set is 1 ± tolerance."""
+
+    def measured(data: Data, case: str) -> Finding:
+        best = data["plateau"].loss.sel(samples=240).sel(seed=data[case].seed)
+        interval = mean_interval(last(data, case, "loss") / best)
+        return Finding(inside(interval, 1 - tolerance, 1 + tolerance), f"loss over the best word count's {interval}")
+
+    return measured
+
+
+def limit_of_word_counts(tolerance: float, extrapolated: bool = True) -> Measure:
+    """Whether the best word count's loss for n → ∞, 2 L(2n) − L(n), is that of the distribution ± tolerance."""
+
+    def measured(data: Data, case: str) -> Finding:
+        loss = data[case].loss
+        smallest, n, twice = loss.samples.values
+        values = 2 * loss.sel(samples=twice) - loss.sel(samples=n) if extrapolated else loss.sel(samples=smallest)
+        expected = theory.best_of_the_distribution().loss
+        interval = mean_interval(values)
+        holds = inside(interval, expected - tolerance, expected + tolerance)
+        return Finding(holds, f"{interval}; the distribution's is {expected:.4f}")
+
+    return measured
+
+
+def error_at_most(most: float) -> Measure:
+    """Whether the share of fresh samples that are classified wrongly is at most a bound."""
+
+    def measured(data: Data, case: str) -> Finding:
+        interval = mean_interval(last(data, case, "fresh_error"))
+        return Finding(inside(interval, -np.inf, most), f"{interval}")
+
+    return measured
+
+
+def escapes_like_the_flow(tolerance: float) -> Measure:
+    """Whether the escape time over the flow's from the same start is 1 ± tolerance."""
+
+    def measured(data: Data, case: str) -> Finding:
+        quotient = escape_time(data[case]) / escape_time(data["flow"])
+        interval = mean_interval(quotient)
+        return Finding(
+            inside(interval, 1 - tolerance, 1 + tolerance),
+            f"time over the flow's {interval}, spread {_range(quotient)}",
+        )
+
+    return measured
+
+
+def _range(values: Any) -> str:
+    return f"{float(values.min()):.3g} to {float(values.max()):.3g}"
+
+
+def errors_by_samples(data: Data, frozen: bool) -> dict[int, Any]:
+    """{n: the last fresh errors of all seeds}, by increasing n."""
+    cases = {240: "m = 16", **{int(name[4:]): name for name in data if name.startswith("n = ") and FROZEN not in name}}
+    ending = FROZEN if frozen else ""
+    return {n: last(data, cases[n] + ending, "fresh_error").values for n in sorted(cases)}

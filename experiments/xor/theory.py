@@ -1,20 +1,24 @@
-"""What word counts can do for exactly-one, and how fast attention leaves the best of them.
+"""What word counts can do for exactly-one, and how attention leaves the best of them.
 
-With uniform attention F(X) = Σ_h G(x_h) is linear in the counts of the words. The best such G is the minimum of a convex
-function; the loss of a model that learns its values quickly waits there. It is left because the slope of the loss in
-the scores, M = −∂L/∂A, does not vanish there. Write A = W_KᵀW_Q, B = A/√m for what softmax sees, and M̃ = √m M, which
-depends on G and the data alone. While G and with it M̃ stand still,
+With uniform attention F(X) = Σ_h G(x_h) is linear in the counts of the words. The best such G is the minimum of a
+convex function; near it the loss waits, on the plateau. Write A = W_KᵀW_Q, B = A/√m for what softmax sees,
+M̃ = −√m ∂L/∂A at B = 0, and C_K = C_Q = σ0² m for a wide random start.
 
-    Ẇ_K = W_Q Mᵀ,  Ẇ_Q = W_K M,  so that for singular vectors k, q of M̃ with the singular value s:
-    d/dt kᵀAq = (s/√m) (kᵀC_K k + qᵀC_Q q),    d/dt (kᵀC_K k + qᵀC_Q q) = (4s/√m) kᵀAq.
+One direction of G moves no output while attention is uniform, because every sample holds μ3 once and L − 1 other words:
+e ∝ 1 on every word but μ3, 1 − L on μ3. It is free to move, and g = ⟨e, G⟩ changes M̃ = M̃0 + g N, with
 
-At a wide random start C_K and C_Q are σ0² m times the identity, and A is smaller by √m. Therefore
+    N = e ∘ (1/(nL)) Σ_i g_i y_i counts_i counts_iᵀ        (row k times e_k).
 
-    kᵀBq = κ sinh(2 s t/√m),    κ = σ0² √m,
+The second derivatives of L are symmetric, so that scores B push g by ⟨N, B⟩. To first order in B
 
-for the largest s. Attention leaves the plateau when kᵀBq is of order one: at t = (√m / 2s) arsinh(b/κ), with b a number
-that depends on the data alone. Two limits follow: t ≈ (√m / 2s) log(2b/κ) for κ ≪ b, the escape from a saddle, and
-t ∝ 1/σ0² at every width for κ ≫ b. The number of neurons m1 and the scale of the values drop out.
+    d/dt ⟨N, B⟩ = 2σ0² (⟨N, M̃0⟩ + g ‖N‖²),    ġ = S ⟨N, B⟩,    and therefore
+    g(t) + g* = (g(0) + g*) cosh(r t),    r = σ0 ‖N‖ √(2S),    g* = ⟨N, M̃0⟩ / ‖N‖².
+
+Values and scores drive each other at a rate without m and m1. (Scores alone, with fixed values, grow at 2‖M̃‖/√m only,
+which is slower where σ0² √m is not tiny.) Meanwhile |B| grows like σ0 √(2/S) |g|. Outputs change when |B| |g| is of
+order one, at |g| ∝ (S/σ0²)^(1/4): the plateau ends at
+
+    t = (1/r) (½ log(√S/σ0) + a number that depends on the data)    for σ0 → 0.
 """
 
 from typing import NamedTuple
@@ -22,13 +26,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import optimize, special
+from scipy import special
 
 from dynamics.runs.starts import named_keys
+from dynamics.tasks.cooccurrence import COMMON
 from experiments.cooccurrence.xor import ExactlyOne
 
 # (number of targets in a sample, probability, y) of exactly-one.
 OUTCOMES = ((0, 1 / 6, -1.0), (1, 1 / 3, 1.0), (2, 1 / 2, -1.0))
+NEWTON_STEPS, SMALLEST = 100, 1e-6  # of a loss that has a minimum
 
 
 class WordCount(NamedTuple):
@@ -45,10 +51,28 @@ class WordCount(NamedTuple):
     error: float
 
 
+class Escape(NamedTuple):
+    """What the growth of the scores on the plateau depends on.
+
+    Attributes:
+        direction: e, the direction of G that moves no output.
+        rate: ‖N‖ = r / (σ0 √(2S)).
+        offset: g*.
+        slope: M̃0, key × query.
+    """
+
+    direction: Float[np.ndarray, " d"]
+    rate: float
+    offset: float
+    slope: Float[np.ndarray, "d d"]
+
+
 def best_word_count(
-    counts: Float[np.ndarray, "n d"], label: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"] | float
+    counts: Float[np.ndarray, "n d"], label: Float[np.ndarray, " n"], weight: Float[np.ndarray, " n"]
 ) -> WordCount:
     """The minimum over G of Σ_i w_i log(1 + exp(−y_i Σ_k counts_ik G_k)); of all minima the shortest G.
+
+    Newton's method from G = 0, whose steps stay in the span of the samples, halved until the loss falls.
 
     Args:
         counts: how often each word occurs in each sample.
@@ -59,20 +83,23 @@ def best_word_count(
         ValueError: when there is no minimum, because word counts separate the labels.
     """
 
-    def value(G):
-        signed = label * (counts @ G)
-        return np.sum(weight * np.logaddexp(0, -signed)), -counts.T @ (weight * label * special.expit(-signed))
+    def loss(G):
+        return float(np.sum(weight * np.logaddexp(0, -label * (counts @ G))))
 
-    def hessian(G):
+    G = np.zeros(counts.shape[1])
+    for _ in range(NEWTON_STEPS):
         output = counts @ G
-        return counts.T @ ((weight * special.expit(output) * special.expit(-output))[:, None] * counts)
-
-    zero = np.zeros(counts.shape[1])  # steps stay in the span of the samples
-    found = optimize.minimize(value, zero, jac=True, hess=hessian, method="trust-ncg", options={"gtol": 1e-9})
-    if not found.success or found.fun < 1e-6:
-        raise ValueError(f"word counts have no best G: {found.message}, loss {found.fun:.3g}")
-    wrong = label * (counts @ found.x) <= 0
-    return WordCount(found.x, float(found.fun), float(np.sum(np.broadcast_to(weight, wrong.shape) * wrong)))
+        slope = counts.T @ (weight * label * special.expit(-label * output))
+        if loss(G) < SMALLEST:
+            break
+        if np.abs(slope).max() < 1e-9:
+            return WordCount(G, loss(G), float(np.sum(weight * (label * output <= 0))))
+        curvature = weight * special.expit(output) * special.expit(-output)
+        step = np.linalg.pinv(counts.T @ (curvature[:, None] * counts), rcond=1e-10, hermitian=True) @ slope
+        while loss(G + step) > loss(G) + 1e-15:
+            step = step / 2
+        G = G + step
+    raise ValueError(f"word counts have no best G: their loss falls to {loss(G):.3g} and further")
 
 
 def best_of_the_distribution() -> WordCount:
@@ -92,15 +119,21 @@ def word_counts(tokens: Int[np.ndarray, "n L"], vocabulary: int) -> Float[np.nda
     return np.eye(vocabulary)[tokens].sum(axis=1)
 
 
-def score_slope(
-    counts: Float[np.ndarray, "n d"], label: Float[np.ndarray, " n"], G: Float[np.ndarray, " d"]
-) -> Float[np.ndarray, "d d"]:
-    """M̃ = −√m ∂L/∂A at A = 0: (1/(nL)) Σ_i g_i y_i (counts_i ∘ (G − Ḡ_i)) counts_iᵀ, key × query; Ḡ_i = F_i/L."""
-    n, length = counts.shape[0], counts[0].sum()
+def escape(counts: Float[np.ndarray, "n d"], label: Float[np.ndarray, " n"], G: Float[np.ndarray, " d"]) -> Escape:
+    """The numbers of the plateau at the best word count G.
+
+    M̃0 = (1/(nL)) Σ_i g_i y_i (counts_i ∘ (G − Ḡ_i)) counts_iᵀ, key × query, with Ḡ_i = F_i/L.
+    """
+    (n, d), length = counts.shape, counts[0].sum()
     output_N = counts @ G
     c_N = label * special.expit(-label * output_N) / (n * length)
-    centred_NxD = counts * (G - output_N[:, None] / length)
-    return np.einsum("n,nk,nq->kq", c_N, centred_NxD, counts)
+    slope_KxQ = np.einsum("n,nk,nq->kq", c_N, counts * (G - output_N[:, None] / length), counts)
+    direction = np.ones(d)
+    direction[COMMON] = 1 - length
+    direction /= np.linalg.norm(direction)
+    change_KxQ = direction[:, None] * np.einsum("n,nk,nq->kq", c_N, counts, counts)
+    rate = float(np.linalg.norm(change_KxQ))
+    return Escape(direction, rate, float(np.sum(change_KxQ * slope_KxQ)) / rate**2, slope_KxQ)
 
 
 def training_counts(task: ExactlyOne, seed: int) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
