@@ -14,26 +14,26 @@ from dynamics.runs.starts import named_keys
 from experiments.cooccurrence.xor import ExactlyOne, ShuffledExactlyOne
 from experiments.xor import measures, theory
 
-VOCABULARY, WIDTH = 7, 2.0**30
+VOCABULARY, WIDTH, SIGMA, SIZE = 7, 2.0**40, 1e-4, 20.0  # σ0 and S
 TASK = ExactlyOne(samples=60, length=4, vocabulary=VOCABULARY)
 
 
-def at_the_best_word_count(sigma):
-    """The objective in Gram variables, and the start at the best word count with C_K = C_Q = σ0² m."""
+def at_the_best_word_count():
+    """The objective in Gram variables, the start at the best word count with C_K = C_Q = σ0² m, and theory.escape."""
     counts, label = theory.training_counts(TASK, seed=3)
-    best = theory.best_word_count(counts, label, 1 / TASK.samples)
+    best = theory.best_word_count(counts, label, np.full(TASK.samples, 1 / TASK.samples))
     batch = TASK.training_set(named_keys(3)["data"])
     objective = Objective(GramModel(VOCABULARY, 2, 1, "float64"), {"width": jnp.array(WIDTH)}, batch)
-    size = sigma**2 * WIDTH * jnp.eye(VOCABULARY)[None]
+    scores = SIGMA**2 * WIDTH * jnp.eye(VOCABULARY)[None]
     params = {
         "A": jnp.zeros((1, VOCABULARY, VOCABULARY)),
         "G": jnp.asarray(best.values)[None],
-        "S": jnp.array(20.0),
+        "S": jnp.array(SIZE),
         "C_V": jnp.zeros((1, VOCABULARY, 1, VOCABULARY)),
-        "C_K": size,
-        "C_Q": size,
+        "C_K": scores,
+        "C_Q": scores,
     }
-    return objective, params, theory.score_slope(counts, label, best.values)
+    return objective, params, theory.escape(counts, label, best.values)
 
 
 def test_the_distribution_in_closed_form():
@@ -47,42 +47,44 @@ def test_the_distribution_in_closed_form():
 
 
 def test_the_best_word_count_is_the_shortest_minimum():
-    objective, params, _ = at_the_best_word_count(0.1)
+    """No entry of the gradient is left, and G has no part in the direction that moves no output."""
+    objective, params, plateau = at_the_best_word_count()
     assert np.abs(jax.grad(objective.loss)(params)["G"]).max() < 1e-8
-    counts, label = theory.training_counts(TASK, seed=3)
-    best = theory.best_word_count(counts, label, 1 / TASK.samples)
-    assert float(objective.loss(params)) == pytest.approx(best.loss, abs=1e-12)
-    # Every sample holds μ3 once and L − 1 other words: one direction of G moves no output, and G has no part in it.
-    idle = np.ones(VOCABULARY)
-    idle[2] = 1 - TASK.length
-    assert np.abs(counts @ idle).max() == 0
-    assert abs(best.values @ idle) < 1e-8
+    counts, _ = theory.training_counts(TASK, seed=3)
+    assert np.abs(counts @ plateau.direction).max() < 1e-14
+    assert abs(float(params["G"][0] @ plateau.direction)) < 1e-8
 
 
 def test_labels_that_word_counts_separate_have_no_best():
     with pytest.raises(ValueError, match="no best G"):
-        theory.best_word_count(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([-1.0, 1.0]), 0.5)
+        theory.best_word_count(np.array([[1.0, 0.0], [1.0, 1.0]]), np.array([-1.0, 1.0]), np.full(2, 0.5))
 
 
-def test_the_slope_in_the_scores():
-    objective, params, slope = at_the_best_word_count(0.1)
-    gradient = np.asarray(jax.grad(objective.loss)(params)["A"][0])
-    assert np.abs(slope + np.sqrt(WIDTH) * gradient).max() < 1e-14 + 1e-12 * np.abs(slope).max()
-    assert np.linalg.norm(slope, 2) > 1e-3
+def test_the_slopes_in_the_scores():
+    """M̃0 and its change with g, against derivatives of the model."""
+    objective, params, plateau = at_the_best_word_count()
+
+    def slope(g):
+        moved = {**params, "G": params["G"] + g * plateau.direction}
+        return -np.sqrt(WIDTH) * np.asarray(jax.grad(objective.loss)(moved)["A"][0])
+
+    assert plateau.slope == pytest.approx(slope(0.0), abs=1e-12)
+    change = slope(1.0) - slope(0.0)
+    assert plateau.rate == pytest.approx(np.linalg.norm(change), rel=1e-9)
+    assert plateau.offset == pytest.approx(np.sum(change * slope(0.0)) / np.sum(change**2), rel=1e-9)
 
 
-def test_scores_grow_on_the_plateau_as_the_theory_says():
-    """kᵀBq = κ sinh(2 s t/√m), for singular vectors k, q of M̃, as long as B is small."""
-    sigma = 1e-5  # κ = 3e-6
-    objective, params, slope = at_the_best_word_count(sigma)
-    kappa = sigma**2 * np.sqrt(WIDTH)
-    key, (s, *_), query = np.linalg.svd(slope)
-    times = jnp.linspace(0.0, 3.0, 7) * float(np.sqrt(WIDTH) / (2 * s))
-    law = dynamics.GramFlow(rtol=1e-8, atol=1e-14, solver="rkc2")
-    probes = lambda params: {"score": key[:, 0] @ params["A"][0] @ query[0] / jnp.sqrt(WIDTH)}  # noqa: E731
+def test_values_and_scores_grow_together_as_the_theory_says():
+    """The law g(t) + g* = g* cosh(r t) from the best word count, until S no longer dominates."""
+    objective, params, plateau = at_the_best_word_count()
+    r = SIGMA * plateau.rate * np.sqrt(2 * SIZE)
+    times = jnp.linspace(0.0, 1.5, 4) / r
+    law = dynamics.GramFlow(rtol=1e-6, atol=1e-12, solver="rkc2")
+    probes = lambda params: {"G": params["G"][0]}  # noqa: E731
     path = jax.jit(law, static_argnums=3)(objective, params, times, probes, jax.random.key(0))
-    expected = kappa * np.sinh(2 * s * np.asarray(times) / np.sqrt(WIDTH))
-    assert np.asarray(path.probes["score"]) == pytest.approx(expected, rel=1e-3)
+    g = np.asarray(path.probes["G"]) @ plateau.direction
+    assert abs(plateau.offset) > 0.1
+    assert (g + plateau.offset) / plateau.offset == pytest.approx(np.cosh(r * np.asarray(times)), rel=0.03)
 
 
 def test_escape_is_interpolated_in_log_t():
@@ -105,7 +107,7 @@ def test_shuffled_labels_are_those_of_exactly_one_in_another_order():
 
 def test_fresh_error_counts_wrong_signs():
     """The constant output −1 is wrong on the third of the fresh samples with y = +1."""
-    objective, params, _ = at_the_best_word_count(0.1)
+    objective, params, _ = at_the_best_word_count()
     constant = {**params, "G": jnp.full((1, VOCABULARY), -1.0)}
     view = View(objective, Survey.of(TASK, objective.batch, fresh=True), constant, VOCABULARY)
     positive = float((view.survey.fresh.label == 1).mean())

@@ -20,8 +20,10 @@ CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "xor.p
 FIRST = 0  # of the seeds, none of which was seen when the bounds were set
 SEEDS, FEWER = 8, 4
 SAMPLES = (60, 120, 480, 960)
-SCALES = (1e-4, 1e-3, 1e-2)  # σ0
-WIDEST = {"model": {"width": 2**50}, "times": {"stop": 1e7, "count": 280}}
+STD_W = (80 / 2**31) ** 0.5  # S = 80 at m = 2³⁰, m1 = 2
+SCALES = (1e-3, 1e-2, 1e-1)  # σ0
+WIDEST = {"model": {"width": 2**40}, "times": {"stop": 1e5, "count": 160}}
+
 
 GRAM = {"solver": "auto", "rtol": 1e-5, "atol": 1e-9, "max_steps": 100_000}
 LAWS: dict[str, dict[str, Any]] = {
@@ -42,7 +44,9 @@ def _case(variant: str, members: Sequence[Mapping[str, Any]], law: str = "traine
         config.laws = {"law": LAWS[law]}
         if variant != "escape":
             config.times.update(start=0.1, count=120)
-            config.probes = ("loss", "population_loss", "fresh_error", "drift")
+            config.probes = ("loss", "population_loss", "fresh_error", "scores", "attention", "drift")
+        else:
+            config.probes = ("loss", "mlp", "neuron_gram")
         for group, values in changes.items():
             config[group].update(values)
         return config
@@ -77,10 +81,10 @@ CASES: dict[str, Case | Measured] = {
     **{key: case for n in SAMPLES for key, case in _both(f"n = {n}", "narrow", FEWER, task={"samples": n}).items()},
     "σ0": _escape({"init.std": SCALES}, **WIDEST),
     "σ0" + FROZEN: _escape({"init.std": SCALES[:1]}, "frozen", **WIDEST),
-    "width": _escape({"model.width": (2**14, 2**17, 2**20)}),
-    "scale of W": _escape({"init.std_of.W": (0.003, 0.006, 0.012)}),
-    "neurons": _escape({"model.neurons": (2, 8, 32)}),
-    "samples": _escape({"task.samples": (480, 960, 1920)}),
+    "width": _escape({"model.width": (2**20, 2**30, 2**40)}),
+    "S": _escape({"init.std_of.W": (STD_W, 2 * STD_W)}),
+    "m1": _escape({"model.neurons": (2, 8)}),
+    "samples": _escape({"task.samples": (480, 1920)}),
     **{law: _by_law(law) for law in ("flow", "GD", "SGD", "Adam")},
     "plateau": Measured(
         {"samples": [240, 1920, 3840], "vocabulary": 64, "seeds": list(range(FIRST, FIRST + SEEDS))}, measures.plateaus
@@ -89,5 +93,145 @@ CASES: dict[str, Case | Measured] = {
         {"samples": [240], "vocabulary": 16, "seeds": list(range(FIRST, FIRST + FEWER))}, measures.plateaus
     ),
 }
-TABLES: dict[str, Any] = {"x": ("x", [])}
-_ = Claim
+
+OURS, DERIVED = "ours", "derived in theory.py"
+LOSS, ERROR = "population_loss", "fresh_error"
+POWER_LAW = f"mean over {FEWER} training sets, its interval"
+NEEDED = [
+    (
+        case,
+        Claim(
+            OURS,
+            f"With fixed W_K and W_Q the {what} is larger by 0.1 or more ({case}, t = {stop})",
+            f"paired difference over {SEEDS} seeds: its interval is above 0.1",
+            measures.attention_helps(name, 0.1),
+            ("AND", "shuffled labels"),
+        ),
+    )
+    for case, stop in (("m = 16", 3000), ("m = 64", 1000))
+    for name, what in ((LOSS, "population loss"), (ERROR, "share of fresh samples classified wrongly"))
+]
+NEEDED += [
+    (
+        "AND",
+        Claim(
+            OURS,
+            "The paper's own task, y = +1 when both occur: attention changes the share of fresh samples that are "
+            "classified wrongly by less than 0.05",
+            f"paired difference over {FEWER} seeds: its interval lies in ± 0.05",
+            measures.attention_is_idle(ERROR, 0.05),
+            ("m = 16",),
+        ),
+    ),
+    (
+        "m = 16, frozen",
+        Claim(
+            DERIVED,
+            "With fixed W_K and W_Q the training loss ends at the minimum over word counts",
+            f"loss over that minimum, {SEEDS} seeds: its interval lies in 1 ± 0.05",
+            measures.ends_at_word_counts(0.05),
+            ("m = 16",),
+        ),
+    ),
+    (
+        "plateau",
+        Claim(
+            DERIVED,
+            "For n → ∞ that minimum is ½ log(1 + 1/q) + ½ log(1 + q³) = 0.5869, with 3q³ − q² + q = 1",
+            f"2 L(3840) − L(1920), {SEEDS} seeds: its interval lies in ± 0.01",
+            measures.limit_of_word_counts(0.01),
+            elsewhere={"n = 240": measures.limit_of_word_counts(0.01, extrapolated=False)},
+        ),
+    ),
+    (
+        "n = 960",
+        Claim(
+            OURS,
+            "960 samples generalise: at most 2 % of fresh samples are classified wrongly",
+            f"mean over {FEWER} seeds: its interval is below 0.02",
+            measures.error_at_most(0.02),
+            ("n = 960, frozen", "n = 60"),
+        ),
+    ),
+]
+LEAVING = [
+    (
+        "σ0",
+        Claim(
+            DERIVED,
+            "On the plateau values and scores grow together: g(t) + g* = (g(0) + g*) cosh(r t), r = σ0 ‖N‖ √(2S)",
+            f"at r t = 1.5, measured over predicted: the interval over {FEWER} training sets lies in 1 ± 0.05",
+            measures.values_and_scores_grow(0.05),
+            ("σ0, frozen",),
+            elsewhere={"the rate r/√2": measures.values_and_scores_grow(0.05, measures.GROWN / 2**0.5)},
+        ),
+    ),
+    (
+        "width",
+        Claim(
+            DERIVED,
+            "The time of escape does not depend on m (2²⁰ to 2⁴⁰)",
+            f"exponent in m: {POWER_LAW} in ± 0.01",
+            measures.exponent_of_escape(-0.01, 0.01),
+            ("σ0", "S", "m1"),
+        ),
+    ),
+    (
+        "σ0",
+        Claim(
+            DERIVED,
+            "It is ∝ 1/σ0 (10⁻³ to 10⁻¹)",
+            f"exponent in σ0: {POWER_LAW} in −1 ± 0.1",
+            measures.exponent_of_escape(-1.1, -0.9),
+            ("width", "S", "m1"),
+        ),
+    ),
+    (
+        "S",
+        Claim(
+            DERIVED,
+            "It is ∝ log(S)/√S (80, 320): the exponent is above −1/2, by about 1/(r t)",
+            f"exponent in the scale of W, twice that in S: {POWER_LAW} in [−1, −0.5]",
+            measures.exponent_of_escape(-1.0, -0.5),
+            ("width", "σ0", "m1"),
+        ),
+    ),
+    (
+        "m1",
+        Claim(
+            DERIVED,
+            "It falls with log m1 only (2, 8): by about ½ / (r t) for each factor e",
+            f"exponent in m1: {POWER_LAW} in [−0.15, −0.01]",
+            measures.exponent_of_escape(-0.15, -0.01),
+            ("width", "σ0", "S"),
+        ),
+    ),
+    (
+        "samples",
+        Claim(
+            OURS,
+            "From n = 480 to 1920 it hardly changes",
+            f"exponent in n: {POWER_LAW} in ± 0.1",
+            measures.exponent_of_escape(-0.1, 0.1),
+            ("σ0", "S"),
+        ),
+    ),
+    *(
+        (
+            law,
+            Claim(
+                OURS,
+                f"{law} leaves the plateau when the flow does, at t = ηk",
+                f"time over the flow's from the same start, {FEWER} seeds: its interval lies in 1 ± {tolerance}",
+                measures.escapes_like_the_flow(tolerance),
+                ("Adam",),
+            ),
+        )
+        for law, tolerance in (("GD", 0.05), ("SGD", 0.1))
+    ),
+]
+TABLES = {
+    "needed": ("Where attention is needed", NEEDED),
+    "leaving": ("What sets the time at which the loss leaves the plateau", LEAVING),
+}
+FIGURES = "experiments.xor.figures"

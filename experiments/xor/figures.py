@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.studies.evidence import ClaimsRecord
 from experiments.xor import theory
-from experiments.xor.measures import ESCAPED, FROZEN, escape_time, sizes
+from experiments.xor.measures import ESCAPED, FROZEN, errors_by_samples, escape_time, growth
 
 SHOWN = "m = 16"  # the case of the first two figures
 WIDTH = 16
-SEED = 0  # of the second figure: the first of the case
 # (key, query) of scores: label and colour
 PAIRS = {
     ("μ2", "μ1"): ("μ1 attends to μ2", COLOURS["blue"]),
@@ -25,12 +24,6 @@ PAIRS = {
     ("μ3", "μ2"): ("μ2 attends to μ3", COLOURS["purple"]),
 }
 TYPES = {"I1": "both, y = −1", "I2": "μ1 alone, y = +1", "I3": "μ2 alone, y = +1", "I4": "neither, y = −1"}
-ESCAPES = {  # case: label, colour, marker
-    "small σ0": ("m = 2¹⁴, σ0 from 0.001 to 0.03", "blue", "o"),
-    "width, κ = 0.1": ("κ = 0.1, m from 2¹⁰ to 2²⁰", "green", "s"),
-    "width": ("σ0 = 0.3, m from 2¹⁴ to 2²⁰", "orange", "D"),
-    "large σ0": ("m = 2²⁰, σ0 from 0.2 to 0.8", "vermilion", "^"),
-}
 LAWS = {"flow": "black", "GD": "blue", "SGD": "orange", "Adam": "purple"}
 
 
@@ -41,7 +34,7 @@ def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     data = {case: record[case].load() for case in record.cases}
     return [
         *save(_losses(data), folder, "losses", line),
-        *save(_attention(data[SHOWN].isel(seed=SEED)), folder, "attention", line),
+        *save(_attention(data[SHOWN].isel(seed=0)), folder, "attention", line),
         *save(_escape(data), folder, "escape", line),
     ]
 
@@ -53,13 +46,13 @@ def _losses(data: dict[str, Any]) -> Figure:
         for number, seed in enumerate(data[name].seed.values):
             one = data[name].sel(seed=seed)
             left.plot(one.t, one.loss, color=COLOURS[colour], linewidth=0.9, label=None if number else label)
-    plateau = float(data["plateau"].loss.mean())
+    plateau = float(data["plateau"].loss.sel(samples=240).mean())
     _level(left, plateau, "best word count of the training sets")
     left.set(xscale="log", xlim=(0.1, None), ylim=(0, 0.9), xlabel="t = ηk", ylabel="training loss")
     left.set_title("Without attention, the loss stays at the best word count")
     left.legend(fontsize=8, loc="upper right")
     for frozen, colour, label in ((False, "blue", "attention trained"), (True, "orange", "attention frozen")):
-        by_size = sizes(data, frozen)
+        by_size = errors_by_samples(data, frozen)
         for n, errors in by_size.items():
             right.plot(np.full(len(errors), n), errors, "o", color=COLOURS[colour], markersize=4, alpha=0.5)
         means = [errors.mean() for errors in by_size.values()]
@@ -114,13 +107,38 @@ def _attention(one: Any) -> Figure:
 
 
 def _escape(data: dict[str, Any]) -> Figure:
-    drawn = figure(9.6, 4.0, wspace=0.28)
-    left, right = drawn.subplots(1, 2)
-    left.set(xscale="log", yscale="log", xlabel="κ = σ0² √m", ylabel="escape time / √m")
+    drawn = figure(11.5, 3.9, wspace=0.32)
+    left, middle, right = drawn.subplots(1, 3)
+    for case, colour, label in (("σ0", "blue", "attention trains"), ("σ0" + FROZEN, "orange", "attention frozen")):
+        for number, (time, grown) in enumerate(growth(data, case)):
+            left.plot(time, grown, color=COLOURS[colour], linewidth=0.9, label=None if number else label)
+    time = np.linspace(0, 4.4, 200)
+    left.plot(time, np.cosh(time), "--", color=COLOURS["black"], linewidth=1.1, label="cosh(r t)")
+    left.set(yscale="log", xlim=(0, 4.4), ylim=(0.8, 200), xlabel="r t", ylabel="(g(t) + g*) / (g(0) + g*)")
+    left.set_title("σ0 = 0.001: the free direction of G")
+    left.legend(fontsize=8, loc="upper left")
+    scales, times = data["σ0"]["std"], escape_time(data["σ0"])
+    for seed in times.seed.values:
+        middle.plot(scales, times.sel(seed=seed), "o", color=COLOURS["blue"], markersize=4)
+    first = float(times.isel(std=0).mean() * scales[0])
+    middle.plot(scales, first / scales, color=COLOURS["black"], linewidth=0.9, label="∝ 1/σ0")
+    widths = escape_time(data["width"])
+    for number, marker in enumerate("sD^"):
+        label = f"m = {_power(int(widths.width[number]))}"
+        style = {"color": COLOURS["vermilion"], "markersize": 9 - 3 * number, "fillstyle": "none", "label": label}
+        middle.plot([0.05], [widths.isel(width=number).mean()], marker, **style)
+    middle.set(xscale="log", yscale="log", xlabel="σ0", ylabel=f"t at which the loss falls below {ESCAPED:g}")
+    middle.set_title("The escape: ∝ 1/σ0, the same at every m")
+    middle.legend(fontsize=8)
     for law, colour in LAWS.items():
         for number, seed in enumerate(data[law].seed.values):
             one = data[law].sel(seed=seed)
             right.plot(one.t, one.loss, color=COLOURS[colour], linewidth=0.9, label=None if number else law)
-    right.set(xscale="log", xlabel="t = ηk", ylabel="training loss")
+    right.set(xscale="log", xlim=(1, 1000), xlabel="t = ηk", ylabel="training loss")
+    right.set_title("m = 16: four laws, four starts each")
     right.legend(fontsize=8)
     return drawn
+
+
+def _power(number: int) -> str:
+    return f"2^{number.bit_length() - 1}"

@@ -15,10 +15,10 @@ The second derivatives of L are symmetric, so that scores B push g by ⟨N, B⟩
     g(t) + g* = (g(0) + g*) cosh(r t),    r = σ0 ‖N‖ √(2S),    g* = ⟨N, M̃0⟩ / ‖N‖².
 
 Values and scores drive each other at a rate without m and m1. (Scores alone, with fixed values, grow at 2‖M̃‖/√m only,
-which is slower where σ0² √m is not tiny.) Meanwhile |B| grows like σ0 √(2/S) |g|. Outputs change when |B| |g| is of
-order one, at |g| ∝ (S/σ0²)^(1/4): the plateau ends at
+which is slower where σ0² √m is not tiny.) It ends when C_V, which grows like g² e eᵀ/S, drives G as much as S does: at
+m1 g² of the order of S², from where on the growth is faster than exponential. The plateau therefore ends at
 
-    t = (1/r) (½ log(√S/σ0) + a number that depends on the data)    for σ0 → 0.
+    t = (1/r) (log(S/√m1) + a number that depends on the data)    for σ0 → 0.
 """
 
 from typing import NamedTuple
