@@ -11,7 +11,7 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims compare sweeps qk_eigenspectrum qk_sweeps solvers test test-slow test-slurm check smoke bench lock clean
+.PHONY: figures claims xor compare sweeps qk_eigenspectrum qk_sweeps solvers test test-slow test-slurm check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -43,6 +43,10 @@ smoke: .venv/ready
 
 claims: .venv/ready
 	$(BIN)/dynamics claims cooccurrence --name=claims-$(STAMP)
+
+# Co-occurrence as XOR: where attention is needed.
+xor: .venv/ready
+	$(BIN)/dynamics claims xor --name=xor-$(STAMP)
 
 # Two at a time: one starts while the other integrates.
 compare: .venv/ready

@@ -65,7 +65,7 @@ def test_the_slopes_in_the_scores():
     objective, params, plateau = at_the_best_word_count()
 
     def slope(g):
-        moved = {**params, "G": params["G"] + g * plateau.direction}
+        moved = {**params, "G": params["G"] + g * plateau.direction[None]}
         return -np.sqrt(WIDTH) * np.asarray(jax.grad(objective.loss)(moved)["A"][0])
 
     assert plateau.slope == pytest.approx(slope(0.0), abs=1e-12)

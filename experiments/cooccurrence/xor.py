@@ -43,7 +43,7 @@ def fresh_error(params: PyTree, view: View) -> Array:
     fresh = view.survey.fresh
     assert fresh is not None  # the probe asks for them
     output = view.objective.apply(params, fresh.tokens)[0]
-    return jnp.mean(fresh.label * output <= 0, dtype=output.dtype)
+    return jnp.mean(fresh.label.astype(output.dtype) * output <= 0, dtype=output.dtype)
 
 
 dynamics.TASKS.update(exactly_one=ExactlyOne, shuffled_exactly_one=ShuffledExactlyOne)

@@ -17,7 +17,7 @@ from experiments.xor import measures
 from experiments.xor.measures import FROZEN
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "xor.py"
-FIRST = 0  # of the seeds, none of which was seen when the bounds were set
+FIRST = 1000  # of the seeds, none of which was seen when the bounds were set
 SEEDS, FEWER = 8, 4
 SAMPLES = (60, 120, 480, 960)
 STD_W = (80 / 2**31) ** 0.5  # S = 80 at m = 2³⁰, m1 = 2
@@ -25,11 +25,11 @@ SCALES = (1e-3, 1e-2, 1e-1)  # σ0
 WIDEST = {"model": {"width": 2**40}, "times": {"stop": 1e5, "count": 160}}
 
 
-GRAM = {"solver": "auto", "rtol": 1e-5, "atol": 1e-9, "max_steps": 100_000}
+FLOW = {"solver": "auto", "rtol": 1e-5, "atol": 1e-9, "max_steps": 100_000}
 LAWS: dict[str, dict[str, Any]] = {
-    "trained": {"name": "gram_flow", **GRAM},
-    "frozen": {"name": "frozen_attention", **GRAM},
-    "flow": {"name": "flow", **GRAM},
+    "trained": {"name": "gram_flow", **FLOW},
+    "frozen": {"name": "frozen_attention", **FLOW},
+    "flow": {"name": "flow", **FLOW, "rtol": 1e-6},
     "GD": {"name": "gd", "learning_rate": 0.05},
     "SGD": {"name": "sgd", "learning_rate": 0.05, "batch_size": 60},
     "Adam": {"name": "adam", "learning_rate": 0.001},
@@ -68,9 +68,10 @@ def _escape(axis: Mapping[str, Sequence[Any]], law: str = "trained", **changes: 
     return _case("escape", grid(axis, seeds(FEWER, FIRST)), law, **changes)
 
 
-def _by_law(law: str) -> Case:
-    small = {"task": {"vocabulary": 16}, "times": {"start": 1.0, "stop": 1000.0, "count": 120, "multiple_of": 0.05}}
-    return _case("narrow", seeds(FEWER, FIRST), law, **small)
+def _by_law(law: str, step: float) -> Case:
+    """The narrow model with d = 16, in weights. Adam moves every weight by about η a step: it has a time of its own."""
+    times = {"start": 0.1, "stop": 12_000 * step, "count": 120, "multiple_of": step}
+    return _case("narrow", seeds(FEWER, FIRST), law, task={"vocabulary": 16}, times=times)
 
 
 CASES: dict[str, Case | Measured] = {
@@ -85,7 +86,7 @@ CASES: dict[str, Case | Measured] = {
     "S": _escape({"init.std_of.W": (STD_W, 2 * STD_W)}),
     "m1": _escape({"model.neurons": (2, 8)}),
     "samples": _escape({"task.samples": (480, 1920)}),
-    **{law: _by_law(law) for law in ("flow", "GD", "SGD", "Adam")},
+    **{law: _by_law(law, LAWS[law].get("learning_rate", 0.05)) for law in ("flow", "GD", "SGD", "Adam")},
     "plateau": Measured(
         {"samples": [240, 1920, 3840], "vocabulary": 64, "seeds": list(range(FIRST, FIRST + SEEDS))}, measures.plateaus
     ),
