@@ -9,6 +9,7 @@ from .laws import GradientDescent as GradientDescent
 from .laws import GradientFlow as GradientFlow
 from .laws import GramFlow as GramFlow
 from .laws import GramGradientDescent as GramGradientDescent
+from .laws import GramHeavyBall as GramHeavyBall
 from .laws import GramStochasticGradientDescent as GramStochasticGradientDescent
 from .laws import HeavyBall as HeavyBall
 from .laws import Law as Law

@@ -50,7 +50,7 @@ def test_a_line_through_a_curve_has_no_interval():
     assert not line.curved and inside(line, -1.01, -0.99) is True
     step = np.log(10)
     stated = [-1 + 0.05 * step * (2 * k + 1) for k in range(4)]
-    assert curve.curved and [round(one.value, 2) for one in curve.local] == [round(value, 2) for value in stated]
+    assert curve.curved and np.allclose([one.value for one in curve.local], stated, atol=0.01)
     assert curve.low < stated[0] and curve.high > stated[-1] and "no line" in str(curve)
 
 
@@ -75,8 +75,9 @@ def test_a_detectable_mean_is_seen_at_the_stated_power():
 
 def test_equivalence_and_difference():
     interval, nothing = Interval(1.0, 0.5, 1.5), Interval(np.nan, np.nan, np.nan)
-    assert inside(interval, 0, 2) is True and inside(interval, 2, 3) is False and inside(interval, 1, 3) is None
-    assert above(interval) is True and above(interval, 2) is False and above(interval, 1) is None
+    assert inside(interval, 0.0, 2.0) is True and inside(interval, 2.0, 3.0) is False
+    assert inside(interval, 1.0, 3.0) is None
+    assert above(interval) is True and above(interval, 2.0) is False and above(interval, 1.0) is None
     assert inside(nothing, -np.inf, np.inf) is None and above(nothing) is None
 
 
@@ -162,7 +163,7 @@ def test_a_companion_is_a_column():
 
 
 @pytest.mark.parametrize(
-    ("stabilised", "drift", "word"), [(0, 2e-5, "INCONCLUSIVE"), (1, 2e-5, "PASS"), (0, 9e-7, "PASS")]
+    ("stabilised", "drift", "word"), [(0, 2e-6, "INCONCLUSIVE"), (1, 2e-6, "PASS"), (0, 9e-7, "PASS")]
 )
 def test_a_drift_above_its_allowance_decides_nothing(stabilised, drift, word):
     """10 rtol is allowed, and 0.1 rtol^(2/3) with steps of the stabilised method."""

@@ -5,11 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import small_config
+from conftest import ROOT, small_config
 
 import dynamics
+from dynamics.config import load_config
 from dynamics.probes import View, evaluator
-from experiments.cooccurrence import measures, optimizer_claims, probes  # noqa: F401  (registers score_table)
+from experiments.cooccurrence import claims, controls, measures, optimizer_claims, probes  # noqa: F401  (registers probes)
+from experiments.cooccurrence.measures import Phases
 from experiments.cooccurrence.theory import SCORES, SIGNALS, score_signs, signed
 
 T = np.array([0.0, 1.0, 3.0, 4.0])
@@ -24,16 +26,13 @@ def matrix(changes):
     return ("t", "key", "query"), values
 
 
-def runs(changes, margin=(-1.0, -1.0, 3.0, 5.0)):
-    """One run [width, seed], whose margin is given."""
+def runs(changes, margin=(-1.0, -1.0, 3.0, 5.0), loss=(1.0, 0.5, 1 / 32, 1 / 512)):
+    """One run [width, seed] of width 64, whose margin and loss are given; its largest change of a random word is t."""
     dims, values = matrix(changes)
     velocity = np.gradient(values, T, axis=0)
-    data = xr.Dataset(
-        {"margin": ("t", np.array(margin)), "scores": (dims, values), "scores_velocity": (dims, velocity)},
-        {"t": T, "key": WORDS, "query": WORDS},
-    )
-    table = data.scores.isel(t=[0, -1]).rename(t="checkpoint", key="any_key", query="any_query")
-    return data.assign(score_table=7 + table).expand_dims(width=[64], seed=[0])
+    arrays = {"margin": ("t", np.array(margin)), "loss": ("t", np.array(loss)), "random_score_change": ("t", T)}
+    arrays |= {"scores": (dims, values), "scores_velocity": (dims, velocity)}
+    return xr.Dataset(arrays, {"t": T, "key": WORDS, "query": WORDS}).expand_dims(width=[64], seed=[0])
 
 
 def test_signs_of_the_theorem():
@@ -43,36 +42,130 @@ def test_signs_of_the_theorem():
 
 
 def test_t1_lies_between_saved_times():
+    """From t = 1 to 3 the margin grows from -1 to 3."""
+    assert measures.first_time(runs({})).values == 1.5 and measures.first_time(runs({}), 0.5).values == 1.75
+    for never in ((-1.0, 1.0, 1.0, -1.0), (1.0, 1.0, 1.0, 0.4)):
+        assert np.isnan(measures.first_time(runs({}, never), 0.5)).all()
+    assert measures.first_time(runs({}, (1.0,) * 4)).values == 0.0  # right from the start, not never
+    assert Phases(0.5).classified({"one": runs({})}, "one").holds is True
+    assert Phases(0.5).classified({"one": runs({}, (-1.0,) * 4)}, "one").holds is False
+
+
+def test_the_final_time_lies_between_saved_times():
+    """The loss falls to 1/m = 1/64 between 1/32 at t = 3 and 1/512 at t = 4: a quarter of the way in logarithms."""
+    np.testing.assert_allclose(measures.final_time(runs({})).values, 3 * (4 / 3) ** 0.25, rtol=1e-12)
+    assert np.isnan(measures.final_time(runs({}, loss=(1.0, 1.0, 1.0, 1.0)))).all()
+
+
+def test_values_beyond_the_last_time_are_unknown():
     data = runs({})
-    assert measures.t1(data).values == 1.5 and measures.saved_t1(data).values == 3.0
-    never = runs({}, (-1.0, 1.0, 1.0, -1.0))
-    assert np.isnan(measures.t1(never)).all() and np.isnan(measures.saved_t1(never)).all()
+    for time, value in ((2.0, 1.0), (4.0, 5.0), (4.1, np.nan), (np.nan, np.nan)):
+        np.testing.assert_equal(measures.at(data, xr.full_like(data.margin.isel(t=0), time), data.margin).item(), value)
+
+
+def test_times_may_differ_between_members():
+    one, other = runs({}), runs({}).assign_coords(width=[128])
+    both = xr.concat([one, other], "width")
+    times = np.stack([T, 2 * T])[:, None]
+    both = both.assign(time=(("width", "seed", "t"), times))
+    assert measures.first_time(both).values.ravel().tolist() == [1.5, 3.0]
+    assert measures.at(both, measures.first_time(both), both.margin).values.ravel().tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("pair", SCORES)
 def test_every_sign_matters(pair):
-    """The claim holds when all four scores move as stated, and fails when one moves the other way."""
+    """The claim holds when all four scores move as stated, and fails when one moves the other way.
+
+    Where nothing moves, nothing is refuted.
+    """
     stated = {key: float(sign) for key, sign in SCORES.items()}
     data = {"stated": runs(stated), "other": runs({**stated, pair: -stated[pair]})}
     words = dict(zip(SIGNALS, ("μ4", "μ5", "μ6"), strict=True))
     data["random words"] = runs({(words[key], words[query]): sign for (key, query), sign in stated.items()})
-    for measure in (measures.scores_move, optimizer_claims._scores_move, optimizer_claims._scores_end):
+    moves = Phases(0.0).scores_move
+    assert [moves(data, case).holds for case in data] == [True, False, None]
+    part, kept = ("increase", "decrease") if SCORES[pair] > 0 else ("decrease", "increase")
+    assert moves(data, "other").parts == {part: False, kept: True}
+    for measure in (optimizer_claims._scores_move, optimizer_claims._scores_end):
         assert [measure(data, case).holds for case in data] == [True, False, False]
     for measure in (optimizer_claims._others_move, optimizer_claims._others_end):
         assert [measure(data, case).holds for case in data] == [False, False, True]
 
 
-def test_coefficients_are_changes_between_checkpoints():
-    changes = {("μ2", "μ1"): 1.0, ("μ1", "μ2"): 2.0, ("μ3", "μ1"): -4.0, ("μ3", "μ2"): -5.0, ("μ5", "μ1"): -1.5}
-    data = {"one": runs(changes)}
-    change = measures.score_change(data["one"])
-    assert change.dims == ("width", "seed", "key", "query")
-    assert float(change.sel(key="μ3", query="μ2").squeeze()) == -20.0
+def test_coefficients_are_changes_until_the_final_time():
+    """All four change with t, so that their quotients are those of the slopes, and that of a random word is 1/3."""
+    data = {"one": runs({("μ2", "μ1"): 1.0, ("μ1", "μ2"): 2.0, ("μ3", "μ1"): -4.0, ("μ3", "μ2"): -5.0})}
+    np.testing.assert_allclose(measures.coefficients(data["one"]).sum("pair"), 12 * measures.final_time(data["one"]))
     shown = measures.common_order(data, "one")
-    assert shown.holds and "largest over smallest: 5 to 5" in shown.measured
-    # 1.5 of a random word over the mean (1 + 2 + 4 + 5) / 4 of the signals.
-    assert not measures.random_words(data, "one").holds
-    assert "share: 0.5 to 0.5" in measures.random_words(data, "one").measured
+    assert shown.holds is True and "largest over smallest size: 5 to 5" in shown.measured
+    share = measures.small_share(data, "one")
+    assert share.holds is True and "share at T*: 0.333 to 0.333" in share.measured
+    still = {"one": runs({})}
+    assert measures.common_order(still, "one").holds is None and measures.small_share(still, "one").holds is None
+    spread = {"one": runs({("μ2", "μ1"): 1.0, ("μ1", "μ2"): 2.0, ("μ3", "μ1"): -4.0, ("μ3", "μ2"): -11.0})}
+    assert measures.common_order(spread, "one").parts["one order"] is False
+
+
+def test_bounded_below():
+    def of(values):
+        width = [2**11, 2**14, 2**17]
+        return measures.bounded_below(
+            xr.DataArray([values], {"seed": [0], "width": width}, ("seed", "width")), "x"
+        ).holds
+
+    assert of([1.0, 1.01, 1.0]) is True and of([1.0, -1.0, 1.0]) is False and of([1.0, np.nan, 1.0]) is None
+    assert of([1.0, 0.5, 0.25]) is False  # falls as m^(-1/3)
+
+
+def test_the_loss_law():
+    """1/(m t) at wide m holds in both parts, 1/(m² t) and 1/(m t²) fail in one."""
+    t = np.geomspace(1e-3, 1e3, 60)
+
+    def of(power_m, power_t):
+        cases = []
+        for width in (2**12, 2**14, 2**17):
+            loss = ("t", (t * width) ** -1.0 * width ** (1 - power_m) * t ** (1 - power_t))
+            data = xr.Dataset({"loss": loss, "margin": ("t", t * width - 100)}, {"t": t})
+            cases += [data.expand_dims(width=[width], seed=[0])]
+        return measures.loss_decays({"one": xr.concat(cases, "width")}, "one").parts
+
+    assert of(1.0, 1.0) == {"in m": True, "in t": True}
+    assert of(1.5, 1.0) == {"in m": False, "in t": True} and of(1.0, 1.5)["in t"] is False
+
+
+def test_unequal_targets():
+    settings = {"samples": 60, "length": 5, "words": "distinct"}
+    batch = jax.jit(controls.UnequalTargets(**settings).training_set)(jax.random.key(0))
+    equal = jax.jit(dynamics.Cooccurrence(**settings).training_set)(jax.random.key(0))
+    assert np.bincount(batch.type).tolist() == [30, 15, 5, 10] and (batch.label == equal.label).all()
+    has = np.stack([(np.asarray(batch.tokens) == word).any(axis=1) for word in range(2)])
+    assert (has[0] == (np.asarray(batch.type) <= 1)).all()
+    assert (has[1] == ((np.asarray(batch.type) == 0) | (np.asarray(batch.type) == 2))).all()
+
+
+def test_a_control_breaks_one_hypothesis():
+    """Its config differs from the theory's in the task alone, or in the scale of W alone.
+
+    So with that hypothesis restored it is the case `theory`, in which the claims pass.
+    """
+
+    def flat(variant):
+        config = load_config(ROOT / "configs" / "cooccurrence" / "claims.py", variant)
+        return flatten(config.copy_and_resolve_references().to_dict())
+
+    theory = flat("theory")
+    stated = {claim.controls for claim in claims._claims(0.5)} | {claim.controls for _, claim in claims.FURTHER}
+    for control in sorted({name for names in stated for name in names}):
+        changed = {key for key, value in flat(control).items() if theory[key] != value}
+        assert changed == ({"init.std_of.W"} if control == "fan_in" else {"task.name"}), control
+
+
+def flatten(settings, prefix=""):
+    """{dotted key: value}."""
+    flat = {}
+    for key, value in settings.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def test_the_score_table_is_that_of_the_weights():
@@ -81,3 +174,14 @@ def test_the_score_table_is_that_of_the_weights():
     view = View(objective, survey, params, experiment.words)
     table = jax.jit(lambda: evaluator(("score_table",), view)(params))()["score_table"]
     np.testing.assert_allclose(table, jnp.asarray(params["W_K"]).T @ params["W_Q"], rtol=1e-12, atol=1e-14)
+
+
+def test_the_largest_change_of_a_random_word():
+    experiment = dynamics.Experiment.from_config(small_config())
+    start, objective, survey = experiment.drawn
+    params = {**start, "W_K": jnp.asarray(start["W_K"]).at[0, 4].add(3.0).at[1, 1].add(100.0)}
+    view = View(objective, survey, start, experiment.words)
+    seen = jax.jit(lambda: evaluator(("score_table", "random_score_change"), view)(params))()
+    change = np.abs(seen["score_table"] - jnp.asarray(start["W_K"]).T @ start["W_Q"])
+    change[:3, :3] = 0
+    np.testing.assert_allclose(seen["random_score_change"], change.max(), rtol=1e-12)

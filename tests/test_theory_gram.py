@@ -11,7 +11,7 @@ from scipy import stats
 
 import dynamics
 from dynamics.laws import LAWS, GramFlow
-from dynamics.models import GramModel, Transformer
+from dynamics.models import GramModel, Transformer, at_rest
 
 
 def slow(value):
@@ -56,6 +56,31 @@ def test_descent_after_3000_steps(heads):
     eta = {"learning_rate": 0.05}
     differences = difference(*both(heads, {"name": "gd", **eta}, {"name": "gram_gd", **eta}, 150.0))
     assert max(differences.values()) < 1e-11, differences
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_heavy_ball_after_3000_steps(heads):
+    settings = {"learning_rate": 0.005, "momentum": 0.9}
+    weights, gram = both(
+        heads, {"name": "heavy_ball", **settings}, {"name": "gram_heavy_ball", **settings}, 150.0, PROBES
+    )
+    assert int(weights.steps) == int(gram.steps) == 3000
+    differences = difference(weights, gram)
+    differences["loss at every time"] = np.max(np.abs(gram.probes["loss"] / weights.probes["loss"] - 1))
+    assert max(differences.values()) < 1e-12, differences
+    assert weights.probes["loss"][-1] < 0.1 * weights.probes["loss"][0]
+
+
+def test_heavy_ball_without_momentum_is_descent(small):
+    """At β = 0 a step has the equations of GramModel.step, from any momenta."""
+    gram, objective = in_gram_variables(small)
+    slope = jax.tree.map(jnp.negative, jax.grad(objective.loss)(gram))
+    expected = objective.model.step(gram, slope, 0.3)
+    once, momenta = objective.model.heavy_ball_step(gram, at_rest(gram), slope, 0.3, 0.9)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-14), once, expected)
+    moving, _ = objective.model.heavy_ball_step(gram, momenta, slope, 0.3, 0.0)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-14), moving, expected)
+    assert max(float(jnp.abs(expected[name] - gram[name]).max()) for name in gram) > 1e-2
 
 
 def test_sgd_on_the_same_minibatches():
@@ -140,7 +165,12 @@ def test_a_probe_that_no_law_can_have_is_refused():
     assert experiment.probes_of("gram") == ("loss",) and experiment.probes_of("flow") == ("weight_norm", "loss")
 
 
-GRAM_LAWS = {"gram_flow": {}, "gram_gd": {"learning_rate": 0.1}, "gram_sgd": {"learning_rate": 0.1, "batch_size": 2}}
+GRAM_LAWS = {
+    "gram_flow": {},
+    "gram_gd": {"learning_rate": 0.1},
+    "gram_sgd": {"learning_rate": 0.1, "batch_size": 2},
+    "gram_heavy_ball": {"learning_rate": 0.1},
+}
 
 
 @pytest.mark.parametrize("name", GRAM_LAWS)

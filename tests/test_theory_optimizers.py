@@ -21,7 +21,8 @@ from dynamics.laws import (
     RMSProp,
     StochasticModifiedEquation,
 )
-from experiments.cooccurrence.controls import WrongSign
+from dynamics.laws.flow import modified_velocity
+from experiments.cooccurrence.controls import FixedTimeAdam, FixedTimeRMSProp, FrozenAdam, FrozenRMSProp, WrongSign
 
 EXACT = ("dopri8", 1e-11, 1e-13)
 EPSILON = 0.05
@@ -74,6 +75,59 @@ def test_heavy_ball_follows_the_flow_in_its_own_time(small, follow):
     assert ((factors > 1.9) & (factors < 2.1)).all(), factors
 
 
+class WithoutDelay(ModifiedFlow):
+    delay = 0.0
+
+
+class WithoutTheFactor(ModifiedFlow):
+    """The correction of gradient descent with the same time per step."""
+
+    def velocity(self, objective, params):
+        return modified_velocity(objective, params, self.learning_rate / (1 - self.momentum))
+
+
+HEAVY_BALLS = {0.5: (0.02, 0.01, 0.005), 0.9: (0.002, 0.001, 0.0005)}
+
+
+@pytest.mark.parametrize("flow", [ModifiedFlow, WithoutDelay, WithoutTheFactor, pytest.param("plain")])
+@pytest.mark.parametrize("momentum", HEAVY_BALLS)
+def test_heavy_ball_follows_its_modified_flow_at_second_order(small, follow, momentum, flow):
+    """The order is 2 with the factor (1 + β)/(1 − β) and with the delay, and 1 without either of them."""
+    steps, gaps = HEAVY_BALLS[momentum], []
+    for step in steps:
+        descent = HeavyBall(1.0, momentum=momentum).at_step(step)
+        if flow == "plain":
+            modified = ModifiedFlow(*EXACT, learning_rate=step)
+        else:
+            modified = flow(*EXACT, learning_rate=1.0, momentum=momentum).at_step(step)
+        one, other = (follow(law, small, [0.0, 1.0]) for law in (descent, modified))
+        gaps.append(distance(one.params, other.params))
+    fitted = dynamics.analysis.fits.exponent(steps, gaps).slope
+    low, high = (1.9, 2.1) if flow is ModifiedFlow else (0.9, 1.1)
+    assert low < fitted < high, (fitted, gaps)
+
+
+@pytest.mark.parametrize("solver", ["tsit5", "auto"])
+def test_the_modified_flow_of_heavy_ball_waits(small, follow, solver):
+    """Up to the delay it stays at the start; later it is the undelayed flow at t − τ, whatever the checkpoints."""
+    settings = {"learning_rate": 0.01, "momentum": 0.8, "rtol": 1e-11, "atol": 1e-13}
+    law = ModifiedFlow(solver, **settings)
+    np.testing.assert_allclose(law.delay, 0.01 * 0.8 / 0.2**2, rtol=1e-14)
+    late = follow(law, small, [0.0, 0.1, 0.5, 1.0])
+    undelayed = follow(WithoutDelay("tsit5", **settings), small, [0.0, 0.3, 0.8])
+    expected = [undelayed.probes["loss"][i] for i in (0, 0, 1, 2)]
+    np.testing.assert_allclose(late.probes["loss"], expected, rtol=1e-9)
+    assert float(late.end) == 1.0 and np.asarray(late.valid).all()
+    laws = {"law": {"name": "modified_flow", "solver": solver, **settings}}
+    ends = [
+        dynamics.solve(
+            dynamics.Experiment.from_config({**small_config(checkpoints=n), "laws": laws, "probes": ("loss",)}), "law"
+        )
+        for n in (1, 4)
+    ]
+    np.testing.assert_allclose(ends[0].probes["loss"], ends[1].probes["loss"], rtol=1e-9)
+
+
 def test_heavy_ball_without_momentum_is_descent(small, follow):
     one, other = (follow(law, small, [0.0, 1.0]) for law in (HeavyBall(0.05, momentum=0.0), GradientDescent(0.05)))
     assert distance(one.params, other.params) < 1e-14
@@ -93,6 +147,38 @@ def test_adaptive_laws_follow_the_preconditioned_flow(small, follow, law):
     assert ((factors > 1.85) & (factors < 2.15)).all(), factors
 
 
+@pytest.mark.parametrize(
+    ("law", "settings"), [(FixedTimeRMSProp, {"decay": 0.5}), (FixedTimeAdam, {"beta1": 0.5, "beta2": 0.5})]
+)
+def test_means_over_a_fixed_time_have_another_limit(small, follow, law, settings):
+    """The control of the limits of Adam and RMSProp: with the same ε, the distance from the flow does not vanish."""
+    coarse = law(0.1, **settings, epsilon=EPSILON)
+    for name, decay in settings.items():
+        np.testing.assert_allclose(getattr(coarse.at_step(0.025), name), decay**0.25, rtol=1e-14)
+    factors = ratios(
+        small, follow, coarse.at_step, PreconditionedFlow(*EXACT, epsilon=EPSILON), (0.02, 0.01, 0.005), end=0.5
+    )
+    assert ((factors > 0.7) & (factors < 1.4)).all(), factors
+
+
+@pytest.mark.parametrize(("frozen", "law"), [(FrozenAdam, Adam), (FrozenRMSProp, RMSProp)])
+def test_frozen_attention(small, follow, frozen, law):
+    """W_K and W_Q stay bit for bit, W_V and W move as if they were all there is to move."""
+    one, other = (follow(kind(0.01), small, [0.0, 0.5]).params for kind in (frozen, law))
+    start, objective = small.start
+    for name in ("W_K", "W_Q"):
+        np.testing.assert_array_equal(one[name], start[name])
+        assert np.abs(other[name] - start[name]).max() > 1e-2
+    optimizer, alone = law(0.01).optimizer, {name: start[name] for name in ("W", "W_V")}
+    state = optimizer.init(alone)
+    for _ in range(50):
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = optimizer.update(jax.grad(lambda p: objective.loss({**start, **p}))(alone), state, alone)
+        alone = jax.tree.map(jnp.add, alone, updates)
+    np.testing.assert_allclose(one["W_V"], alone["W_V"], rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(one["W"], alone["W"], rtol=1e-10, atol=1e-13)
+
+
 def test_with_a_huge_epsilon_the_preconditioned_flow_is_slow_gradient_flow(small):
     params, objective = small.start
     slow = PreconditionedFlow(epsilon=1e9).velocity(objective, params)
@@ -101,12 +187,12 @@ def test_with_a_huge_epsilon_the_preconditioned_flow_is_slow_gradient_flow(small
     )
 
 
-@pytest.mark.parametrize("name", ["heavy_ball", "adam", "rmsprop"])
+@pytest.mark.parametrize("name", ["heavy_ball", "gram_heavy_ball", "adam", "rmsprop"])
 def test_memory_survives_a_checkpoint(name):
     """Three segments equal one."""
     ends = []
     for checkpoints in (1, 3):
-        laws = {"law": {"name": name, "learning_rate": 0.005 if name == "heavy_ball" else 0.05}}
+        laws = {"law": {"name": name, "learning_rate": 0.005 if "heavy_ball" in name else 0.05}}
         config = {**small_config(checkpoints=checkpoints), "laws": laws, "probes": ("loss",)}
         experiment = dynamics.Experiment.from_config(config)
         assert len(experiment.segments) == checkpoints
@@ -169,6 +255,11 @@ BAD = {
     "adam beta2": (Adam, {"learning_rate": 0.1, "beta2": -0.1}, "beta2 = -0.1: must be at least 0 and below 1"),
     "adam epsilon": (Adam, {"learning_rate": 0.1, "epsilon": 0.0}, "epsilon = 0.0: must be positive"),
     "rmsprop decay": (RMSProp, {"learning_rate": 0.1, "decay": 1.5}, "decay = 1.5: must be at least 0 and below 1"),
+    "modified flow momentum": (
+        ModifiedFlow,
+        {"learning_rate": 0.1, "momentum": 1.0},
+        "momentum = 1.0: must be at least 0 and below 1",
+    ),
     "modified flow": (ModifiedFlow, {"learning_rate": 0.0}, "learning_rate = 0.0: must be positive"),
     "substeps": (StochasticModifiedEquation, {"learning_rate": 0.1, "batch_size": 2, "substeps": 0}, "substeps = 0"),
     "batch": (

@@ -3,7 +3,9 @@
 The paper's experiment from the theory's start, 3 seeds, t = ηk up to 0.04 (T1 is about 0.001 to 0.01). The laws adam
 and rmsprop have their usual settings. The laws adam_smooth and rmsprop_smooth have ε = 0.01 and β1 = β2 = 0.9. Their
 averages over ten steps are short compared with the time in which the gradient changes, so that they tend to
-dθ/dt = −∇L / (|∇L| + ε). The average of Adam's usual settings, over a thousand steps, is not short.
+dθ/dt = −∇L / (|∇L| + ε). Their controls, fixed_time_adam and fixed_time_rmsprop, have the same ε, and the same averages
+at the largest step; at smaller steps theirs are over the same time, and therefore over more steps. The laws
+frozen_adam and frozen_rmsprop have the usual settings and do not move W_K and W_Q.
 
     dynamics compare --config=configs/cooccurrence/compare_adaptive.py[:variant]    50 s on 2 cores
 
@@ -11,8 +13,10 @@ Variants: adaptive (default); usual: Adam and RMSProp at η = 0.001 to t = 20, 5
 """
 
 import dynamics
+from experiments.cooccurrence import controls  # noqa: F401  (registers the controls and the laws with frozen attention)
 
 VARIANTS = ("adaptive", "usual", "smoke")
+FROZEN = (("rmsprop", "frozen_rmsprop"), ("adam", "frozen_adam"))
 STEPS = (1e-4, 5e-5, 2.5e-5, 1.25e-5)
 
 
@@ -31,24 +35,37 @@ def get_config(variant: str = "adaptive"):
         "adam_smooth": {"name": "adam", **step, "beta1": 0.9, "beta2": 0.9, **epsilon},
         "rmsprop": {"name": "rmsprop", **step},
         "adam": {"name": "adam", **step},
+        "fixed_time_rmsprop": {"name": "fixed_time_rmsprop", **step, "decay": 0.9, **epsilon},
+        "fixed_time_adam": {"name": "fixed_time_adam", **step, "beta1": 0.9, "beta2": 0.9, **epsilon},
+        "frozen_rmsprop": {"name": "frozen_rmsprop", **step},
+        "frozen_adam": {"name": "frozen_adam", **step},
     }
     config.times.update(start=max(STEPS), stop=0.04, count=60)
     config.probes = ("loss", "gradient_by_type", "margin", "output", "scores", "mlp")
     config.update(words=8, checkpoints=1)
     config.figures = "experiments.cooccurrence.comparison"
     config.compare.update(
-        pairs=tuple((law, "preconditioned_flow") for law in ("rmsprop_smooth", "adam_smooth", "rmsprop", "adam")),
+        pairs=(
+            *((law, "preconditioned_flow") for law in ("rmsprop_smooth", "adam_smooth")),
+            *((law, "preconditioned_flow") for law in ("fixed_time_rmsprop", "fixed_time_adam")),
+            *FROZEN,
+        ),
         steps=STEPS,
         seeds=3,
         claims="experiments.cooccurrence.adaptive_claims",
     )
     if variant == "usual":
         step = {"learning_rate": 0.001}
-        config.laws = {"rmsprop": {"name": "rmsprop", **step, "decay": 0.99}, "adam": {"name": "adam", **step}}
+        config.laws = {
+            "rmsprop": {"name": "rmsprop", **step, "decay": 0.99},
+            "adam": {"name": "adam", **step},
+            "frozen_rmsprop": {"name": "frozen_rmsprop", **step, "decay": 0.99},
+            "frozen_adam": {"name": "frozen_adam", **step},
+        }
         config.times.update(start=0.01, stop=20.0, count=80)
         config.figures = ""
         config.compare.update(
-            pairs=(("rmsprop", "adam"),), steps=(), seeds=5, claims="experiments.cooccurrence.usual_claims"
+            pairs=(("rmsprop", "adam"), *FROZEN), steps=(), seeds=5, claims="experiments.cooccurrence.usual_claims"
         )
     if variant == "smoke":
         config.task.update(samples=12, vocabulary=12)

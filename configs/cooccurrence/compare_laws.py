@@ -25,6 +25,7 @@ def get_config(variant: str = "laws"):
     config.init.update(name="normal", std=0.3 / (5 * 128) ** 0.5, std_of={"W": 0.3 / 256**0.5})
     exact = {"solver": "auto", "rtol": 1e-10, "atol": 1e-12, "max_steps": 100_000}
     step = {"learning_rate": max(STEPS)}
+    momentum = {"learning_rate": max(STEPS) / 10, "momentum": 0.9}  # t = ηk / (1 − β): the same time per step
     config.laws = {
         "flow": {"name": "flow", **exact},
         "gram_flow": {"name": "gram_flow", **exact},
@@ -32,7 +33,9 @@ def get_config(variant: str = "laws"):
         "wrong_sign": {"name": "wrong_sign", **exact, **step, "rtol": 1e-8, "atol": 1e-10},
         "gd": {"name": "gd", **step},
         "gram_gd": {"name": "gram_gd", **step},
-        "heavy_ball": {"name": "heavy_ball", "learning_rate": max(STEPS) / 10, "momentum": 0.9},
+        "heavy_ball": {"name": "heavy_ball", **momentum},
+        "gram_heavy_ball": {"name": "gram_heavy_ball", **momentum},
+        "modified_heavy_ball": {"name": "modified_flow", **exact, **momentum},
         "sgd": {"name": "sgd", **step, "batch_size": 30, "replacement": True},
     }
     config.times.update(spacing="linear", stop=0.96, count=12)
@@ -46,6 +49,9 @@ def get_config(variant: str = "laws"):
             ("gd", "wrong_sign"),
             ("gram_gd", "gram_flow"),
             ("heavy_ball", "flow"),
+            ("heavy_ball", "modified_flow"),
+            ("heavy_ball", "modified_heavy_ball"),
+            ("heavy_ball", "gram_heavy_ball"),
             ("sgd", "flow"),
         ),
         steps=STEPS,

@@ -84,7 +84,9 @@ def exponent(x: Any, y: Any) -> Fit:
     if not (np.isfinite(y) & (y > 0)).all():
         return NO_FIT
     line = stats.linregress(np.log(x), np.log(y))
-    half = _student(len(x) - 2) * line.stderr
+    residuals = np.log(y) - line.intercept - line.slope * np.log(x)
+    error = np.sqrt(np.sum(residuals**2) / (len(x) - 2) / np.sum((np.log(x) - np.mean(np.log(x))) ** 2))
+    half = _student(len(x) - 2) * error
     local, misfit = _local(np.log(x), np.log(y), float(line.slope), float(line.intercept))
     fit = Fit(float(line.slope), float(line.slope - half), float(line.slope + half), local, misfit)
     if not fit.curved:

@@ -12,7 +12,13 @@ from dynamics.laws.descent import (
 )
 from dynamics.laws.diffusion import StochasticModifiedEquation
 from dynamics.laws.flow import Flow, GradientFlow, ModifiedFlow, PreconditionedFlow
-from dynamics.laws.gram import GramFlow, GramGradientDescent, GramLaw, GramStochasticGradientDescent
+from dynamics.laws.gram import (
+    GramFlow,
+    GramGradientDescent,
+    GramHeavyBall,
+    GramLaw,
+    GramStochasticGradientDescent,
+)
 from dynamics.laws.law import Law, SteppingLaw
 
 __all__ = [
@@ -25,6 +31,7 @@ __all__ = [
     "GradientFlow",
     "GramFlow",
     "GramGradientDescent",
+    "GramHeavyBall",
     "GramLaw",
     "GramStochasticGradientDescent",
     "HeavyBall",
@@ -52,4 +59,5 @@ LAWS: dict[str, type] = {
     "gram_flow": GramFlow,
     "gram_gd": GramGradientDescent,
     "gram_sgd": GramStochasticGradientDescent,
+    "gram_heavy_ball": GramHeavyBall,
 }

@@ -149,8 +149,8 @@ class StochasticGradientDescent(Minibatch, Optimizer):
         return optax.sgd(self.learning_rate)
 
 
-class HeavyBall(Optimizer):
-    """θ_{k+1} = θ_k + v_{k+1}, v_{k+1} = β v_k - η ∇L(θ_k), full batch; t = η·k / (1 − β).
+class Momentum(Descent):
+    """v_{k+1} = β v_k - η ∇L(θ_k), θ_{k+1} = θ_k + v_{k+1}, v_0 = 0; t = η·k / (1 − β); abstract.
 
     A constant gradient moves θ by η / (1 − β) per step: on this time axis the limit η → 0 is gradient flow.
 
@@ -171,6 +171,13 @@ class HeavyBall(Optimizer):
     def at_step(self, step: float) -> "Law":
         """The same law with the learning rate η = step · (1 − β)."""
         return dataclasses.replace(self, learning_rate=step * (1 - self.momentum))
+
+
+class HeavyBall(Momentum, Optimizer):
+    """θ_{k+1} = θ_k + v_{k+1}, v_{k+1} = β v_k - η ∇L(θ_k), full batch; t = η·k / (1 − β); see Momentum.
+
+    Up to O(η²) it follows ModifiedFlow with the same learning rate and momentum.
+    """
 
     @property
     def optimizer(self):

@@ -148,22 +148,45 @@ def modified_velocity(objective: Objective, params: PyTree, eta: Any) -> PyTree:
 class ModifiedFlow(Flow):
     """dθ/dt = -∇(L + (η/4) |∇L|²)(θ): what gradient descent with step η follows up to O(η²) (arXiv:2009.11162).
 
+    With momentum β it is what heavy ball from rest follows up to O(η²) at t = η·k / (1 − β). With h = η / (1 − β),
+
+        dθ/dt = -∇(L + (h/4) (1 + β)/(1 − β) |∇L|²)(θ) for t > τ, and θ(t) = θ(0) up to the delay τ = h β/(1 − β).
+
+    Smooth solutions X(h k) of X(t+h) - X(t) - β (X(t) - X(t-h)) = -(1 - β) h ∇L(X(t)) have, by Taylor's formula,
+    Ẋ + (h/2) (1 + β)/(1 − β) Ẍ = -∇L + O(h²) and Ẍ = ∇²L ∇L + O(h) (the coefficient is that of arXiv:2302.00849).
+    At rest v differs from X(t) - X(t-h) by h ∇L. This part decays as β^k and displaces θ by h ∇L β/(1 − β) in total,
+    which is the delay: a change of O(η), without which the order is 1. While momentum builds up, for t of the order
+    of τ, the error is O(η).
+
     Attributes:
         learning_rate: η of that descent; traced.
+        momentum: β of that descent; traced.
     """
 
     learning_rate: float = eqx.field(kw_only=True)
+    momentum: float = eqx.field(kw_only=True, default=0.0)
 
     def __check_init__(self):
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "must be positive")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "must be at least 0 and below 1")
 
     def at_step(self, step: float) -> "Law":
-        """The flow that gradient descent with this step follows."""
-        return dataclasses.replace(self, learning_rate=step)
+        """The flow that descent with this step, h = η / (1 − β), follows."""
+        return dataclasses.replace(self, learning_rate=step * (1 - self.momentum))
+
+    @property
+    def delay(self) -> Any:
+        """τ = η β / (1 − β)²: momentum needs β / (1 − β) steps to build up."""
+        return self.learning_rate * self.momentum / (1 - self.momentum) ** 2
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """-∇(L + (η/4) |∇L|²)."""
-        return modified_velocity(objective, params, self.learning_rate)
+        """-∇(L + (h/4) (1 + β)/(1 − β) |∇L|²)."""
+        return modified_velocity(objective, params, self.learning_rate * (1 + self.momentum) / (1 - self.momentum) ** 2)
+
+    def integrated(self, method, objective, params0, times, probes, memory):
+        """The trajectory at `times`, which is at times - τ of the flow from the same start."""
+        path = super().integrated(method, objective, params0, jnp.maximum(times - self.delay, 0), probes, memory)
+        return path._replace(t=times, end=jnp.minimum(path.end + self.delay, times[-1]))
 
 
 class PreconditionedFlow(Flow):

@@ -1,6 +1,6 @@
-"""Flow, GD and SGD in Gram variables: exact, and of the same cost at every width m; see dynamics.models.gram.
+"""Flow, GD, SGD and heavy ball in Gram variables: exact, of the same cost at every width m; see dynamics.models.gram.
 
-Momentum and Adam are not closed in these variables.
+Adam and RMSProp are not closed in these variables, since they divide entry by entry.
 """
 
 import dataclasses
@@ -8,12 +8,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from dynamics.config import require
-from dynamics.laws.descent import Descent, Minibatch
+from dynamics.laws.descent import Descent, Minibatch, Momentum
 from dynamics.laws.flow import Flow
 from dynamics.laws.law import Law
-from dynamics.models import GramModel
+from dynamics.models import GramModel, at_rest
 
 
 class GramLaw(Law):
@@ -64,3 +65,21 @@ class GramStochasticGradientDescent(GramLaw, Minibatch):
     def update(self, objective, gradient, params, memory):
         """The Gram matrices of the next weights, for the gradient of the minibatch."""
         return objective.model.step(params, jax.tree.map(jnp.negative, gradient), self.learning_rate), memory
+
+
+class GramHeavyBall(GramLaw, Momentum):
+    """Heavy ball on the weights, exactly, in Gram variables; t = η·k / (1 − β).
+
+    v' = β v − η ∇L, θ' = θ + v' is closed in the Gram matrices of [W_V, P_V, u, p_u] and of [W_K, W_Q, P_K, P_Q] of
+    every head, where P are the momenta, u = Wᵀa and p_u = P_Wᵀa. The law moves the Gram matrices of the weights; its
+    memory holds the other blocks, those with momenta. For the equations see GramModel.heavy_ball_step.
+    """
+
+    def memory(self, params0: PyTree) -> PyTree:
+        """The blocks with momenta, which are zero at the start."""
+        return at_rest(params0)
+
+    def update(self, objective, gradient, params, memory):
+        """The Gram matrices of the next weights, and the blocks with their momenta."""
+        slope = jax.tree.map(jnp.negative, gradient)
+        return objective.model.heavy_ball_step(params, memory, slope, self.learning_rate, self.momentum)

@@ -1,6 +1,6 @@
 """Models by name, and their initialisations."""
 
-from dynamics.models.gram import GRAM_INVARIANTS, GramModel, gram_invariants
+from dynamics.models.gram import GRAM_INVARIANTS, GramModel, at_rest, gram_invariants
 from dynamics.models.initialisation import Initialisation
 from dynamics.models.model import Model
 from dynamics.models.one_layer import Gram, OneLayerTransformer
@@ -15,6 +15,7 @@ __all__ = [
     "Model",
     "OneLayerTransformer",
     "Transformer",
+    "at_rest",
     "gram_invariants",
 ]
 

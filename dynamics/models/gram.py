@@ -1,15 +1,18 @@
-"""The one-layer model in Gram variables: closed under gradient flow and gradient descent, at one cost for every width.
+"""The one-layer model in Gram variables: closed under gradient flow and under descent, at one cost for every width.
 
 F depends on the weights through A^h = W_K^hᵀ W_Q^h and G^h = W_V^hᵀ u only, with u = Wᵀa. Let z^h = −∂L/∂G^h and
 M^h = −∂L/∂A^h (arXiv:2410.09605, Appendix B, in compact form). The weights move as Ẇ = a (Σ_g W_V^g z^g)ᵀ,
 Ẇ_V^h = u z^hᵀ, Ẇ_K^h = W_Q^h M^hᵀ, Ẇ_Q^h = W_K^h M^h, and by the product rule A, G, S = uᵀu and the Gram matrices C
 move as functions of themselves. For one head these are the equations of its Appendix C. For H heads, whose
 outputs add before W and so share u, they were derived here: C_V couples the heads, C_K and C_Q do not.
+
+Steps of gradient descent are closed as well. Those of heavy ball are closed together with the inner products of weights
+and momenta, see GramModel.heavy_ball_step. Adam, which divides entry by entry, is not closed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
@@ -17,6 +20,18 @@ from jaxtyping import Array, Float, PyTree
 from dynamics.models.one_layer import Gram, OneLayerTransformer, read_tables
 
 GRAM_INVARIANTS = ("value_trace", "value_square", "score_trace", "score_square")
+
+
+class Momenta(NamedTuple):
+    """The inner products of the columns of weights X with those of their momenta P.
+
+    Attributes:
+        cross: XᵀP.
+        square: PᵀP.
+    """
+
+    cross: Float[Array, "*H n n"]
+    square: Float[Array, "*H n n"]
 
 
 @dataclass(frozen=True)
@@ -121,6 +136,56 @@ class GramModel:
         velocity = self.velocity(params, slope)
         return {name: params[name] + eta * velocity[name] + eta**2 * second_order[name] for name in params}
 
+    def heavy_ball_step(
+        self, params: PyTree, momenta: dict[str, Momenta], slope: PyTree, eta: Any, beta: Any
+    ) -> tuple[dict[str, Array], dict[str, Momenta]]:
+        """The Gram matrices and momenta after one step of heavy ball on the weights, exactly.
+
+        Gradient flow moves the columns of X = [W_V^1, ..., W_V^H, u] and, in every head, of X = [W_K, W_Q] by Ẋ = X B,
+
+            B = [0, m1 z; zᵀ, 0] for the values,      B = [0, M; Mᵀ, 0] for the scores of a head.
+
+        Heavy ball is P' = β P + η X B, X' = X + P', so that R = XᵀX, D = XᵀP and E = PᵀP are closed:
+
+            D1 = Xᵀ P' = β D + η R B        E' = β² E + β η (DᵀB + BᵀD) + η² BᵀR B
+            R' = R + D1 + D1ᵀ + E'          D' = D1 + E'
+
+        Args:
+            params: the Gram matrices, with the shapes of Gram.
+            momenta: D and E of the values and of the scores.
+            slope: −∂L/∂ of each of the Gram matrices; z and M are those of G and A.
+            eta: η.
+            beta: β.
+        """
+        A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
+        z_HxD, M_HxDxD, m1 = slope["G"], slope["A"], self.neurons
+        z_V, M_T, columns = jnp.ravel(z_HxD), jnp.swapaxes(M_HxDxD, -1, -2), z_HxD.size
+        G_V = jnp.ravel(G_HxD)[:, None]
+
+        def by_values(matrix):
+            """X ↦ X B."""
+            return jnp.concatenate([jnp.outer(matrix[:, -1], z_V), m1 * (matrix[:, :-1] @ z_V)[:, None]], axis=-1)
+
+        def by_scores(matrix):
+            """X ↦ X B of every head."""
+            keys, queries = jnp.split(matrix, 2, axis=-1)
+            return jnp.concatenate([queries @ M_T, keys @ M_HxDxD], axis=-1)
+
+        values = jnp.block([[C_V_HxDxHxD.reshape(columns, columns), G_V], [G_V.T, S[None, None]]])
+        scores = jnp.block([[C_K, A_HxDxD], [jnp.swapaxes(A_HxDxD, -1, -2), C_Q]])
+        values, of_values = _heavy_ball(values, momenta["values"], by_values, eta, beta)
+        scores, of_scores = _heavy_ball(scores, momenta["scores"], by_scores, eta, beta)
+        d = self.vocabulary
+        moved = Gram(
+            A=scores[:, :d, d:],
+            G=values[:-1, -1].reshape(G_HxD.shape),
+            S=values[-1, -1],
+            C_V=values[:-1, :-1].reshape(C_V_HxDxHxD.shape),
+            C_K=scores[:, :d, :d],
+            C_Q=scores[:, d:, d:],
+        )
+        return moved._asdict(), {"values": of_values, "scores": of_scores}
+
 
 def gram_invariants(gram: Gram, neurons: int) -> Float[Array, " invariant"]:
     """The quantities that gradient flow conserves, from the Gram matrices, in the order of GRAM_INVARIANTS.
@@ -142,7 +207,31 @@ def gram_invariants(gram: Gram, neurons: int) -> Float[Array, " invariant"]:
     )
 
 
-def _symmetric(matrix: Float[Array, "H d d"]) -> Float[Array, "H d d"]:
+def at_rest(params: PyTree) -> dict[str, Momenta]:
+    """The momenta of weights at rest: all zero.
+
+    Args:
+        params: the Gram matrices, with the shapes of Gram.
+    """
+    heads, d = params["G"].shape
+    values = jnp.zeros((heads * d + 1, heads * d + 1), params["G"].dtype)
+    scores = jnp.zeros((heads, 2 * d, 2 * d), params["A"].dtype)
+    return {"values": Momenta(values, values), "scores": Momenta(scores, scores)}
+
+
+def _heavy_ball(
+    R: Float[Array, "*H n n"], momenta: Momenta, times_B: Callable[[Array], Array], eta: Any, beta: Any
+) -> tuple[Float[Array, "*H n n"], Momenta]:
+    """R' and the momenta of GramModel.heavy_ball_step; times_B multiplies by B from the right."""
+    D, E = momenta
+    R_B = times_B(R)
+    D1 = beta * D + eta * R_B
+    # R is symmetric: (R B)ᵀ B = Bᵀ R B.
+    square = beta**2 * E + beta * eta * _symmetric(times_B(D.mT)) + eta**2 * times_B(R_B.mT)
+    return R + _symmetric(D1) + square, Momenta(D1 + square, square)
+
+
+def _symmetric(matrix: Float[Array, "*H d d"]) -> Float[Array, "*H d d"]:
     return matrix + jnp.swapaxes(matrix, -1, -2)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
-from dynamics.analysis.curvature import top_eigenpair
+from dynamics.analysis.curvature import Eigenpairs, hessian_eigenpairs
 from dynamics.probes.probe import View, probe
 
 
@@ -61,9 +61,18 @@ def parameters(params: PyTree, view: View) -> Array:
     return ravel_pytree(params)[0]
 
 
-@probe(needs=("weights",), large=True, at_start=lambda params, view: top_eigenpair(view.objective.loss, params)[0])
+EIGENVALUE = {"eigenvalue": ("value", "residual")}
+
+
+@probe(
+    "eigenvalue",
+    needs=("weights",),
+    large=True,
+    labels=EIGENVALUE,
+    at_start=lambda params, view: _checked(hessian_eigenpairs(view.objective.loss, params)),
+)
 def starting_sharpness(params: PyTree, view: View) -> Array:
-    """λmax of ∇²L at t = 0, the same number at all times: one search, where `sharpness` searches at every time.
+    """λmax of ∇²L at t = 0 and its residual, the same at all times: one search, where `sharpness` searches every time.
 
     It is large for its time: a search takes seconds to compile, and gives the same for every draw of a random law.
     """
@@ -71,10 +80,21 @@ def starting_sharpness(params: PyTree, view: View) -> Array:
     return view.known["starting_sharpness"]
 
 
-@probe(needs=("weights",), at_start=lambda params, view: top_eigenpair(view.objective.loss, params)[1])
+@probe(
+    "eigenvalue",
+    needs=("weights",),
+    labels=EIGENVALUE,
+    at_start=lambda params, view: hessian_eigenpairs(view.objective.loss, params).vectors,
+)
 def sharpness(params: PyTree, view: View) -> Array:
-    """λmax, the largest eigenvalue of ∇²L; gradient descent with step η is stable while η λmax < 2.
+    """λmax, the largest eigenvalue of ∇²L, and its residual ‖∇²L v − λmax v‖.
 
-    The search starts at the eigenvector of t = 0.
+    Gradient descent with step η is stable while η λmax < 2. λmax is nan where its residual is too large for it to be
+    trusted. The search starts at the eigenvector of t = 0.
     """
-    return top_eigenpair(view.objective.loss, params, view.known["sharpness"])[0]
+    return _checked(hessian_eigenpairs(view.objective.loss, params, view.known["sharpness"]))
+
+
+def _checked(pairs: Eigenpairs) -> Array:
+    """The first eigenvalue and its residual [eigenvalue]."""
+    return jnp.stack([pairs.values[0], pairs.residuals[0]])

@@ -193,11 +193,12 @@ def _trusted(measure: Measure, data: Data, case: str) -> Finding:
 
 def untrusted(evidence: Any) -> str:
     """Why the flows of a Dataset are not to be trusted; empty if they are, or if there is no drift to tell it from."""
-    attributes = getattr(evidence, "attrs", {})
-    if "rtol" not in attributes or "drift" not in evidence:
+    import xarray
+
+    if not isinstance(evidence, xarray.Dataset) or "rtol" not in evidence.attrs or "drift" not in evidence:
         return ""
     largest = float(evidence.drift.max())
-    allowed, rule = allowed_drift(attributes["rtol"], bool((evidence.stabilised > 0).any()))
+    allowed, rule = allowed_drift(evidence.attrs["rtol"], bool((evidence.stabilised > 0).any()))
     return f"drift {largest:.1e} above its allowance {rule} = {allowed:.1e}" if largest > allowed else ""
 
 

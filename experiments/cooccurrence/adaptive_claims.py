@@ -29,7 +29,7 @@ TABLES = {
                     f"{name} follows {SMOOTH}",
                     "order within 1.0 ± 0.2",
                     _order,
-                    (f"{law} to preconditioned_flow",),
+                    (f"fixed_time_{law} to preconditioned_flow",),
                 ),
             )
             for law, name in (("rmsprop", "RMSProp"), ("adam", "Adam"))

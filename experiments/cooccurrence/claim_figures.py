@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from dynamics.analysis.fits import exponent
 from dynamics.figures.style import COLOURS, DIVERGING, figure, provenance, save, styled
 from dynamics.studies.evidence import ClaimsRecord
-from experiments.cooccurrence.measures import score_change, t1
+from experiments.cooccurrence.measures import Phases, clock
 from experiments.cooccurrence.theory import SIGNALS
 
 TYPES = {"I1": COLOURS["blue"], "I2": COLOURS["vermilion"], "I3": COLOURS["orange"], "I4": COLOURS["green"]}
@@ -21,6 +21,7 @@ SHOWN = {
 }
 FIRST = 12  # words of the panel with numbers
 BALANCED = 2**14  # the width at which balancing is shown
+PHASES = Phases(0.5)
 
 
 @styled
@@ -39,7 +40,7 @@ def _widths(data: dict[str, Any]) -> Figure:
     drawn = figure(7.2, 4.4)
     axes = drawn.subplots()
     for (case, label), name, marker in zip(SHOWN.items(), ("blue", "vermilion", "grey"), "osD", strict=True):
-        widths, times = data[case].width.values, t1(data[case]).values
+        widths, times = data[case].width.values, PHASES.t1(data[case]).values
         fit = exponent(np.repeat(widths, times.shape[1]), times)
         middle = np.exp(np.mean(np.log(times)))
         line = middle * (widths / np.exp(np.mean(np.log(widths)))) ** fit.slope
@@ -54,33 +55,33 @@ def _widths(data: dict[str, Any]) -> Figure:
             label=f"{label}: T1 ∝ m^{fit.slope:.3f}, 95 % [{fit.low:.3f}, {fit.high:.3f}]",
         )
     axes.set(xscale="log", yscale="log", xlabel="width m", ylabel="T1")
-    axes.set_title("Phase 1 ends at T1 = Õ(1/m): every sample classified from T1 on")
+    axes.set_title("Phase 1 ends at T1 = Õ(1/m): every sample has a margin of 0.5 from T1 on")
     axes.legend(fontsize=7.5, loc="lower left")
     return drawn
 
 
 def _balancing(data: Any) -> Figure:
-    end_of_phase_1 = float(t1(data).sel(width=BALANCED).isel(seed=0))
-    one = data.sel(width=BALANCED).isel(seed=0, t=slice(1, None))
+    end_of_phase_1 = float(PHASES.t1(data).sel(width=BALANCED).isel(seed=0))
+    one = data.assign(clock=clock(data)).sel(width=BALANCED).isel(seed=0, t=slice(1, None))
     g = {kind: one.gradient_by_type.sel(type=kind) for kind in TYPES}
     negatives = g["I2"] + g["I3"] + g["I4"] - g["I1"]
     ratio = negatives / (g["I1"] - g["I2"])
     drawn = figure(9.6, 3.6, wspace=0.35)
     left, middle, right = drawn.subplots(1, 3)
     for kind, colour in TYPES.items():
-        left.plot(one.t, g[kind], color=colour, label=kind, linestyle="--" if kind == "I3" else "-")
+        left.plot(one.clock, g[kind], color=colour, label=kind, linestyle="--" if kind == "I3" else "-")
     left.set(yscale="log", ylabel="Σ g over a type, over n")
     left.set_title("gradients g by sample type")
     left.legend(fontsize=8)
-    middle.plot(one.t, g["I2"] / g["I3"], color=COLOURS["vermilion"], label="I2 / I3")
-    middle.plot(one.t, g["I1"] / g["I2"], color=COLOURS["blue"], label="I1 / I2")
-    middle.plot(one.t, g["I4"] / g["I2"], color=COLOURS["green"], label="I4 / I2")
+    middle.plot(one.clock, g["I2"] / g["I3"], color=COLOURS["vermilion"], label="I2 / I3")
+    middle.plot(one.clock, g["I1"] / g["I2"], color=COLOURS["blue"], label="I1 / I2")
+    middle.plot(one.clock, g["I4"] / g["I2"], color=COLOURS["green"], label="I4 / I2")
     middle.set_title("ratios of these sums")
     middle.legend(fontsize=8)
-    phase_2 = one.t >= end_of_phase_1
-    right.plot(one.t[phase_2], ratio[phase_2], color=COLOURS["black"])
+    phase_2 = one.clock >= end_of_phase_1
+    right.plot(one.clock[phase_2], ratio[phase_2], color=COLOURS["black"])
     right.axhline(float(ratio[-1]), color=COLOURS["grey"], linewidth=0.8, linestyle="--")
-    right.text(float(one.t[-1]), float(ratio[-1]), f"{float(ratio[-1]):.3f}", ha="right", va="bottom", fontsize=8)
+    right.text(float(one.clock[-1]), float(ratio[-1]), f"{float(ratio[-1]):.3f}", ha="right", va="bottom", fontsize=8)
     right.set_title("R(t) on [T1, T2]; dashed: its last value")
     for axes in (left, middle, right):
         axes.set(xscale="log", xlabel="t")
@@ -90,7 +91,8 @@ def _balancing(data: Any) -> Figure:
 
 
 def _coefficients(data: Any) -> Figure:
-    widest = score_change(data).isel(width=-1, seed=0)
+    table = data.score_table.rename(any_key="key", any_query="query").isel(width=-1, seed=0)
+    widest = table.isel(checkpoint=-1, drop=True) - table.isel(checkpoint=0, drop=True)
     names, largest = widest.key.values, float(np.abs(widest).max())
     share = widest.values / largest
     drawn = figure(9.2, 4.2, right=0.9, wspace=0.5)
@@ -110,7 +112,7 @@ def _coefficients(data: Any) -> Figure:
         axes.set_yticks(ticks, names[ticks], fontsize=7)
     _title(
         drawn,
-        f"Change of W_KᵀW_Q from t = 0 to {float(data.t[-1]):g}, m = {int(widest.width)}: targets μ1, μ2, common "
+        f"Change of W_KᵀW_Q from t = 0 to T2 = m, m = {int(widest.width)}: targets μ1, μ2, common "
         "token μ3, random words",
     )
     return drawn

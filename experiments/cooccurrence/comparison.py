@@ -19,6 +19,8 @@ NAMES = {
     "sgd": "SGD",
     "heavy_ball": "heavy ball",
     "gram_gd": "GD, Gram variables",
+    "gram_heavy_ball": "heavy ball, Gram variables",
+    "modified_heavy_ball": "modified flow of heavy ball",
     "gram_flow": "flow, Gram variables",
     "modified_flow": "modified flow",
     "wrong_sign": "wrong sign",
@@ -27,8 +29,15 @@ NAMES = {
     "rmsprop": "RMSProp",
     "adam_smooth": "Adam, ε = 0.01",
     "rmsprop_smooth": "RMSProp, ε = 0.01",
+    "frozen_adam": "Adam, attention frozen",
+    "frozen_rmsprop": "RMSProp, attention frozen",
+    "fixed_time_adam": "Adam, ε = 0.01, fixed time",
+    "fixed_time_rmsprop": "RMSProp, ε = 0.01, fixed time",
 }
-HIDDEN = ("wrong_sign", "gram_flow", "gram_gd", "modified_flow")  # their curves would lie on those of flow and GD
+# Controls, and laws whose curves would lie on those of others.
+CONTROLS = ("wrong_sign", "fixed_time_adam", "fixed_time_rmsprop")
+HIDDEN = (*CONTROLS, "gram_flow", "gram_gd", "gram_heavy_ball", "modified_flow", "modified_heavy_ball")
+ROUNDING = 1e-12
 SHADES = ("#08306b", "#2171b5", "#4292c6", "#6baed6", "#9ecae1")  # from the largest step to the smallest
 
 
@@ -111,6 +120,8 @@ def _errors(axes: Axes, record: SweepRecord) -> None:
         probe = "parameters" if "parameters" in pair else "output"
         last = pair.isel({dim: -1 for dim in ("t", "checkpoint") if dim in pair.dims})
         values = last[probe]
+        if float(values.max()) < ROUNDING:
+            continue  # equal laws have no order
         error = last[f"{probe}_error"].values if f"{probe}_error" in last else 0
         fit = order(last.step.values, values.values, error)
         said = f"{NAMES.get(law, law)} from {NAMES.get(reference, reference)}"

@@ -1,6 +1,7 @@
 """Controls: tasks and laws for which claims about word co-occurrence must fail. An import registers them."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,10 +10,10 @@ from jaxtyping import PyTree
 
 import dynamics
 from dynamics.config import require
-from dynamics.laws import Flow, GramLaw, Law
+from dynamics.laws import Adam, Descent, Flow, GramLaw, Law, RMSProp
 from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.objective import Objective
-from dynamics.tasks.cooccurrence import COMMON, SIGNALS, CooccurrenceTask
+from dynamics.tasks.cooccurrence import COMMON, FIRST_TARGET, SECOND_TARGET, SIGNALS, CooccurrenceTask
 
 
 class ShuffledLabels(CooccurrenceTask):
@@ -57,6 +58,18 @@ class UnbalancedLabels(CooccurrenceTask):
         return batch._replace(label=jnp.where(batch.type == len(self.types) - 1, 1, batch.label))
 
 
+class UnequalTargets(CooccurrenceTask):
+    """Three times as many samples with μ1 alone as with μ2 alone; Assumption 2.3 has as many."""
+
+    def training_set(self, key):
+        """In every other sample of I3, μ1 replaces μ2."""
+        batch = self.exact_set(key)
+        swapped = (batch.type == 2) & (jnp.arange(self.samples) % 2 == 0)
+        targets = (batch.tokens == SECOND_TARGET) & swapped[:, None]
+        tokens = jnp.where(targets, FIRST_TARGET, batch.tokens)
+        return batch._replace(tokens=tokens, type=jnp.where(swapped, 1, batch.type))
+
+
 class FrozenAttention(GramLaw, Flow):
     """Gradient flow of W_V and W with fixed W_K and W_Q."""
 
@@ -64,6 +77,44 @@ class FrozenAttention(GramLaw, Flow):
         """The velocity of the Gram matrices, which is 0 for those of W_K and W_Q."""
         velocity = objective.velocity(params)
         return {**velocity, **{name: jnp.zeros_like(params[name]) for name in ("A", "C_K", "C_Q")}}
+
+
+class WithFixedAttention(Descent):
+    """A descent of W_V and W with fixed W_K and W_Q; abstract."""
+
+    def loss(self, objective: Objective, params: PyTree, k: Any, key: Any) -> Any:
+        """The loss, whose gradient with respect to W_K and W_Q is 0, so that the optimizer does not move them."""
+        fixed = {name: jax.lax.stop_gradient(params[name]) for name in ("W_K", "W_Q")}
+        return super().loss(objective, {**params, **fixed}, k, key)
+
+
+class FrozenAdam(WithFixedAttention, Adam):
+    """Adam on W_V and W."""
+
+
+class FrozenRMSProp(WithFixedAttention, RMSProp):
+    """RMSProp on W_V and W."""
+
+
+class FixedTimeAdam(Adam):
+    """Adam whose means are over a fixed time instead of a fixed number of steps: β^(1/η) is the same at every step η.
+
+    Its means lag behind the gradient by a time that does not vanish with η.
+    """
+
+    def at_step(self, step: float) -> Law:
+        """The same law with the learning rate that makes this step, and the same time of averaging."""
+        power = step / self.learning_rate
+        beta1, beta2 = self.beta1**power, self.beta2**power
+        return dataclasses.replace(self, learning_rate=step, beta1=beta1, beta2=beta2)
+
+
+class FixedTimeRMSProp(RMSProp):
+    """RMSProp whose mean is over a fixed time instead of a fixed number of steps; see FixedTimeAdam."""
+
+    def at_step(self, step: float) -> Law:
+        """The same law with the learning rate that makes this step, and the same time of averaging."""
+        return dataclasses.replace(self, learning_rate=step, decay=self.decay ** (step / self.learning_rate))
 
 
 class WrongSign(Flow):
@@ -92,5 +143,13 @@ dynamics.TASKS.update(
     contradiction=Contradiction,
     no_common_token=NoCommonToken,
     unbalanced_labels=UnbalancedLabels,
+    unequal_targets=UnequalTargets,
 )
-dynamics.LAWS.update(frozen_attention=FrozenAttention, wrong_sign=WrongSign)
+dynamics.LAWS.update(
+    frozen_attention=FrozenAttention,
+    frozen_adam=FrozenAdam,
+    frozen_rmsprop=FrozenRMSProp,
+    fixed_time_adam=FixedTimeAdam,
+    fixed_time_rmsprop=FixedTimeRMSProp,
+    wrong_sign=WrongSign,
+)

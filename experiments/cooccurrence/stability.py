@@ -16,7 +16,7 @@ SHOWN = ("vermilion", "orange", "sky")
 @styled
 def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
     """Draw three panels over t, from one start."""
-    flow, gd = (record[law].load().isel(seed=0) for law in ("flow", "gd"))
+    flow, gd = (record[law].load().isel(seed=0).sel(eigenvalue="value") for law in ("flow", "gd"))
     distance = distances(record, "gd", "flow").isel(seed=0)
     drawn = figure(12.0, 4.0, wspace=0.32)
     losses, sharpness, apart = drawn.subplots(1, 3)

@@ -189,7 +189,8 @@ def _length(record: SweepRecord) -> Figure:
 def _batch(record: SweepRecord) -> Figure:
     """T1 and the last loss over learning rates and batch sizes, against those of the flow; GD's losses over t."""
     runs, flow = (record[law].load() for law in ("sgd", "flow"))
-    edges = EDGE / flow.starting_sharpness.isel(checkpoint=0, learning_rate=0).values  # of every seed
+    sharpness = flow.starting_sharpness.sel(eigenvalue="value")
+    edges = EDGE / sharpness.isel(checkpoint=0, learning_rate=0).values  # of every seed
     wrong = sweep_plots.went_wrong(runs).any("seed")
     panels = (
         ("(i) T1, over that of the flow", median(runs.classification_time / flow.classification_time, "seed")),

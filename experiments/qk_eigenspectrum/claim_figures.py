@@ -18,10 +18,10 @@ ARMS = {
     "zero": "penalty,\ntrace at 0",
 }
 SHOWN: dict[str, Callable[[Any], Any]] = {
-    "deviation of the eigenvalues": measures.eigenvalue_deviation,
+    "deviation/|mean| of the eigenvalues": measures.deviation_over_mean,
     "entropy of attention (nats)": measures.entropy,
     "attention on the current word": measures.on_current_token,
-    "best loss on fresh sequences": measures.best_test_loss,
+    "best loss on fresh sequences": measures.fresh_loss,
 }
 
 
@@ -54,7 +54,7 @@ def _collapses(examples: Any, plane: Any) -> Figure:
     means = np.unique(plane.of_mean)
     for mean, colour in zip(means, shades(len(means)), strict=True):
         of_mean = plane.where(plane.of_mean == mean, drop=True).sortby("of_variance")
-        H, near = of_mean.attention.sel(seen="entropy"), of_mean.attention.sel(seen="last 4")
+        H, near = (of_mean.attention.mean("seed").sel(seen=seen) for seen in ("entropy", "last 4"))
         corner.plot(H / np.log(T), near, color=colour, marker=".", label=f"m = {mean:g}")
     corner.annotate("v = 0", (theory.geometric_entropy(1.0, T) / np.log(T), 0.99), fontsize=7, ha="center", va="bottom")
     for place, what in (((0.97, 0.05), "uniform"), ((0.03, 0.34), "one key"), ((0.38, 0.99), "local")):
@@ -71,12 +71,13 @@ def _collapses(examples: Any, plane: Any) -> Figure:
 def _crossings(walks: Any) -> Figure:
     drawn = figure(6.4, 4.0, right=1.7)
     axes = drawn.subplots()
+    crossing = walks.crossings.mean("seed") / walks.samples
     for number, colour in zip(range(walks.sizes["cell"]), COLOURS.values(), strict=False):
         cell = walks.isel(cell=number)
         share = cell.t / cell.of_length
         name = f"m = {float(cell.of_mean):g}, v = {float(cell.of_variance):g}"
-        axes.plot(share, cell.crossing, ".", color=colour, markersize=4, label=name)
-        axes.plot(share, cell.crossing_formula, color=colour, linewidth=0.9)
+        axes.plot(share, crossing.isel(cell=number), ".", color=colour, markersize=4, label=name)
+        axes.plot(share, cell.limit, color=colour, linewidth=0.9)
     axes.set_xlabel("t / T")
     axes.set_ylabel("P(z_T > z_t)")
     axes.set_ylim(0.45, 1.02)
@@ -92,7 +93,7 @@ def _arms(data: dict[str, Any]) -> Figure:
     for row, (task, name) in zip(panels, tasks.items(), strict=True):
         arms = [arm for arm in ARMS if f"{task} {arm}" in data]
         for axes, (label, what) in zip(row, SHOWN.items(), strict=True):
-            values = np.stack([np.asarray(what(data[f"{task} {arm}"])) for arm in arms])
+            values = np.stack([np.asarray(what(measures.at_best_time(data[f"{task} {arm}"]))) for arm in arms])
             axes.plot(range(len(arms)), values, color=COLOURS["grey"], linewidth=0.6)
             for place, column in enumerate(values):
                 axes.plot(np.full(column.size, place), column, ".", color=COLOURS["blue"])
@@ -100,7 +101,9 @@ def _arms(data: dict[str, Any]) -> Figure:
             axes.set_xticks(range(len(arms)), [ARMS[arm] for arm in arms], fontsize=6.5)
             axes.set_xlim(-0.5, len(arms) - 0.5)
             axes.set_title(label, fontsize=8)
-            if label.startswith(("deviation", "entropy")):
+            if label.startswith("deviation"):
+                axes.set_yscale("log")
+            if label.startswith("entropy"):
                 axes.set_ylim(bottom=0)
         row[0].set_ylabel(name)
     return drawn
