@@ -86,13 +86,6 @@ def exponent_of_escape(low: float, high: float) -> Measure:
     return measured
 
 
-def rates(data: Data, case: str) -> Any:
-    """The rate r = σ0 ‖N‖ √(2S) of a case that is swept over σ0 [std, seed]; S from the start."""
-    one, of_sets = data[case], data["plateau, d = 16"].isel(samples=0)
-    S = one.neuron_gram.isel(t=0) * NEURONS**2
-    return one["std"] * of_sets.rate * np.sqrt(2 * S)
-
-
 def values_and_scores_grow(tolerance: float, by: float = GROWN) -> Measure:
     """Whether (g(t) + g*) / (g(0) + g*) at r t = GROWN is cosh(`by`) · (1 ± tolerance), at the smallest σ0."""
 
@@ -105,14 +98,15 @@ def values_and_scores_grow(tolerance: float, by: float = GROWN) -> Measure:
 
 
 def growth(data: Data, case: str) -> list[tuple[Any, Any]]:
-    """(r t, (g(t) + g*) / (g(0) + g*)) of every seed at the smallest σ0."""
-    one, of_sets = data[case].isel(std=0), data["plateau, d = 16"].isel(samples=0)
-    r = rates(data, case).isel(std=0)
+    """(r t, (g(t) + g*) / (g(0) + g*)) of every seed at the smallest σ0, for which r is computed; S is that of t = 0."""
+    one, of_sets = data[case].isel(std=0, missing_dims="ignore"), data["plateau, d = 16"].isel(samples=0)
+    smallest = float(data["σ0"]["std"].min())
     curves = []
     for seed in one.seed.values:
         plateau, path = of_sets.sel(seed=seed), one.sel(seed=seed)
+        S = float(path.neuron_gram[0]) * NEURONS**2
         g = path.mlp.values @ plateau.direction.values + float(plateau.offset)
-        curves.append((float(r.sel(seed=seed)) * path.t.values, g / g[0]))
+        curves.append((smallest * float(plateau.rate) * np.sqrt(2 * S) * path.t.values, g / g[0]))
     return curves
 
 
@@ -153,7 +147,8 @@ def ends_at_word_counts(tolerance: float) -> Measure:
     """Whether the last training loss over that of the best word count of its training set is 1 ± tolerance."""
 
     def measured(data: Data, case: str) -> Finding:
-        best = data["plateau"].loss.sel(samples=240).sel(seed=data[case].seed)
+        of_sets = data["plateau, d = 16" if case.startswith("σ0") else "plateau"]
+        best = of_sets.loss.sel(samples=240, seed=data[case].seed)
         interval = mean_interval(last(data, case, "loss") / best)
         return Finding(inside(interval, 1 - tolerance, 1 + tolerance), f"loss over the best word count's {interval}")
 
