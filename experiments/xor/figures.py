@@ -40,14 +40,14 @@ def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _losses(data: dict[str, Any]) -> Figure:
-    drawn = figure(9.6, 3.9, wspace=0.28)
+    drawn = figure(9.6, 3.9, top=0.4, wspace=0.28)
     left, right = drawn.subplots(1, 2)
     for name, colour, label in ((SHOWN, "blue", "attention trains"), (SHOWN + FROZEN, "orange", "attention frozen")):
         for number, seed in enumerate(data[name].seed.values):
             one = data[name].sel(seed=seed)
             left.plot(one.t, one.loss, color=COLOURS[colour], linewidth=0.9, label=None if number else label)
     plateau = float(data["plateau"].loss.sel(samples=240).mean())
-    _level(left, plateau, "best word count of the training sets")
+    _level(left, plateau, "--", "best word count, mean of the training sets")
     left.set(xscale="log", xlim=(0.1, None), ylim=(0, 0.9), xlabel="t = ηk", ylabel="training loss")
     left.set_title("Without attention, the loss stays at the best word count")
     left.legend(fontsize=8, loc="upper right")
@@ -57,23 +57,22 @@ def _losses(data: dict[str, Any]) -> Figure:
             right.plot(np.full(len(errors), n), errors, "o", color=COLOURS[colour], markersize=4, alpha=0.5)
         means = [errors.mean() for errors in by_size.values()]
         right.plot(list(by_size), means, color=COLOURS[colour], label=label)
-    _level(right, theory.best_of_the_distribution().error, "best word count of the distribution")
-    _level(right, 1 / 3, "y = −1 always")
+    _level(right, theory.best_of_the_distribution().error, "--", "best word count for n → ∞")
+    _level(right, 1 / 3, ":", "y = −1 always")
     right.set(xscale="log", ylim=(0, 0.62), xlabel="training samples n", ylabel="fresh samples classified wrongly")
     right.set_xticks(list(by_size), [str(n) for n in by_size])
     right.minorticks_off()
     right.set_title("Samples help only a model whose attention trains")
-    right.legend(fontsize=8, loc="lower left")
+    right.legend(fontsize=7.5, loc="lower left")
     return drawn
 
 
-def _level(axes: Axes, height: float, text: str) -> None:
-    axes.axhline(height, color=COLOURS["grey"], linewidth=0.9, linestyle="--")
-    axes.text(0.99, height, text, transform=axes.get_yaxis_transform(), ha="right", va="bottom", fontsize=7)
+def _level(axes: Axes, height: float, style: str, text: str) -> None:
+    axes.axhline(height, color=COLOURS["black"], linewidth=0.9, linestyle=style, label=text)
 
 
 def _attention(one: Any) -> Figure:
-    drawn = figure(9.6, 8.4, hspace=0.0)
+    drawn = figure(9.6, 8.4, top=0.4)
     drawn.subplots_adjust(hspace=0.55, wspace=0.35)
     grid = drawn.add_gridspec(4, 4, height_ratios=(1.5, 1, 1, 1))
     top = drawn.add_subplot(grid[0, :3])
@@ -81,9 +80,9 @@ def _attention(one: Any) -> Figure:
         top.plot(one.t, one.scores.sel(key=key, query=query) / WIDTH**0.5, color=colour, label=label)
     escape = float(escape_time(one))
     plateau = escape / 2
-    for t, name in ((plateau, "plateau"), (escape, f"loss {ESCAPED:g}")):
+    for t, name, side in ((plateau, "plateau ", "right"), (escape, f" loss {ESCAPED:g}", "left")):
         top.axvline(t, color="black", linewidth=0.8, linestyle=":")
-        top.text(t, 1.0, name, transform=top.get_xaxis_transform(), ha="center", va="bottom", fontsize=7)
+        top.text(t, 1.0, name, transform=top.get_xaxis_transform(), ha=side, va="bottom", fontsize=7)
     top.set(xscale="log", xlim=(0.1, float(one.t[-1])), xlabel="t = ηk", ylabel="score / √m")
     top.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)
     for row, (t, when) in enumerate(((0.0, "start"), (plateau, "plateau"), (float(one.t[-1]), "end")), start=1):
@@ -107,7 +106,7 @@ def _attention(one: Any) -> Figure:
 
 
 def _escape(data: dict[str, Any]) -> Figure:
-    drawn = figure(11.5, 3.9, wspace=0.32)
+    drawn = figure(11.5, 3.9, top=0.4, wspace=0.32)
     left, middle, right = drawn.subplots(1, 3)
     for case, colour, label in (("σ0", "blue", "attention trains"), ("σ0" + FROZEN, "orange", "attention frozen")):
         for number, (time, grown) in enumerate(growth(data, case)):
@@ -134,7 +133,7 @@ def _escape(data: dict[str, Any]) -> Figure:
         for number, seed in enumerate(data[law].seed.values):
             one = data[law].sel(seed=seed)
             right.plot(one.t, one.loss, color=COLOURS[colour], linewidth=0.9, label=None if number else law)
-    right.set(xscale="log", xlim=(1, 1000), xlabel="t = ηk", ylabel="training loss")
+    right.set(xscale="log", xlim=(0.1, 1000), ylim=(0, 0.9), xlabel="t = ηk", ylabel="training loss")
     right.set_title("m = 16: four laws, four starts each")
     right.legend(fontsize=8)
     return drawn
