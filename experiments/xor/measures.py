@@ -98,15 +98,15 @@ def values_and_scores_grow(tolerance: float, by: float = GROWN) -> Measure:
 
 
 def growth(data: Data, case: str) -> list[tuple[Any, Any]]:
-    """(r t, (g(t) + g*) / (g(0) + g*)) of every seed at the smallest σ0, for which r is computed; S is that of t = 0."""
+    """(r t, (g(t) + g*) / (g(0) + g*)) of every seed at the smallest σ0; S in r is that of t = 0."""
     one, of_sets = data[case].isel(std=0, missing_dims="ignore"), data["plateau, d = 16"].isel(samples=0)
     smallest = float(data["σ0"]["std"].min())
     curves = []
     for seed in one.seed.values:
         plateau, path = of_sets.sel(seed=seed), one.sel(seed=seed)
-        S = float(path.neuron_gram[0]) * NEURONS**2
+        size = float(path.neuron_gram[0]) * NEURONS**2
         g = path.mlp.values @ plateau.direction.values + float(plateau.offset)
-        curves.append((smallest * float(plateau.rate) * np.sqrt(2 * S) * path.t.values, g / g[0]))
+        curves.append((smallest * float(plateau.rate) * np.sqrt(2 * size) * path.t.values, g / g[0]))
     return curves
 
 
