@@ -11,7 +11,7 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims max_margin compare sweeps qk_eigenspectrum qk_sweeps solvers test test-slow test-slurm check smoke bench lock clean
+.PHONY: figures claims max_margin xor compare sweeps qk_eigenspectrum qk_sweeps solvers test test-slow test-slurm check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -47,6 +47,10 @@ claims: .venv/ready
 # The limits of the first paper's lemmas, and its population loss.
 max_margin: .venv/ready
 	$(BIN)/dynamics claims --module=experiments.cooccurrence.max_margin_claims --name=max-margin-$(STAMP)
+
+# Co-occurrence as XOR: where attention is needed.
+xor: .venv/ready
+	$(BIN)/dynamics claims xor --name=xor-$(STAMP)
 
 # Two at a time: one starts while the other integrates.
 compare: .venv/ready

@@ -41,6 +41,7 @@ WORDS_OF_PAPERS = {
         r"\bwidths: m\b|\"width\", \"seed\"",
         r"\b(Theorem|Lemma|Corollary|Condition) \d",
     ),
+    "xor": (r"(?i)exactly[_-]one\b", r"(?i)\bxor\b"),
     "qk_eigenspectrum": (
         r"2402\.02098",
         r"(?i)LocAteR",

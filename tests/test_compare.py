@@ -172,7 +172,7 @@ def test_order_of_a_power_law():
     steps = np.array([0.1, 0.2, 0.4, 0.8])
     scale = np.array([[1.0], [3.0], [0.5]])
     fit = order(steps, scale * steps**2)
-    np.testing.assert_allclose(fit, [2, 2, 2], rtol=1e-12)
+    np.testing.assert_allclose(fit[:3], [2, 2, 2], rtol=1e-12)
     random = np.random.default_rng(0)
     noisy = order(steps, scale * steps**2 * np.exp(0.05 * random.normal(size=(3, 4))))
     assert noisy.low < 2 < noisy.high and 0.01 < noisy.high - noisy.low < 0.5
@@ -203,7 +203,7 @@ def test_weighted_order():
     errors = 0.05 * np.sqrt(steps)
     fits = [weighted_order(steps, steps + errors * random.normal(size=4), errors) for _ in range(2000)]
     assert 0.93 < np.mean([fit.low < 1 < fit.high for fit in fits]) < 0.97
-    assert np.isnan(weighted_order(steps, steps - 2, errors).slope)
+    assert weighted_order(steps, steps - 2, errors).low > 1  # a negative value is a value
 
 
 def test_one_value_has_no_slope(tmp_path):

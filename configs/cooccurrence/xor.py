@@ -6,13 +6,15 @@ an explicit solver takes 10 000 steps to t = 100. The default solver changes to 
     dynamics run --config=configs/cooccurrence/xor.py[:variant]    10 s on 2 cores
 
 Variants: paper (default), n = 240, m = 128, m1 = 256, Kaiming's initialisation, to t = 100; small, m = 64, m1 = 32,
-σ0 = σ1 = 0.3, to t = 1000, where attention solves the task; smoke.
+σ0 = σ1 = 0.3, to t = 1000, where attention solves the task; narrow, m = 16, m1 = 2, likewise, to t = 3000; escape, to
+measure at any width when the loss leaves the plateau: d = 16, and values that start small and learn at one rate
+(W_V ~ N(0, 10⁻⁴/m), W ~ N(0, 80/(m1 m)), so that C_V ≈ 10⁻⁴ and S ≈ 80); smoke.
 """
 
 import dynamics
 import experiments.cooccurrence.xor  # noqa: F401  (registers the task)
 
-VARIANTS = ("paper", "small", "smoke")
+VARIANTS = ("paper", "small", "narrow", "escape", "smoke")
 
 
 def get_config(variant: str = "paper"):
@@ -32,6 +34,21 @@ def get_config(variant: str = "paper"):
         config.model.update(width=64, neurons=32)
         config.init.update(name="normal", std=0.3)
         config.times.stop = 1000.0
+    if variant == "narrow":
+        config.model.update(width=16, neurons=2)
+        config.init.update(name="normal", std=0.3)
+        config.times.stop = 3000.0
+    if variant == "escape":
+        config.task.vocabulary = 16
+        config.model.update(width=2**30, neurons=2)
+        del config.laws.flow  # it would form the weights
+        config.init.update(name="normal", std=0.05, draw="gram")
+        width, neurons = (config.model.get_ref(key).to_float() for key in ("width", "neurons"))
+        config.init.std_of.W_V = 0.01 / width**0.5
+        config.init.std_of.W = (80.0 / (neurons * width)) ** 0.5
+        config.times.update(start=1.0, stop=3000.0, count=100)
+        config.probes = ("loss", "mlp", "neuron_gram", "drift")
+        config.words = 16
     if variant == "smoke":
         config.task.update(samples=24, vocabulary=16)
         config.model.update(width=16, neurons=8)

@@ -236,8 +236,8 @@ class AdamW(Minibatch, AdamMoments):
         return optax.adamw(self.learning_rate, self.beta1, self.beta2, self.epsilon, weight_decay=decay)
 
 
-class RMSProp(Optimizer):
-    """θ_{k+1} = θ_k - η ∇L / (√v̂ + ε), full batch, t = η·k; v̂ is the bias-corrected mean of (∇L)².
+class MeanSquare(Optimizer):
+    """The bias-corrected exponential mean v̂ of the square of the gradient, entry by entry; abstract.
 
     Attributes:
         decay: the decay of v.
@@ -250,6 +250,10 @@ class RMSProp(Optimizer):
     def __check_init__(self):
         require(0 <= self.decay < 1, "decay", self.decay, "must be at least 0 and below 1")
         require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
+
+
+class RMSProp(MeanSquare):
+    """θ_{k+1} = θ_k - η ∇L / (√v̂ + ε), full batch, t = η·k; see MeanSquare for v̂."""
 
     @property
     def optimizer(self):

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 import dynamics
 from dynamics.config import require
 from dynamics.laws import Adam, Descent, Flow, GramLaw, Law, RMSProp
+from dynamics.laws.descent import AdamMoments, MeanSquare
 from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, FIRST_TARGET, SECOND_TARGET, SIGNALS, CooccurrenceTask
@@ -88,19 +89,25 @@ class WithFixedAttention(Descent):
         return super().loss(objective, {**params, **fixed}, k, key)
 
 
-class FrozenAdam(WithFixedAttention, Adam):
+class FrozenAdam(WithFixedAttention, AdamMoments):
     """Adam on W_V and W."""
 
+    optimizer = Adam.optimizer
 
-class FrozenRMSProp(WithFixedAttention, RMSProp):
+
+class FrozenRMSProp(WithFixedAttention, MeanSquare):
     """RMSProp on W_V and W."""
 
+    optimizer = RMSProp.optimizer
 
-class FixedTimeAdam(Adam):
+
+class FixedTimeAdam(AdamMoments):
     """Adam whose means are over a fixed time instead of a fixed number of steps: β^(1/η) is the same at every step η.
 
     Its means lag behind the gradient by a time that does not vanish with η.
     """
+
+    optimizer = Adam.optimizer
 
     def at_step(self, step: float) -> Law:
         """The same law with the learning rate that makes this step, and the same time of averaging."""
@@ -109,8 +116,10 @@ class FixedTimeAdam(Adam):
         return dataclasses.replace(self, learning_rate=step, beta1=beta1, beta2=beta2)
 
 
-class FixedTimeRMSProp(RMSProp):
+class FixedTimeRMSProp(MeanSquare):
     """RMSProp whose mean is over a fixed time instead of a fixed number of steps; see FixedTimeAdam."""
+
+    optimizer = RMSProp.optimizer
 
     def at_step(self, step: float) -> Law:
         """The same law with the learning rate that makes this step, and the same time of averaging."""
