@@ -137,7 +137,7 @@ def hard_margin(tokens: Int[np.ndarray, "n L"], label: Int[np.ndarray, " n"], vo
     Raises:
         ConfigError: if no G classifies all samples.
     """
-    import cvxpy  # slow to import, and needed by no other function
+    import cvxpy  # of the extra "convex"
 
     counts_NxD = np.stack([np.bincount(row, minlength=vocabulary) for row in np.asarray(tokens)])
     G_D = cvxpy.Variable(vocabulary)
