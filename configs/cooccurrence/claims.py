@@ -48,7 +48,7 @@ def get_config(variant: str = "theory"):
         config.init.std = 0.3 / (length * width) ** 0.5
         config.init.std_of.W = 0.3 / (width if variant == "fan_in" else neurons) ** 0.5
     config.laws = {"flow": {"name": "gram_flow", "solver": "auto", "rtol": 1e-8, "atol": 1e-10, "max_steps": 100_000}}
-    config.times.update(start=1e-7, stop=300.0, count=100)
+    config.times.update(start=1e-7, stop=300.0, count=90)
     if variant not in APPENDIX:
         config.times.stop = config.model.get_ref("width").to_float()
     config.probes = (

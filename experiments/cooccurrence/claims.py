@@ -40,10 +40,6 @@ def _case(variant: str, widths: tuple[int, ...], seeds: int, **changes: Any) -> 
     def config() -> Any:
         config = load_config(CONFIG, variant)
         config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
-        if variant == "contradiction":  # without T1 and T*, nothing else is asked
-            config.probes = ("loss", "margin", "drift")
-        if variant != "theory" or changes:
-            config.probes = tuple(probe for probe in config.probes if probe != "score_table")
         return config
 
     return Case(config, own_seeds(grid({"model.width": widths}, [{}] * seeds), next(SEEDS)))
@@ -84,7 +80,7 @@ CASES = {
     "contradiction": _case("contradiction", (2**8,), 2),
     **{name: _case(name, APPENDIX_WIDTHS, 2) for name in ("appendix_distinct", "appendix_small", "appendix_mended")},
     **{f"theory, n = {n}": _case("theory", (SIZES_WIDTH,), STARTS, task__samples=n) for n in SIZES},
-    **{f"theory, L = {L}": _case("theory", (SIZES_WIDTH,), STARTS, task__length=L) for L in LENGTHS},
+    **{f"theory, L = {L}": _case("theory", (SIZES_WIDTH,), 2, task__length=L) for L in LENGTHS},
 }
 CASES |= {f"{case}{FROZEN}": _frozen(CASES[case]) for case in ("theory", "appendix")}
 COMPANION = ("attention frozen", {case: f"{case}{FROZEN}" for case in ("theory", "appendix")})
