@@ -215,7 +215,7 @@ class Phases:
             every = always(
                 ((velocity.min("t") > 0) & (change > 0)).all("pair"),
                 f"{part}",
-                (velocity.notnull().any("t") & (np.abs(velocity).max("t") > 0)).all("pair"),
+                (velocity.notnull().any("t") & (np.abs(change) > 0)).all("pair"),
             )
             parts[part] = every._replace(
                 measured=f"{every.measured} (at least {100 * float(right.min()):.1f} % of times)"
