@@ -36,7 +36,7 @@ def get_config(variant: str = "noise"):
     random = [law for law in config.laws if law.startswith("sgd") or law == "sme"]
     config.compare.update(
         pairs=(("gd", "flow"), *((law, "gd") for law in random), ("sme", f"sgd_{BATCH_SIZES[0]}"), ("sme", "flow")),
-        seeds=6,
+        seeds=12,
         draws=48,
         claims="experiments.cooccurrence.noise_claims",
     )

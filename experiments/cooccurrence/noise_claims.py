@@ -95,7 +95,7 @@ def _variance_of_sgd(data: Data, case: str) -> Finding:
 
 TABLES = {
     "noise": (
-        "Means and variances of SGD, η = 0.008, t = 0.4, 6 starts with 48 draws each",
+        "Means and variances of SGD, η = 0.008, t = 0.4, 12 starts with 48 draws each",
         [
             (
                 "sgd_12",

@@ -65,7 +65,7 @@ def _mean_after_equal_steps(data: Data, case: str) -> Finding:
     """The same at the same number of steps: t ∝ η."""
     loss, exact = data[case].loss, data["flow"].loss
     last = loss.t.values[-1] * loss.step / loss.step.max()
-    then = [values.interp(t=last).expand_dims("t", -1) for values in (loss, exact)]
+    then = [values.interp(t=last).drop_vars("t").expand_dims("t", -1) for values in (loss, exact)]
     return _gap({case: then[0].to_dataset(name="loss"), "flow": then[1].to_dataset(name="loss")}, case, "flow")
 
 
