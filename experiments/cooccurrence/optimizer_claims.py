@@ -9,7 +9,7 @@ from experiments.cooccurrence.measures import Phases, always, at, spread
 from experiments.cooccurrence.theory import SCORES, SIGNALS, score_signs, signed
 
 LAWS = ("flow", "gd", "sgd", "heavy_ball")
-FITTED = 2e-5  # below this loss G(μ3) may change its sign
+FITTED = 1e-4  # below this loss G(μ3) may change its sign
 MOSTLY = 0.5  # of the final change of the scores
 PHASES = Phases(0.0)
 RANDOM = ("μ4", "μ5", "μ6")  # the control replaces μ1, μ2, μ3 by words of which the paper states nothing
@@ -85,11 +85,6 @@ def _while_the_loss_counts(data: Data, case: str) -> Finding:
     return _mlp(data, case, SIGNALS, FITTED)
 
 
-def _balance_at_the_end(data: Data, case: str) -> Finding:
-    runs = data[case].isel(t=[-1])
-    return PHASES.targets_balance({case: runs}, case)
-
-
 def _signals(data: Data, case: str) -> Finding:
     return _mlp(data, case, SIGNALS)
 
@@ -136,7 +131,6 @@ CLAIMS = (
         "at most 0.5 in every run",
         PHASES.targets_balance,
         elsewhere={"I3 and I4": PHASES.others_balance},
-        repairs={law: {"at T2 alone": _balance_at_the_end} for law in ("rmsprop", "adam")},
     ),
 )
 TABLES = {
