@@ -1,8 +1,8 @@
 """Means and variances of SGD over batch sizes, with and without replacement, and of its stochastic modified equation.
 
-The paper's experiment from the theory's start, η = 0.008, t up to 0.4, 6 seeds with 48 draws each.
+The paper's experiment from the theory's start, η = 0.008, t up to 0.4, 12 seeds with 48 draws each.
 
-    dynamics compare --config=configs/cooccurrence/compare_noise.py[:variant]    80 s on 2 cores
+    dynamics compare --config=configs/cooccurrence/compare_noise.py[:variant]    190 s on 2 cores
 
 Variants: noise (default), smoke.
 """
