@@ -95,6 +95,7 @@ CASES: dict[str, Case | Measured] = {
     ),
 }
 
+AFTER = "the bound, after a look at other seeds"
 OURS, DERIVED = "ours", "derived in theory.py"
 LOSS, ERROR = "population_loss", "fresh_error"
 POWER_LAW = f"mean over {FEWER} training sets, its interval"
@@ -107,6 +108,7 @@ NEEDED = [
             f"paired difference over {SEEDS} seeds: its interval is above 0.1",
             measures.attention_helps(name, 0.1),
             ("AND", "shuffled labels"),
+            post_hoc=AFTER,
         ),
     )
     for case, stop in (("m = 16", 3000), ("m = 64", 1000))
@@ -122,6 +124,7 @@ NEEDED += [
             f"paired difference over {FEWER} seeds: its interval lies in ± 0.05",
             measures.attention_is_idle(ERROR, 0.05),
             ("m = 16",),
+            post_hoc=AFTER,
         ),
     ),
     (
@@ -133,6 +136,7 @@ NEEDED += [
             measures.ends_at_word_counts(0.05),
             ("m = 16",),
             repairs={"m = 16, frozen": {"uniform attention (σ0 = 0.001, d = 16)": "σ0, frozen"}},
+            post_hoc=AFTER,
         ),
     ),
     (
@@ -143,6 +147,7 @@ NEEDED += [
             f"2 L(3840) − L(1920), {SEEDS} seeds: its interval lies in ± 0.01",
             measures.limit_of_word_counts(0.01),
             elsewhere={"n = 240": measures.limit_of_word_counts(0.01, extrapolated=False)},
+            post_hoc=AFTER,
         ),
     ),
     (
@@ -153,6 +158,7 @@ NEEDED += [
             f"mean over {FEWER} seeds: its interval is below 0.02",
             measures.error_at_most(0.02),
             ("n = 960, frozen", "n = 60"),
+            post_hoc=AFTER,
         ),
     ),
 ]
@@ -166,6 +172,7 @@ LEAVING = [
             measures.values_and_scores_grow(0.05),
             ("σ0, frozen",),
             elsewhere={"the rate r/√2": measures.values_and_scores_grow(0.05, measures.GROWN / 2**0.5)},
+            post_hoc=AFTER,
         ),
     ),
     (
@@ -176,6 +183,7 @@ LEAVING = [
             f"exponent in m: {POWER_LAW} in ± 0.01",
             measures.exponent_of_escape(-0.01, 0.01),
             ("σ0", "S", "m1"),
+            post_hoc=AFTER,
         ),
     ),
     (
@@ -186,6 +194,7 @@ LEAVING = [
             f"exponent in σ0: {POWER_LAW} in −1 ± 0.1",
             measures.exponent_of_escape(-1.1, -0.9),
             ("width", "S", "m1"),
+            post_hoc=AFTER,
         ),
     ),
     (
@@ -196,6 +205,7 @@ LEAVING = [
             f"exponent in the scale of W, twice that in S: {POWER_LAW} in [−1, −0.5]",
             measures.exponent_of_escape(-1.0, -0.5),
             ("width", "σ0", "m1"),
+            post_hoc=AFTER,
         ),
     ),
     (
@@ -206,6 +216,7 @@ LEAVING = [
             f"exponent in m1: {POWER_LAW} in [−0.15, −0.01]",
             measures.exponent_of_escape(-0.15, -0.01),
             ("width", "σ0", "S"),
+            post_hoc=AFTER,
         ),
     ),
     (
@@ -216,6 +227,7 @@ LEAVING = [
             f"exponent in n: {POWER_LAW} in ± 0.1",
             measures.exponent_of_escape(-0.1, 0.1),
             ("σ0", "S"),
+            post_hoc=AFTER,
         ),
     ),
     *(
@@ -227,6 +239,7 @@ LEAVING = [
                 f"time over the flow's from the same start, {FEWER} seeds: its interval lies in 1 ± {tolerance}",
                 measures.escapes_like_the_flow(tolerance),
                 ("Adam",),
+                post_hoc=AFTER,
             ),
         )
         for law, tolerance in (("GD", 0.05), ("SGD", 0.1))
