@@ -113,6 +113,8 @@ def test_bounded_below():
             xr.DataArray([values], {"seed": [0], "width": width}, ("seed", "width")), "x"
         ).holds
 
+    narrow = xr.DataArray([[9.0, 1.0, 1.0, 1.0]], {"seed": [0], "width": [64, 2**11, 2**14, 2**17]}, ("seed", "width"))
+    assert measures.bounded_below(narrow, "x").holds is True  # only wide models are fitted
     assert of([1.0, 1.01, 1.0]) is True and of([1.0, -1.0, 1.0]) is False and of([1.0, np.nan, 1.0]) is None
     assert of([1.0, 0.5, 0.25]) is False  # falls as m^(-1/3)
 
@@ -158,6 +160,7 @@ def test_a_control_breaks_one_hypothesis():
     for control in sorted({name for names in stated for name in names}):
         changed = {key for key, value in flat(control).items() if theory[key] != value}
         assert changed == ({"init.std_of.W"} if control == "fan_in" else {"task.name"}), control
+        assert control in ("fan_in", flat(control)["task.name"])
 
 
 def flatten(settings, prefix=""):
