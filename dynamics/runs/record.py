@@ -273,7 +273,7 @@ class Record:
 
 
 def load_run(path: pathlib.Path) -> Record:
-    """Open a run folder.
+    """The record in a run folder, whose arrays are read when they are used.
 
     Raises:
         ConfigError: when the folder does not hold a run.

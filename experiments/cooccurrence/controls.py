@@ -84,7 +84,7 @@ class WithFixedAttention(Descent):
     """A descent of W_V and W with fixed W_K and W_Q; abstract."""
 
     def loss(self, objective: Objective, params: PyTree, k: Any, key: Any) -> Any:
-        """The loss, whose gradient with respect to W_K and W_Q is 0, so that the optimizer does not move them."""
+        """The loss as a function of W_V and W alone: its gradient is 0 for W_K and W_Q, and they stay as they are."""
         fixed = {name: jax.lax.stop_gradient(params[name]) for name in ("W_K", "W_Q")}
         return super().loss(objective, {**params, **fixed}, k, key)
 

@@ -25,16 +25,16 @@ import numpy as np
 import xarray as xr
 
 from dynamics import grid, own_seeds
-from dynamics.analysis.fits import Interval, exponent
+from dynamics.analysis.fits import Interval
 from dynamics.config import load_config
 from dynamics.studies.claims import Claim, Data, Finding, inside
 from dynamics.studies.evidence import Case
 from experiments.cooccurrence.max_margin import MaxMargin, word_counts
+from experiments.cooccurrence.measures import SLACK, exponent_in_width
 from experiments.cooccurrence.population import population_loss
 from experiments.cooccurrence.theory import SIGNALS, TYPES
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
-SLACK = 0.1  # allowed error of a fitted exponent, as in measures.py
 PRECISION = 0.005  # relative, of the limits
 AGREEMENT = 0.1  # relative, of a population loss
 FEW, MANY = 60, 78  # between which n_c(5) lies
@@ -181,11 +181,11 @@ def at_training_loss(runs: Any, losses: Any) -> Any:
 
 
 def _power(data: Data, case: str, training_loss: float | None = None) -> Finding:
-    """The exponent in m of the population loss at T*, or at a training loss that does not depend on m."""
+    """Whether the population loss falls with m: its exponent at T*, or where all widths have one given training loss."""
     runs = data[case]
     losses = 1 / runs.width if training_loss is None else xr.full_like(runs.width, training_loss, float)
     values = at_training_loss(runs, losses)
-    fit = exponent(values.width.broadcast_like(values).transpose(*values.dims), values)
+    fit = exponent_in_width(values)
     shown = ", ".join(f"{float(values.sel(width=width).mean()):.3g}" for width in runs.width)
     last = max(MaxMargin(POPULATIONS[case.removesuffix(FROZEN)], LENGTH).fresh_margin, 0)
     return Finding(inside(fit, -math.inf, -SLACK), f"{shown}; ∝ m^b, b = {fit}; for m → ∞ b = {-last:.3f}")

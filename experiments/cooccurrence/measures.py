@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.analysis.events import classification_time
-from dynamics.analysis.fits import exponent
+from dynamics.analysis.fits import Fit, exponent
 from dynamics.studies.claims import Data, Finding, all_of, inside
 from experiments.cooccurrence.theory import SCORES, SIGNALS, TYPES, VALUES, Signs, signed
 
@@ -92,10 +92,14 @@ def always(condition: Any, what: str, known: Any = True) -> Finding:
     return Finding(holds, text if defined.all() else f"{text}, not defined in {(~defined).sum()}")
 
 
+def exponent_in_width(values: Any) -> Fit:
+    """The exponent b of values ∝ m^b, over all widths and starts."""
+    return exponent(values.width.broadcast_like(values).transpose(*values.dims), values)
+
+
 def trend(values: Any, low: float, high: float, what: str) -> Finding:
     """Whether the exponent of values in m, for m ≥ LARGE, lies in [low, high]."""
-    values = values.where(values.width >= LARGE, drop=True)
-    fit = exponent(values.width.broadcast_like(values).transpose(*values.dims), values)
+    fit = exponent_in_width(values.where(values.width >= LARGE, drop=True))
     return Finding(inside(fit, low, high), f"{what} {fit}")
 
 
@@ -302,7 +306,7 @@ class Phases:
         return self._balance(data, case, 1, 2)
 
     def others_balance(self, data: Data, case: str) -> Finding:
-        """The relative gap between Σ g over I3 and over I4, which no mechanism balances."""
+        """The relative gap between Σ g over I3 and over I4. Nothing makes these two sums equal: the control."""
         return self._balance(data, case, 2, 3)
 
     def types_balance(self, data: Data, case: str) -> Finding:
@@ -383,8 +387,7 @@ def training_loss(data: Data, case: str) -> Finding:
     exists = always(times.notnull(), "T* exists")
     if not exists.holds:
         return exists
-    fit = exponent(times.width.broadcast_like(times).transpose(*times.dims), times)
-    return Finding(True, f"{exists.measured}; T* ∝ m^b, b = {fit}")
+    return Finding(True, f"{exists.measured}; T* ∝ m^b, b = {exponent_in_width(times)}")
 
 
 def loss_decays(data: Data, case: str) -> Finding:
@@ -457,13 +460,13 @@ def _falls(of: Callable[[Any], Any], data: Data, case: str) -> Finding:
 
 
 def _flat(by_place: Mapping[int, Any]) -> tuple[Any, Any]:
-    return np.repeat(list(by_place), [len(values) for values in by_place.values()]), np.concatenate(
-        list(by_place.values())
-    )
+    """The places, each as often as it has values, and all values."""
+    sizes = [len(values) for values in by_place.values()]
+    return np.repeat(list(by_place), sizes), np.concatenate(list(by_place.values()))
 
 
 def diagonal_signs(data: Data, case: str) -> Finding:
-    """The signs of the coefficients of μ1, μ2, μ3 with themselves at T*."""
+    """Whether the score of each of μ1, μ2, μ3 for itself has grown by T*: C_{1,1}, C_{2,2}, C_{3,3} > 0."""
     runs = data[case]
     change = runs.scores - runs.scores.isel(t=0)
     own = at(runs, final_time(runs), signed(change, {(word, word): 1 for word in SIGNALS}))

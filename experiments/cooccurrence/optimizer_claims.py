@@ -21,7 +21,7 @@ def _classified(data: Data, case: str) -> Finding:
 
 
 def _share_by(runs: Any, time: Any) -> Finding:
-    """The share of the targets' final score change that is made by a time; the larger share of the two scores."""
+    """How much of the whole change of the two target scores has happened by a time; the larger of the two shares."""
     change = np.abs(runs.scores - runs.scores.isel(t=0))
     then = at(runs, time, change)
     increasing = {pair: sign for pair, sign in SCORES.items() if sign > 0}

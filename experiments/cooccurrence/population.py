@@ -28,7 +28,7 @@ LABELS = {"estimate": ("mean", "standard error")}
 
 
 def population_loss(G_D: Float[Array, " d"], label_T: Int[Array, " type"], length: int) -> Float[Array, ""]:
-    """E log(1 + exp(−y Σ_l G(x_l))) over the distribution of Definition 2.1, to rounding.
+    """The loss E log(1 + exp(−y Σ_l G(x_l))) of uniform attention on fresh samples, without sampling, to rounding.
 
     Let x = −y Σ_l G(x_l) = b + v_1 + ... + v_k, where the type gives b and v_1, ..., v_k are independent. The second
     derivative of log(1 + eˣ) has the Fourier transform πu / sinh πu. Hence, with ω = 1/2 + iu,

@@ -316,7 +316,7 @@ def at_best_time(evidence: Any) -> Any:
 
 
 def eigenvalue_deviation(evidence: Any) -> Any:
-    """The standard deviation of the eigenvalues, √(mean |λ − mean λ|²) [seed or t]."""
+    """The standard deviation of the eigenvalues, √(mean |λ − mean λ|²), of every start and saved time."""
     spectrum = evidence.qk_spectrum
     return np.sqrt(((spectrum - spectrum.mean("mode")) ** 2).sum("part").mean("mode"))
 
