@@ -181,7 +181,7 @@ def at_training_loss(runs: Any, losses: Any) -> Any:
 
 
 def _power(data: Data, case: str, training_loss: float | None = None) -> Finding:
-    """Whether the population loss falls with m: its exponent at T*, or where all widths have one given training loss."""
+    """Whether the population loss falls with m: its exponent at T*, or where all widths have one training loss."""
     runs = data[case]
     losses = 1 / runs.width if training_loss is None else xr.full_like(runs.width, training_loss, float)
     values = at_training_loss(runs, losses)
