@@ -21,10 +21,13 @@ from .laws import StochasticGradientDescent as StochasticGradientDescent
 from .laws import StochasticModifiedEquation as StochasticModifiedEquation
 from .models import MODELS as MODELS
 from .models import Initialisation as Initialisation
+from .models import Model as Model
 from .models import OneLayerTransformer as OneLayerTransformer
 from .models import Transformer as Transformer
 from .objectives.losses import LOSSES as LOSSES
+from .objectives.losses import loss as loss
 from .objectives.objective import Objective as Objective
+from .objectives.parameters import Trained as Trained
 from .objectives.regularisers import REGULARISERS as REGULARISERS
 from .probes import PROBES as PROBES
 from .probes import View as View

@@ -76,6 +76,11 @@ def base() -> ml_collections.ConfigDict:
             "seed": 0,
             "dtype": "float64",
             "task": {},
+            # What is descended, see dynamics.runs.starts.Setup; how many samples the evaluation set has, if not those
+            # that the task says.
+            "data": {"regime": "fixed", "evaluation": placeholder(int)},
+            # By its name in dynamics.LOSSES; if not given, the task's own.
+            "loss": placeholder(str),
             "model": {},
             "init": {
                 "name": "kaiming_normal",
@@ -84,6 +89,9 @@ def base() -> ml_collections.ConfigDict:
                 "std_of": {},
                 "draw": "weights",
             },
+            # Patterns of the names of the parameters that train; groups of parameters that are one; {pattern: factor of
+            # the learning rate}. See dynamics.objectives.parameters.Trained.
+            "train": {"only": ("*",), "tied": (), "rates": {}},
             # Added to the loss, by name; see dynamics.objectives.regularisers.
             "regulariser": {},
             "laws": {},

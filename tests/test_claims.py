@@ -277,24 +277,24 @@ def test_controls_are_what_they_say():
         return jax.jit(task(**settings).training_set)(key)
 
     real = training_set(dynamics.Cooccurrence)
-    tokens, label = np.asarray(real.tokens), np.asarray(real.label)
+    tokens, label = np.asarray(real.inputs), np.asarray(real.targets)
 
     shuffled = training_set(controls.ShuffledLabels)
-    np.testing.assert_array_equal(shuffled.tokens, tokens)
-    assert sorted(shuffled.label.tolist()) == sorted(label.tolist())
-    assert stats.pearsonr(np.asarray(shuffled.label), label).statistic < 0.5
+    np.testing.assert_array_equal(shuffled.inputs, tokens)
+    assert sorted(shuffled.targets.tolist()) == sorted(label.tolist())
+    assert stats.pearsonr(np.asarray(shuffled.targets), label).statistic < 0.5
 
     same = training_set(controls.Contradiction)
     labels = {}
-    for row, y in zip(np.sort(np.asarray(same.tokens), axis=1).tolist(), same.label.tolist(), strict=True):
+    for row, y in zip(np.sort(np.asarray(same.inputs), axis=1).tolist(), same.targets.tolist(), strict=True):
         labels.setdefault(tuple(row), set()).add(y)
     assert len(labels) == 4 and {-1, 1} in labels.values()
 
-    missing = np.asarray(training_set(controls.NoCommonToken).tokens)
+    missing = np.asarray(training_set(controls.NoCommonToken).inputs)
     assert (missing != 2).all() and (missing == tokens).mean() == 0.8 and missing.max() < 163
 
     unbalanced = training_set(controls.UnbalancedLabels)
-    assert int(np.asarray(unbalanced.label).sum()) == 20
+    assert int(np.asarray(unbalanced.targets).sum()) == 20
 
 
 def test_frozen_attention_moves_the_rest():
@@ -352,33 +352,26 @@ import dynamics
 class Liked:
     '''y = sign exactly when word 0 occurs.'''
 
-    samples: int
     length: int
     vocabulary: int
     sign: int = 1
 
     loss: typing.ClassVar[str] = "logistic"
-    population: typing.ClassVar[int] = 8
-    named_words: typing.ClassVar[int] = 1
-    capabilities: typing.ClassVar[frozenset[str]] = frozenset({"signed_labels"})
-    dims: typing.ClassVar[dict] = {}
-    types: typing.ClassVar[tuple[str, ...]] = ("sample",)
+    dims: typing.ClassVar[dict] = {"inputs": ("position",)}
+    capabilities: typing.ClassVar[frozenset[str]] = frozenset({"signed_targets"})
+
+    @property
+    def sizes(self):
+        return {"vocabulary": self.vocabulary, "length": self.length}
 
     @property
     def word_names(self):
         return tuple(f"w{i}" for i in range(self.vocabulary))
 
-    @property
-    def coordinates(self):
-        return {"type": list(self.types), "sample": list(range(self.samples))}
-
     def sample(self, key, n, source=None):
         tokens = jax.random.randint(key, (n, self.length), 0, self.vocabulary, jnp.int32)
         label = jnp.where((tokens == 0).any(axis=1), self.sign, -self.sign).astype(jnp.int32)
-        return dynamics.Batch(tokens, label, jnp.zeros(n, jnp.int32), source)
-
-    def training_set(self, key):
-        return self.sample(key, self.samples)
+        return dynamics.Batch(tokens, label)
 
 
 dynamics.TASKS["liked"] = Liked

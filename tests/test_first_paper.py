@@ -139,8 +139,8 @@ def test_unequal_targets():
     settings = {"samples": 60, "length": 5, "words": "distinct"}
     batch = jax.jit(controls.UnequalTargets(**settings).training_set)(jax.random.key(0))
     equal = jax.jit(dynamics.Cooccurrence(**settings).training_set)(jax.random.key(0))
-    assert np.bincount(batch.type).tolist() == [30, 15, 5, 10] and (batch.label == equal.label).all()
-    has = np.stack([(np.asarray(batch.tokens) == word).any(axis=1) for word in range(2)])
+    assert np.bincount(batch.type).tolist() == [30, 15, 5, 10] and (batch.targets == equal.targets).all()
+    has = np.stack([(np.asarray(batch.inputs) == word).any(axis=1) for word in range(2)])
     assert (has[0] == (np.asarray(batch.type) <= 1)).all()
     assert (has[1] == ((np.asarray(batch.type) == 0) | (np.asarray(batch.type) == 2))).all()
 

@@ -32,7 +32,7 @@ def test_margins_and_stationarity(n, length):
 def test_the_closed_form_is_the_solution(n, length):
     law, (task, batch) = MaxMargin(n, length), training_set(n, length)
     assert law.applies
-    solved = hard_margin(batch.tokens, batch.label, task.vocabulary)
+    solved = hard_margin(batch.inputs, batch.targets, task.vocabulary)
     by_type = np.array([*law.multipliers, law.multipliers[1], 0])
     np.testing.assert_allclose(solved.multipliers, by_type[batch.type], atol=1e-6)
     np.testing.assert_allclose(solved.G[:3], [law.target, law.target, -law.common], atol=1e-6)
@@ -46,7 +46,7 @@ def test_the_closed_form_is_the_solution(n, length):
 
 def test_the_samples_without_a_target_support_the_margin_of_small_sets():
     law, (task, batch) = MaxMargin(18, 5), training_set(18, 5)
-    solved = hard_margin(batch.tokens, batch.label, task.vocabulary)
+    solved = hard_margin(batch.inputs, batch.targets, task.vocabulary)
     assert not law.applies
     assert solved.multipliers[batch.type == 3].min() > 0.01
     assert abs(-solved.G[2] / solved.G[0] - law.ratio) > 0.1
@@ -54,7 +54,7 @@ def test_the_samples_without_a_target_support_the_margin_of_small_sets():
 
 
 def batch_outputs(G, batch):
-    return G[np.asarray(batch.tokens)].sum(axis=1)
+    return G[np.asarray(batch.inputs)].sum(axis=1)
 
 
 @pytest.mark.parametrize(("length", "smallest"), [(3, 13), (4, 26), (5, 39), (6, 53), (8, 80), (16, 187)])
@@ -82,7 +82,7 @@ def test_the_limits_of_many_samples():
 def test_the_worst_fresh_sample(n, length):
     """The smallest y F over all types and words, of the solver's G."""
     task, batch = training_set(n, length)
-    G = hard_margin(batch.tokens, batch.label, task.vocabulary).G
+    G = hard_margin(batch.inputs, batch.targets, task.vocabulary).G
     lowest, highest = G[3:].min(), G[3:].max()
     margins = [G[:3].sum() + (length - 3) * lowest, -G[0] - G[2] - (length - 2) * highest]
     margins += [-G[1] - G[2] - (length - 2) * highest, -G[2] - (length - 1) * highest]

@@ -32,19 +32,21 @@ MODEL_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Weighted:
-    """y = sign of the sum of word weights that are drawn with the training set; a class of its own, no subclass."""
+class Weighted(Task):
+    """y = sign of the sum of word weights that are drawn with the training set."""
 
-    samples: int
     length: int
     vocabulary: int
 
     loss: ClassVar[str] = "logistic"
-    population: ClassVar[int] = 8
+    evaluation: ClassVar[int] = 8
     named_words: ClassVar[int] = 2
-    capabilities: ClassVar[frozenset[str]] = frozenset({"signed_labels"})
-    dims: ClassVar[dict] = {"word_weight": ("every_word",), "scale": ()}
-    types: ClassVar[tuple[str, ...]] = ("sample",)
+    capabilities: ClassVar[frozenset[str]] = frozenset({"signed_targets"})
+    dims: ClassVar[dict] = {"inputs": ("position",), "word_weight": ("every_word",), "scale": ()}
+
+    @property
+    def sizes(self):
+        return {"vocabulary": self.vocabulary, "length": self.length}
 
     @property
     def word_names(self):
@@ -52,12 +54,12 @@ class Weighted:
 
     @property
     def coordinates(self):
-        return {"type": ["sample"], "sample": list(range(self.samples)), "every_word": list(self.word_names)}
+        return {"every_word": list(self.word_names)}
 
     def sample(self, key, n, source=None):
         tokens = jax.random.randint(key, (n, self.length), 0, self.vocabulary, jnp.int32)
         label = jnp.where(source["word_weight"][tokens].sum(axis=1) > 0, 1, -1)
-        return Batch(tokens, label.astype(jnp.int32), jnp.zeros(n, jnp.int32), source)
+        return Batch(tokens, label.astype(jnp.int32), source=source)
 
     def training_set(self, key):
         weight = jax.random.normal(jax.random.fold_in(key, 1), (self.vocabulary,))
@@ -103,34 +105,95 @@ def test_a_task_and_probes_of_ones_own(own, tmp_path):
     assert data.without_labels.dims == ("t", "neuron_pair", "word") and "neuron_pair" not in data.coords
     assert list(data.word.values) == list("abcd")
     assert source.word_weight.dims == ("every_word",) and source.scale.dims == ()
-    signs = np.sign(source.word_weight.values[source.tokens.values].sum(axis=1))
-    np.testing.assert_array_equal(source.label, signs)
+    signs = np.sign(source.word_weight.values[source.inputs.values].sum(axis=1))
+    np.testing.assert_array_equal(source.targets, signs)
     assert record.status["laws"]["gd"]["classification_time"] is not None
 
 
 def test_a_source_without_dimension_names_is_refused(own, tmp_path, monkeypatch):
     monkeypatch.setattr(Weighted, "dims", {"scale": ()})
-    with pytest.raises(dynamics.ConfigError, match=r"dims = .*: must name the dimensions of 'word_weight'"):
+    with pytest.raises(
+        dynamics.ConfigError,
+        match=r"must name the dimensions of 'inputs' after the sample axis; .*'word_weight'",
+    ):
         dynamics.execute(config(probes=("loss",)), tmp_path, "run")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_task_that_lacks_attributes_is_refused(own, monkeypatch):
-    monkeypatch.delattr(Weighted, "word_names")
-    monkeypatch.delattr(Weighted, "named_words")
-    with pytest.raises(dynamics.ConfigError, match=r"name = 'weighted': its class Weighted lacks named_words, word_na"):
+    monkeypatch.delattr(Weighted, "loss")
+    monkeypatch.delattr(Weighted, "dims")
+    with pytest.raises(dynamics.ConfigError, match=r"task.name = 'weighted': its class Weighted lacks dims, loss; "):
+        dynamics.Experiment.from_config(config())
+
+
+def test_a_task_of_another_class_is_refused(own):
+    @dataclass(frozen=True)
+    class Plain:
+        samples: int
+        length: int
+        vocabulary: int
+
+    TASKS["weighted"] = Plain
+    with pytest.raises(dynamics.ConfigError, match=r"its class Plain must be a subclass of dynamics.Task"):
         dynamics.Experiment.from_config(config())
 
 
 def test_a_task_with_an_unknown_loss_is_refused(own, monkeypatch):
     monkeypatch.setattr(Weighted, "loss", "nosuch")
-    with pytest.raises(dynamics.ConfigError, match="loss = 'nosuch': must be among logistic, next_token"):
+    with pytest.raises(dynamics.ConfigError, match=r"task.loss = 'nosuch': must be among logistic, exponential"):
         dynamics.Experiment.from_config(config())
 
 
 def test_a_probe_that_needs_what_is_not_there(own):
     with pytest.raises(dynamics.ConfigError, match="probes = 'loss_by_type': needs 'types', which this task,"):
         dynamics.Experiment.from_config(config(probes=("loss_by_type",)))
+
+
+def test_all_that_does_not_fit_is_said_at_once(own, tmp_path):
+    @probe("word", "word")
+    def flat(params, view):
+        del view
+        return params["W_Q"].sum()
+
+    @probe("word")
+    def short(params, view):
+        del view
+        return params["W_Q"][0, :3]
+
+    with pytest.raises(dynamics.ConfigError) as error:
+        dynamics.execute(config(probes=("loss", "flat", "short")), tmp_path, "run")
+    assert str(error.value) == (
+        "probes = 'flat': names the dimensions ('word', 'word'), but gives an array of the shape (); "
+        "probes = 'short': its dimension 'word' has 3 entries, but 4 labels"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_training_set_of_another_size_is_refused(own, tmp_path, monkeypatch):
+    source = {"word_weight": jnp.ones(9)}
+    monkeypatch.setattr(Weighted, "training_set", lambda self, key: self.sample(key, 5, source))
+    monkeypatch.setattr(Weighted, "dims", {"inputs": ("position", "part"), "word_weight": ()})
+    with pytest.raises(dynamics.ConfigError) as error:
+        dynamics.execute(config(probes=("loss",)), tmp_path, "run")
+    assert str(error.value) == (
+        "'inputs': must have 12 rows, the samples of the task, but has the shape (5, 4); "
+        "'targets': must have 12 rows, the samples of the task, but has the shape (5,); "
+        "Weighted.dims['word_weight'] = (): but its shape is (9,)"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_losses_of_another_shape_are_refused(own, monkeypatch):
+    monkeypatch.setattr(Weighted, "loss", "squared")
+    monkeypatch.setattr(Weighted, "dims", {**Weighted.dims, "targets": ("position",)})
+    monkeypatch.setattr(
+        Weighted, "sample", lambda self, key, n, source: Batch(jnp.zeros((n, 4), int), jnp.zeros((n, 4)), source=source)
+    )
+    with pytest.raises(
+        dynamics.ConfigError, match=r"loss = 'squared': needs outputs of the shape .*\(12, 4\).*\(12,\)"
+    ):
+        dynamics.Experiment.from_config(config(probes=("loss",)))
 
 
 def test_a_probe_with_other_dimensions_than_it_names(own, tmp_path):
@@ -140,7 +203,7 @@ def test_a_probe_with_other_dimensions_than_it_names(own, tmp_path):
         return params["W_Q"]
 
     with pytest.raises(
-        dynamics.ConfigError, match=r"probes = 'flat': must give an array .* \('word',\), but .* \(8, 9\)"
+        dynamics.ConfigError, match=r"probes = 'flat': names the dimensions \('word',\), but gives .* \(8, 9\)"
     ):
         dynamics.execute(config(probes=("flat",)), tmp_path, "run")
     assert not list(tmp_path.iterdir())
@@ -157,13 +220,15 @@ def test_tasks_have_what_they_promise(name):
     task = TASKS[name](**TASK_SETTINGS[name])
     assert isinstance(task, Task) and hash(task) == hash(TASKS[name](**TASK_SETTINGS[name]))
     batch = jax.jit(task.training_set)(jax.random.key(0))
-    assert set(task.dims) == set(batch.source or {})
-    for array, dims in task.dims.items():
-        assert batch.source[array].ndim == len(dims)
-    assert len(task.coordinates["type"]) == len(task.types)
+    assert {"inputs", *(batch.source or {})} <= set(task.dims) <= {"inputs", "targets", *(batch.source or {})}
+    assert batch.inputs.ndim == 1 + len(task.dims["inputs"])
+    assert batch.targets.ndim == 1 + len(task.dims.get("targets", ()))
+    for array, values in (batch.source or {}).items():
+        assert values.ndim == len(task.dims[array])
+    assert (batch.type is None) == (not task.types)
     assert ("types" in task.capabilities) == (len(task.types) > 1)
     assert ("canonical" in task.capabilities) == ("canonical" in dir(task))
-    assert ("signed_labels" in task.capabilities) == (set(np.unique(batch.label)) == {-1, 1})
+    assert ("signed_targets" in task.capabilities) == (set(np.unique(batch.targets)) == {-1, 1})
 
 
 @pytest.mark.parametrize("name", MODEL_SETTINGS)
@@ -189,7 +254,8 @@ def test_models_have_what_they_promise(name):
 
 def test_the_model_of_gram_matrices_is_a_model():
     model = GramModel(vocabulary=9, neurons=6, heads=2, dtype="float64")
-    assert isinstance(model, Model) and "velocity" in dir(model) and "weights" not in model.capabilities
+    assert {"capabilities", "dims", "layers", "heads", "dtype", "coordinates", "velocity", "weights"} <= set(dir(model))
+    assert "weights" not in model.capabilities
     assert set(model.dims) == {"a", "width"}
 
 

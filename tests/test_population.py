@@ -67,7 +67,7 @@ def measured(fresh_samples, **changes):
     params, objective, survey = experiment.drawn
     task = experiment.task
     fresh = task.sample(jax.random.key(1), fresh_samples)
-    view = View(objective, survey._replace(fresh=fresh), params, experiment.words)
+    view = View(objective, survey._replace(evaluation=fresh), params, experiment.words)
     return jax.jit(lambda: evaluator(NAMES, view)(params))(), objective, params, fresh
 
 
@@ -80,8 +80,8 @@ def test_attention_that_is_not_uniform_is_a_small_correction(name):
     mean, error = many["population_loss"]
     for exact in (few["population_loss_exact"], many["population_loss_exact"]):
         assert abs(exact[0] - mean) < 4 * np.hypot(exact[1], error)
-    output = jax.jit(lambda: objective.apply(params, fresh.tokens)[0])()
-    wrong = np.asarray(fresh.label) * np.asarray(output) <= 0
+    output = jax.jit(lambda: objective.apply(params, fresh.inputs)[0])()
+    wrong = np.asarray(fresh.targets) * np.asarray(output) <= 0
     share, deviation = many["population_error_exact"]
     assert abs(share - wrong.mean()) < 4 * np.hypot(deviation, wrong.std() / np.sqrt(len(wrong)))
 

@@ -15,7 +15,8 @@ from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evalu
 def seen(request):
     experiment = dynamics.Experiment.from_config(small_config(**{"model.heads": request.param}))
     params, objective = experiment.start
-    survey = Survey.of(experiment.task, objective.batch, fresh=True)
+    task = experiment.task
+    survey = Survey.of(task, objective.batch, task.evaluation_set(jax.random.key(0), task.evaluation))
     view = View(objective, survey, jax.tree.map(lambda x: 0.9 * x, params), experiment.words)
     fitting = [name for name, probe in PROBES.items() if probe.fits(experiment.task, experiment.model)]
     return experiment, jax.jit(lambda: evaluator(tuple(fitting), view)(params))()
@@ -37,7 +38,7 @@ def test_dimensions(seen):
 def test_values(seen):
     experiment, values = seen
     params, objective = jax.tree.map(np.asarray, experiment.start)
-    y, kind = objective.batch.label, objective.batch.type
+    y, kind = objective.batch.targets, objective.batch.type
     output = np.asarray(experiment.start[1].output(experiment.start[0]))
     losses, g = np.log1p(np.exp(-y * output)), 1 / (1 + np.exp(y * output))
     np.testing.assert_allclose(values["loss"], losses.mean(), rtol=1e-12)
@@ -84,7 +85,7 @@ def test_population_loss(seen):
     experiment, values = seen
     params, objective = experiment.start
     batch = experiment.task.sample(jax.random.key(5), 20_000)
-    losses = np.asarray(dynamics.objectives.losses.logistic_loss(objective.apply(params, batch.tokens)[0], batch.label))
+    losses = np.asarray(dynamics.objectives.losses.logistic(objective.apply(params, batch.inputs)[0], batch.targets))
     mean, error = values["population_loss"]
     assert abs(float(mean) - losses.mean()) < 5 * float(error)
     np.testing.assert_allclose(error, losses.std() / np.sqrt(1024), rtol=0.2)
@@ -112,7 +113,7 @@ def test_attention_by_words(seen):
 
 def test_a_survey_without_fresh_samples(small):
     view = View(small.start[1], small.drawn[2], small.start[0], small.words)
-    with pytest.raises(dynamics.ConfigError, match="probes = 'population_loss': needs a survey with fresh samples"):
+    with pytest.raises(dynamics.ConfigError, match="probes = 'population_loss': needs a survey with an evaluation set"):
         evaluator(("loss", "population_loss"), view)
 
 
@@ -149,7 +150,7 @@ def test_matrices_are_decomposed_one_after_another(kind):
     experiment = dynamics.Experiment.from_config(config)
     params, objective, survey = experiment.abstract_start("flow")
     names = [name for name, probe in PROBES.items() if probe.fits(experiment.task, objective.model)]
-    names = [name for name in names if not PROBES[name].fresh]
+    names = [name for name in names if not PROBES[name].evaluation]
 
     def evaluate(params, objective, survey):
         return evaluator(tuple(names), View(objective, survey, params, experiment.words))(params)

@@ -37,14 +37,14 @@ def test_returns_what_was_computed(smoke):
 def test_recomputed_from_the_record_alone(smoke):
     """Loss, losses by type and scores at every checkpoint, from stored weights and data and equation (1)."""
     data = smoke["data"].load()
-    a, y, kind = data.a.values, data.label.values, data.type.values
+    a, y, kind = data.a.values, data.targets.values, data.type.values
     for law in smoke.laws:
         seen = smoke[law].load()
         for t in smoke.checkpoints(law):
             params = smoke.params(law, t)
             now = seen.sel(t=t)
             loss = np.log1p(
-                np.exp([-label * equation_one(params, a, x, 1) for x, label in zip(data.tokens.values, y, strict=True)])
+                np.exp([-label * equation_one(params, a, x, 1) for x, label in zip(data.inputs.values, y, strict=True)])
             )
             np.testing.assert_allclose(now.loss, loss.mean(), rtol=1e-12)
             for name in ("I1", "I2", "I3", "I4"):

@@ -1,5 +1,7 @@
 """The transformer on sequences against its formula, its symmetries and the conserved quantities of its flow."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from scipy.special import softmax
 
 import dynamics
 from dynamics.laws import Adam, AdamW
-from dynamics.objectives.losses import next_token_loss
+from dynamics.objectives.losses import cross_entropy
 from dynamics.objectives.regularisers import SpectrumPenalty
 from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evaluator
 
@@ -24,7 +26,9 @@ def model(**settings):
 
 def start(**settings):
     built = model(**settings)
-    params, constants = jax.jit(lambda key: dynamics.Initialisation("lecun_normal")(built, key))(jax.random.key(1))
+    params, constants = jax.jit(lambda key: dynamics.Initialisation("lecun_normal")(built, key, TOKENS[:1]))(
+        jax.random.key(1)
+    )
     assert constants == {}
     return built, jax.tree.map(lambda x: 3 * x, params)  # attention that is not uniform
 
@@ -123,13 +127,13 @@ def test_float32_is_float32():
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype("float32")}
 
 
-def test_next_token_loss():
+def test_cross_entropy():
     label = TOKENS
-    np.testing.assert_allclose(next_token_loss(jnp.zeros((3, L, V)), label), np.log(V), rtol=1e-14)
+    np.testing.assert_allclose(cross_entropy(jnp.zeros((3, L, V)), label), np.log(V), rtol=1e-14)
     logits = np.asarray(jax.random.normal(jax.random.key(2), (3, L, V)))
     p = softmax(logits, axis=-1)
     by_hand = [-np.mean([np.log(p[n, q, label[n, q]]) for q in range(L)]) for n in range(3)]
-    np.testing.assert_allclose(next_token_loss(jnp.asarray(logits), label), by_hand, rtol=1e-12)
+    np.testing.assert_allclose(cross_entropy(jnp.asarray(logits), label), by_hand, rtol=1e-12)
 
 
 @pytest.mark.parametrize("scores", ["factored", pytest.param("bilinear", marks=pytest.mark.slow)])
@@ -146,7 +150,9 @@ def test_flow_conserves(scores):
 def test_attention_probes_have_their_dimensions():
     experiment = markov(**{"model.neurons": 4, "model.norm": "layer"})
     params, objective = experiment.start
-    view = View(objective, Survey.of(experiment.task, objective.batch, fresh=True), params, experiment.words)
+    task = experiment.task
+    evaluation = task.evaluation_set(jax.random.key(0), task.evaluation, objective.batch.source)
+    view = View(objective, Survey.of(task, objective.batch, evaluation), params, experiment.words)
     fitting = [
         name for name, probe in PROBES.items() if probe.fits(experiment.task, experiment.model) and name != "sharpness"
     ]
@@ -169,7 +175,10 @@ def penalty(params, objective):
 def test_penalty(scale):
     """The penalty's value, gradient and minimum."""
     d, kappa, tau, pin = 5, 0.3, 4.0, 0.7
-    of = SpectrumPenalty(kappa, tau, pin, scale)
+
+    def of(W):
+        return SpectrumPenalty(kappa, tau, pin, scale)(W, lambda params, method: params)
+
     W = np.random.default_rng(1).normal(size=(2, 3, d, d))
     squares = W * (W if scale == "frobenius" else np.swapaxes(W, -1, -2))
     trace = np.trace(W, axis1=-2, axis2=-1)
@@ -204,10 +213,15 @@ def test_the_penalty_is_added_to_the_loss():
     """That of the score matrices, once; nothing for κ = 0."""
     params, objective = markov().start
     matrices = score_matrices(objective.model, params)
-    np.testing.assert_allclose(penalty(params, objective), SpectrumPenalty(0.1, 4.0, 1.0)(matrices), rtol=1e-12)
+    np.testing.assert_allclose(
+        penalty(params, objective), SpectrumPenalty(0.1, 4.0, 1.0)(params, lambda _, method: matrices), rtol=1e-12
+    )
     params, objective = markov(**{"regulariser.kappa": 0.0}).start
     assert penalty(params, objective) == 0
     assert float(objective.minibatch_loss(params, jax.random.key(0), 9, False)) == float(objective.loss(params))
+
+
+ALL = types.SimpleNamespace(trained=dynamics.Trained())  # an objective all of whose parameters train
 
 
 def test_adamw():
@@ -217,10 +231,10 @@ def test_adamw():
     one, other = (params, adam.memory(params)), (params, same.memory(params))
     for k in range(3):
         slope = {"x": jnp.array([1.0, -2.0, 0.5 * k])}
-        one, other = adam.update(None, slope, *one), same.update(None, slope, *other)
+        one, other = adam.update(ALL, slope, *one), same.update(ALL, slope, *other)
     np.testing.assert_array_equal(one[0]["x"], other[0]["x"])
     law = AdamW(learning_rate=0.1, batch_size=1, weight_decay=0.5)
-    moved, _ = law.update(None, {"x": jnp.zeros(3)}, params, law.memory(params))
+    moved, _ = law.update(ALL, {"x": jnp.zeros(3)}, params, law.memory(params))
     np.testing.assert_allclose(moved["x"], 0.95 * params["x"], rtol=1e-15)
 
 
@@ -229,7 +243,7 @@ def test_adamw():
     [
         (
             {"probes": ("margin",)},
-            "probes = 'margin': needs 'signed_labels', which this task, this model and the variables of its laws",
+            "probes = 'margin': needs 'signed_targets', which this task, this model and the variables of its laws",
         ),
         ({"probes": ("scores",)}, "probes = 'scores': needs 'gram'"),
         ({"model.heads": 3}, "model.heads = 3: must divide the width, 8"),

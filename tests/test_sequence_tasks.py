@@ -19,11 +19,11 @@ def training_set(task, key=KEY):
 def test_chain_follows_its_transitions():
     task = MarkovChain(samples=4000, length=10, vocabulary=6, concentration=0.5)
     batch = training_set(task)
-    assert (batch.tokens[:, 1:] == batch.label[:, :-1]).all()
+    assert (batch.inputs[:, 1:] == batch.targets[:, :-1]).all()
     T = batch.source["transitions"]
     np.testing.assert_allclose(T.sum(axis=1), 1, rtol=1e-12)
     counts = np.zeros((6, 6))
-    np.add.at(counts, (batch.tokens.ravel(), batch.label.ravel()), 1)
+    np.add.at(counts, (batch.inputs.ravel(), batch.targets.ravel()), 1)
     seen = counts.sum(axis=1, keepdims=True)
     error = np.sqrt(np.maximum(T * (1 - T), 1e-6) / seen)
     assert (np.abs(counts / seen - T) < 4.5 * error).all()
@@ -35,7 +35,7 @@ def test_fresh_sequences_are_of_the_same_chain_and_other_seeds_of_others():
     assert not np.allclose(one.source["transitions"], other.source["transitions"])
     fresh = jax.jit(lambda source: task.sample(jax.random.key(0), 3000, source))(one.source)
     T, losses = np.asarray(one.source["transitions"]), -np.log(np.asarray(one.source["transitions"]))
-    measured = losses[np.asarray(fresh.tokens), np.asarray(fresh.label)].mean(axis=1)
+    measured = losses[np.asarray(fresh.inputs), np.asarray(fresh.targets)].mean(axis=1)
     error = measured.std() / np.sqrt(measured.size)
     assert abs(measured.mean() - float(jax.jit(task.floor)(jnp.asarray(T)))) < 4 * error
 
@@ -44,7 +44,7 @@ def test_bag_counts_are_the_best_prediction():
     """The losses of a sequence add to the log of a Dirichlet-multinomial probability."""
     task = Bag(samples=50, length=12, vocabulary=4, concentration=0.4)
     batch = training_set(task)
-    words = np.concatenate([np.asarray(batch.tokens[:, :1]), np.asarray(batch.label)], axis=1)
+    words = np.concatenate([np.asarray(batch.inputs[:, :1]), np.asarray(batch.targets)], axis=1)
     counts = np.stack([(words == j).sum(axis=1) for j in range(4)], axis=1)
     total = 4 * 0.4
     whole = gammaln(total) - gammaln(total + 13) + (gammaln(0.4 + counts) - gammaln(0.4)).sum(axis=1)
@@ -54,7 +54,7 @@ def test_bag_counts_are_the_best_prediction():
 def test_words_of_a_bag_come_in_no_order():
     task = Bag(samples=6000, length=5, vocabulary=3, concentration=0.5)
     batch = training_set(task)
-    words = np.concatenate([batch.tokens[:, :1], batch.label], axis=1)
+    words = np.concatenate([batch.inputs[:, :1], batch.targets], axis=1)
     same = [(words[:, i] == words[:, j]).mean() for i in range(6) for j in range(i)]
     stated = (0.5 + 1) / (3 * 0.5 + 1)  # the second word is the first one
     assert (np.abs(np.array(same) - stated) < 4.5 * np.sqrt(stated * (1 - stated) / 6000)).all()
@@ -72,10 +72,11 @@ def test_text(book):
     task = Text(path=str(book), samples=20, length=4, vocabulary=4)
     assert task.word_names == ("a", "b", ",", "<unknown>")
     train = training_set(task)
-    assert (train.tokens[:, 1:] == train.label[:, :-1]).all() and set(train.tokens.ravel()) == {0, 1, 2}
-    following = {(int(a), int(b)) for a, b in zip(train.tokens.ravel(), train.label.ravel(), strict=True)}
+    assert (train.inputs[:, 1:] == train.targets[:, :-1]).all() and set(train.inputs.ravel()) == {0, 1, 2}
+    following = {(int(a), int(b)) for a, b in zip(train.inputs.ravel(), train.targets.ravel(), strict=True)}
     assert following == {(0, 1), (1, 2), (2, 0)}
-    assert set(np.asarray(task.sample(KEY, 30).tokens).ravel()) == {3}
+    assert set(np.asarray(task.sample(KEY, 30).inputs).ravel()) == {0, 1, 2}
+    assert set(np.asarray(task.evaluation_set(KEY, 30).inputs).ravel()) == {3}
 
 
 @pytest.mark.parametrize(

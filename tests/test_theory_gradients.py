@@ -34,7 +34,7 @@ def test_output_is_equation_one(heads):
     experiment = dynamics.Experiment.from_config(small_config(**{"model.heads": heads}))
     params, objective = experiment.start
     host, data = jax.tree.map(np.asarray, experiment.start)
-    expected = [equation_one(host, data.constants["a"], tokens, heads) for tokens in data.batch.tokens]
+    expected = [equation_one(host, data.constants["a"], tokens, heads) for tokens in data.batch.inputs]
     np.testing.assert_allclose(objective.output(params), expected, rtol=1e-12, atol=1e-14)
 
 
@@ -44,9 +44,9 @@ def closed_form(params, a, batch):
     m, d = W_Q.shape
     u = W.T @ a
     G = W_V.T @ u
-    n = len(batch.label)
+    n = len(batch.targets)
     z, M = np.zeros(d), np.zeros((d, d))
-    for tokens, y in zip(batch.tokens, batch.label, strict=True):
+    for tokens, y in zip(batch.inputs, batch.targets, strict=True):
         X = np.eye(d)[:, tokens]
         P = np.stack([softmax(X.T @ W_K.T @ W_Q @ x / np.sqrt(m)) for x in X.T], axis=1)
         F = (G @ X @ P).sum()
@@ -85,7 +85,7 @@ def test_gradient_against_finite_differences(small):
 
 def test_positions_do_not_matter(small):
     params, objective = small.start
-    shuffled = objective.batch.tokens[:, jnp.array([2, 0, 3, 1])]
+    shuffled = objective.batch.inputs[:, jnp.array([2, 0, 3, 1])]
     np.testing.assert_allclose(objective.apply(params, shuffled)[0], objective.output(params), rtol=1e-12)
 
 

@@ -204,7 +204,7 @@ def test_memory_survives_a_checkpoint(name):
 def covariance(small, size, replacement):
     """The covariance of the gradient over all minibatches, and that of the noise of the modified equation."""
     params, objective = small.start
-    n = objective.batch.label.shape[0]
+    n = objective.batch.targets.shape[0]
     rows = jax.jacrev(objective.losses)(params)
     per_sample = np.concatenate([np.reshape(rows[name], (n, -1)) for name in sorted(rows)], axis=1)
     draws = itertools.product(range(n), repeat=size) if replacement else itertools.combinations(range(n), size)

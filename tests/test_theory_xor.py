@@ -100,16 +100,17 @@ def test_shuffled_labels_are_those_of_exactly_one_in_another_order():
     key = jax.random.key(5)
     shuffled = ShuffledExactlyOne(samples=60, length=4, vocabulary=VOCABULARY)
     true, other = TASK.training_set(key), shuffled.training_set(key)
-    assert (true.tokens == other.tokens).all() and int(true.label.sum()) == int(other.label.sum()) == -20
-    assert (true.label != other.label).any()
-    assert (TASK.sample(key, 50).label == shuffled.sample(key, 50).label).all()
+    assert (true.inputs == other.inputs).all() and int(true.targets.sum()) == int(other.targets.sum()) == -20
+    assert (true.targets != other.targets).any()
+    assert (TASK.sample(key, 50).targets == shuffled.sample(key, 50).targets).all()
 
 
 def test_fresh_error_counts_wrong_signs():
     """The constant output −1 is wrong on the third of the fresh samples with y = +1."""
     objective, params, _ = at_the_best_word_count()
     constant = {**params, "G": jnp.full((1, VOCABULARY), -1.0)}
-    view = View(objective, Survey.of(TASK, objective.batch, fresh=True), constant, VOCABULARY)
-    positive = float((view.survey.fresh.label == 1).mean())
+    evaluation = TASK.evaluation_set(jax.random.key(0), TASK.evaluation)
+    view = View(objective, Survey.of(TASK, objective.batch, evaluation), constant, VOCABULARY)
+    positive = float((view.survey.evaluation.targets == 1).mean())
     assert float(evaluator(("fresh_error",), view)(constant)["fresh_error"]) == positive
     assert 0.28 < positive < 0.38

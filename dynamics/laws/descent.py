@@ -23,7 +23,7 @@ def check_batch(size: int, replacement: bool, objective: Objective) -> None:
     Raises:
         ConfigError: naming the batch size.
     """
-    samples = objective.batch.label.shape[0]
+    samples = objective.samples
     allowed = f"must be at most the {samples} samples of the training set without replacement"
     require(replacement or size <= samples, "batch_size", size, allowed)
 
@@ -124,11 +124,10 @@ class Optimizer(Descent):
 
     def update(self, objective, gradient, params, memory):
         """The parameters and the optimizer's state after one step."""
-        del objective
         # Optax raises a float to the power of an integer count, which strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             updates, memory = self.optimizer.update(gradient, memory, params)
-        return optax.apply_updates(params, updates), memory
+        return optax.apply_updates(params, objective.trained.scaled(updates)), memory
 
 
 class GradientDescent(Optimizer):

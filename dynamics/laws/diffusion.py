@@ -62,11 +62,11 @@ class StochasticModifiedEquation(SteppingLaw):
 
     def kick(self, objective: Objective, params: PyTree, noise: Float[Array, " n"]) -> PyTree:
         """√η Σ^½ ξ for ξ = noise, a vector-Jacobian product of the losses of all samples."""
-        samples = objective.batch.label.shape[0]
+        samples = objective.samples
         correction = 1 if self.replacement else (samples - self.batch_size) / max(samples - 1, 1)
         losses, pull_back = jax.vjp(objective.losses, params)
         scale = jnp.sqrt(self.learning_rate * correction / (samples * self.batch_size)).astype(losses.dtype)
-        return pull_back(scale * (noise - jnp.mean(noise)))[0]
+        return objective.trained.scaled(pull_back(scale * (noise - jnp.mean(noise)))[0])
 
     def __call__(
         self,
@@ -91,7 +91,7 @@ class StochasticModifiedEquation(SteppingLaw):
             times[0],
             times[-1],
             tol=dt / 2,
-            shape=jax.ShapeDtypeStruct(objective.batch.label.shape, times.dtype),
+            shape=jax.ShapeDtypeStruct((objective.samples,), times.dtype),
             key=jax.random.fold_in(key, begin),
         )
         solution = diffrax.diffeqsolve(

@@ -136,13 +136,17 @@ class GradientFlow(Flow):
 
 
 def modified_velocity(objective: Objective, params: PyTree, eta: Any) -> PyTree:
-    """-∇(L + (η/4) |∇L|²) = -∇L - (η/2) ∇²L ∇L, at the cost of one Hessian-vector product; η may be negative."""
+    """-∇(L + (η/4) |∇L|²) = -∇L - (η/2) ∇²L ∇L, at the cost of one Hessian-vector product; η may be negative.
+
+    With rates r of the parameters it is -r ∇(L + (η/4) Σ r (∂L/∂θ)²).
+    """
 
     def modified_loss(params: PyTree) -> Float[Array, ""]:
         loss, gradient = jax.value_and_grad(objective.loss)(params)
-        return loss + eta / 4 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient))
+        squares = jax.tree.map(lambda g, scaled: jnp.sum(g * scaled), gradient, objective.trained.scaled(gradient))
+        return loss + eta / 4 * sum(jax.tree.leaves(squares))
 
-    return jax.tree.map(jnp.negative, jax.grad(modified_loss)(params))
+    return objective.trained.scaled(jax.tree.map(jnp.negative, jax.grad(modified_loss)(params)))
 
 
 class ModifiedFlow(Flow):
@@ -205,4 +209,5 @@ class PreconditionedFlow(Flow):
 
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
         """The velocity of gradient flow, divided entry by entry by its magnitude plus ε."""
-        return jax.tree.map(lambda v: v / (jnp.abs(v) + self.epsilon), objective.velocity(params))
+        slope = objective.slope(params)
+        return objective.trained.scaled(jax.tree.map(lambda v: v / (jnp.abs(v) + self.epsilon), slope))

@@ -4,7 +4,7 @@ Adam and RMSProp are not closed in these variables, since they divide entry by e
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from dynamics.laws.descent import Descent, Minibatch, Momentum
 from dynamics.laws.flow import Flow
 from dynamics.laws.law import Law
 from dynamics.models import GramModel, at_rest
+from dynamics.objectives.objective import Objective
 
 
 class GramLaw(Law):
@@ -43,6 +44,11 @@ class GramLaw(Law):
         return gram, dataclasses.replace(objective, model=GramModel.of(model), constants=constants)
 
 
+def gram_step(objective: Objective, gradient: PyTree, params: PyTree, eta: Any) -> PyTree:
+    """The Gram matrices after a step η of descent on the weights; see GramModel.step."""
+    return objective.model.step(params, jax.tree.map(jnp.negative, gradient), eta, objective.rates(params))
+
+
 class GramFlow(GramLaw, Flow):
     """Gradient flow on the weights, in Gram variables; see Flow for the solver's fields."""
 
@@ -56,7 +62,7 @@ class GramGradientDescent(GramLaw, Descent):
 
     def update(self, objective, gradient, params, memory):
         """The Gram matrices of the next weights; see GramModel.step."""
-        return objective.model.step(params, jax.tree.map(jnp.negative, gradient), self.learning_rate), memory
+        return gram_step(objective, gradient, params, self.learning_rate), memory
 
 
 class GramStochasticGradientDescent(GramLaw, Minibatch):
@@ -64,7 +70,7 @@ class GramStochasticGradientDescent(GramLaw, Minibatch):
 
     def update(self, objective, gradient, params, memory):
         """The Gram matrices of the next weights, for the gradient of the minibatch."""
-        return objective.model.step(params, jax.tree.map(jnp.negative, gradient), self.learning_rate), memory
+        return gram_step(objective, gradient, params, self.learning_rate), memory
 
 
 class GramHeavyBall(GramLaw, Momentum):
@@ -82,4 +88,5 @@ class GramHeavyBall(GramLaw, Momentum):
     def update(self, objective, gradient, params, memory):
         """The Gram matrices of the next weights, and the blocks with their momenta."""
         slope = jax.tree.map(jnp.negative, gradient)
-        return objective.model.heavy_ball_step(params, memory, slope, self.learning_rate, self.momentum)
+        rates = objective.rates(params)
+        return objective.model.heavy_ball_step(params, memory, slope, self.learning_rate, self.momentum, rates)

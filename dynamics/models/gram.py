@@ -19,6 +19,8 @@ from jaxtyping import Array, Float, PyTree
 
 from dynamics.models.one_layer import Gram, OneLayerTransformer, read_tables
 
+Rates = Mapping[str, Any]  # {weight: r}; None for 1, the number 0 for a frozen weight
+
 GRAM_INVARIANTS = ("value_trace", "value_square", "score_trace", "score_square")
 
 
@@ -55,6 +57,7 @@ class GramModel:
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"gram", "conserved", "attention"})
     layers: ClassVar[int] = 1
+    weights: ClassVar[tuple[str, ...]] = ("W", "W_K", "W_Q", "W_V")
     dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"a": ("neuron",), "width": ()}
 
     @property
@@ -93,57 +96,61 @@ class GramModel:
         _, value_square, _, score_square = gram_invariants(gram, self.neurons)
         return value_square, score_square
 
-    def velocity(self, params: PyTree, slope: PyTree) -> dict[str, Array]:
+    def velocity(self, params: PyTree, slope: PyTree, rates: Rates) -> dict[str, Array]:
         """The velocity of the Gram matrices under gradient flow on the weights, with z = slope["G"], M = slope["A"].
 
-        Ġ = S z + m1 C_V z      Ṡ = 2 m1 Gᵀz           Ċ_V = z Gᵀ + G zᵀ
-        Ȧ = C_K M + M C_Q       Ċ_K = A Mᵀ + M Aᵀ      Ċ_Q = Aᵀ M + Mᵀ A
+        Ġ = r_V S z + r_W m1 C_V z          Ṡ = 2 r_W m1 Gᵀz              Ċ_V = r_V (z Gᵀ + G zᵀ)
+        Ȧ = r_Q C_K M + r_K M C_Q           Ċ_K = r_K (A Mᵀ + M Aᵀ)       Ċ_Q = r_Q (Aᵀ M + Mᵀ A)
 
         Args:
             params: the Gram matrices, with the shapes of Gram.
             slope: −∂L/∂ of each of them; only those of A and G are used, L depends on no other.
+            rates: r of W, W_V, W_K and W_Q, whose velocities are −r ∂L/∂W, ...
         """
         A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
         z_HxD, M_HxDxD, m1 = slope["G"], slope["A"], self.neurons
         M_T = jnp.swapaxes(M_HxDxD, -1, -2)
+        r_W, r_K, r_Q, r_V = (rates[name] for name in self.weights)
         return {
-            "A": C_K @ M_HxDxD + M_HxDxD @ C_Q,
-            "G": S * z_HxD + m1 * jnp.einsum("higj,gj->hi", C_V_HxDxHxD, z_HxD),
-            "S": 2 * m1 * jnp.sum(G_HxD * z_HxD),
-            "C_V": _symmetric_between_heads(jnp.einsum("hi,gj->higj", z_HxD, G_HxD)),
-            "C_K": _symmetric(A_HxDxD @ M_T),
-            "C_Q": _symmetric(M_T @ A_HxDxD),
+            "A": _times(r_Q, C_K @ M_HxDxD) + _times(r_K, M_HxDxD @ C_Q),
+            "G": _times(r_V, S * z_HxD) + _times(r_W, m1 * jnp.einsum("higj,gj->hi", C_V_HxDxHxD, z_HxD)),
+            "S": _times(r_W, 2 * m1 * jnp.sum(G_HxD * z_HxD)),
+            "C_V": _times(r_V, _symmetric_between_heads(jnp.einsum("hi,gj->higj", z_HxD, G_HxD))),
+            "C_K": _times(r_K, _symmetric(A_HxDxD @ M_T)),
+            "C_Q": _times(r_Q, _symmetric(M_T @ A_HxDxD)),
         }
 
-    def step(self, params: PyTree, slope: PyTree, eta: Any) -> dict[str, Array]:
+    def step(self, params: PyTree, slope: PyTree, eta: Any, rates: Rates) -> dict[str, Array]:
         """The Gram matrices after one step η of gradient descent on the weights, exactly; arguments as in `velocity`.
 
-        G' = G + η(m1 C_V z + S z) + η² m1 (Gᵀz) z      S' = S + 2η m1 Gᵀz + η² m1² zᵀC_V z
-        C_V' = C_V + η(zGᵀ + Gzᵀ) + η² S zzᵀ            A' = A + η(C_K M + M C_Q) + η² M Aᵀ M
-        C_K' = C_K + η(AMᵀ + MAᵀ) + η² M C_Q Mᵀ         C_Q' = C_Q + η(AᵀM + MᵀA) + η² Mᵀ C_K M
+        With the velocity v of each Gram matrix, the next one is itself + η v + η² times
+
+        G: r_W r_V m1 (Gᵀz) z       S: r_W² m1² zᵀC_V z         C_V: r_V² S zzᵀ
+        A: r_K r_Q M Aᵀ M           C_K: r_K² M C_Q Mᵀ          C_Q: r_Q² Mᵀ C_K M
         """
         A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
         z_HxD, M_HxDxD, m1 = slope["G"], slope["A"], self.neurons
         M_T = jnp.swapaxes(M_HxDxD, -1, -2)
+        r_W, r_K, r_Q, r_V = (rates[name] for name in self.weights)
         second_order = {
-            "A": M_HxDxD @ jnp.swapaxes(A_HxDxD, -1, -2) @ M_HxDxD,
-            "G": m1 * jnp.sum(G_HxD * z_HxD) * z_HxD,
-            "S": m1**2 * jnp.einsum("hi,higj,gj->", z_HxD, C_V_HxDxHxD, z_HxD),
-            "C_V": S * jnp.einsum("hi,gj->higj", z_HxD, z_HxD),
-            "C_K": M_HxDxD @ C_Q @ M_T,
-            "C_Q": M_T @ (C_K @ M_HxDxD),
+            "A": _times(r_K, _times(r_Q, M_HxDxD @ jnp.swapaxes(A_HxDxD, -1, -2) @ M_HxDxD)),
+            "G": _times(r_W, _times(r_V, m1 * jnp.sum(G_HxD * z_HxD) * z_HxD)),
+            "S": _times(r_W, _times(r_W, m1**2 * jnp.einsum("hi,higj,gj->", z_HxD, C_V_HxDxHxD, z_HxD))),
+            "C_V": _times(r_V, _times(r_V, S * jnp.einsum("hi,gj->higj", z_HxD, z_HxD))),
+            "C_K": _times(r_K, _times(r_K, M_HxDxD @ C_Q @ M_T)),
+            "C_Q": _times(r_Q, _times(r_Q, M_T @ (C_K @ M_HxDxD))),
         }
-        velocity = self.velocity(params, slope)
+        velocity = self.velocity(params, slope, rates)
         return {name: params[name] + eta * velocity[name] + eta**2 * second_order[name] for name in params}
 
     def heavy_ball_step(
-        self, params: PyTree, momenta: dict[str, Momenta], slope: PyTree, eta: Any, beta: Any
+        self, params: PyTree, momenta: dict[str, Momenta], slope: PyTree, eta: Any, beta: Any, rates: Rates
     ) -> tuple[dict[str, Array], dict[str, Momenta]]:
         """The Gram matrices and momenta after one step of heavy ball on the weights, exactly.
 
         Gradient flow moves the columns of X = [W_V^1, ..., W_V^H, u] and, in every head, of X = [W_K, W_Q] by Ẋ = X B,
 
-            B = [0, m1 z; zᵀ, 0] for the values,      B = [0, M; Mᵀ, 0] for the scores of a head.
+            B = [0, r_W m1 z; r_V zᵀ, 0] for the values,      B = [0, r_Q M; r_K Mᵀ, 0] for the scores of a head.
 
         Heavy ball is P' = β P + η X B, X' = X + P', so that R = XᵀX, D = XᵀP and E = PᵀP are closed:
 
@@ -156,20 +163,23 @@ class GramModel:
             slope: −∂L/∂ of each of the Gram matrices; z and M are those of G and A.
             eta: η.
             beta: β.
+            rates: r of every weight; those that are frozen have no momenta.
         """
         A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
         z_HxD, M_HxDxD, m1 = slope["G"], slope["A"], self.neurons
         z_V, M_T, columns = jnp.ravel(z_HxD), jnp.swapaxes(M_HxDxD, -1, -2), z_HxD.size
         G_V = jnp.ravel(G_HxD)[:, None]
+        r_W, r_K, r_Q, r_V = (rates[name] for name in self.weights)
 
         def by_values(matrix):
             """X ↦ X B."""
-            return jnp.concatenate([jnp.outer(matrix[:, -1], z_V), m1 * (matrix[:, :-1] @ z_V)[:, None]], axis=-1)
+            of_V, of_u = jnp.outer(matrix[:, -1], z_V), m1 * (matrix[:, :-1] @ z_V)[:, None]
+            return jnp.concatenate([_times(r_V, of_V), _times(r_W, of_u)], axis=-1)
 
         def by_scores(matrix):
             """X ↦ X B of every head."""
             keys, queries = jnp.split(matrix, 2, axis=-1)
-            return jnp.concatenate([queries @ M_T, keys @ M_HxDxD], axis=-1)
+            return jnp.concatenate([_times(r_K, queries @ M_T), _times(r_Q, keys @ M_HxDxD)], axis=-1)
 
         values = jnp.block([[C_V_HxDxHxD.reshape(columns, columns), G_V], [G_V.T, S[None, None]]])
         scores = jnp.block([[C_K, A_HxDxD], [jnp.swapaxes(A_HxDxD, -1, -2), C_Q]])
@@ -229,6 +239,13 @@ def _heavy_ball(
     # R is symmetric: (R B)ᵀ B = Bᵀ R B.
     square = beta**2 * E + beta * eta * _symmetric(times_B(D.mT)) + eta**2 * times_B(R_B.mT)
     return R + _symmetric(D1) + square, Momenta(D1 + square, square)
+
+
+def _times(rate: Any, value: Array) -> Array:
+    """Rate times value; a rate of None is 1, and one that is the number 0 leaves nothing to compute."""
+    if rate is None:
+        return value
+    return jnp.zeros_like(value) if isinstance(rate, int) else jnp.asarray(rate, value.dtype) * value
 
 
 def _symmetric(matrix: Float[Array, "*H d d"]) -> Float[Array, "*H d d"]:

@@ -6,9 +6,10 @@ from typing import Any, Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import check_keys, require, under
+from dynamics.models.model import name_of
 from dynamics.models.one_layer import Gram
 
 GAINS = {"kaiming_normal": 2.0, "kaiming_uniform": 2.0, "torch_linear": 1 / 3, "lecun_normal": 1.0}  # s² fan_in
@@ -22,6 +23,7 @@ class Initialisation(eqx.Module):
     * kaiming_uniform: s = √(2 / fan_in), uniform on ±√(6 / fan_in)
     * torch_linear: s = 1/√(3 fan_in), uniform on ±1/√fan_in, what PyTorch's Linear does
     * lecun_normal: s = 1/√fan_in, normal
+    * model: as the model's own `init` draws them
 
     Attributes:
         name: one of the above.
@@ -30,7 +32,7 @@ class Initialisation(eqx.Module):
         draw: "weights", or "gram": their Gram matrices alone, from their exact law, at any width; normal entries only.
     """
 
-    name: Literal["normal", "kaiming_normal", "kaiming_uniform", "torch_linear", "lecun_normal"] = eqx.field(
+    name: Literal["normal", "kaiming_normal", "kaiming_uniform", "torch_linear", "lecun_normal", "model"] = eqx.field(
         static=True
     )
     std: float | None = None
@@ -44,8 +46,9 @@ class Initialisation(eqx.Module):
                 require(value is not None and value > 0, key, value, "must be positive with name='normal'")
             else:
                 require(value is None, key, value, f"is read by name='normal' only, here {self.name!r}")
-        possible = self.distribution == "normal" or self.draw == "weights"
-        require(possible, "draw", self.draw, f"must be 'weights' with the uniform {self.name!r}")
+        normal = self.distribution == "normal" and self.name != "model"
+        allowed = f"must be 'weights' with {self.name!r}, whose entries are not known to be normal"
+        require(normal or self.draw == "weights", "draw", self.draw, allowed)
 
     @property
     def distribution(self) -> str:
@@ -61,13 +64,20 @@ class Initialisation(eqx.Module):
         with under("std_of."):
             check_keys(self.std_of, matrices, "")
 
-    def __call__(self, model: Any, key: PRNGKeyArray) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(parameters, constants) of `model`, whose own draw has variance 1 / fan_in, rescaled."""
-        variables = model.init(key, jnp.zeros((1, 1), jnp.int32))
-        self.check(variables["params"])
+    def __call__(self, model: Any, key: PRNGKeyArray, inputs: PyTree) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(parameters, constants) of `model`, whose own draw has variance 1 / fan_in unless the name is "model".
+
+        Args:
+            model: has a method `init`, as linen modules have it.
+            key: of this draw.
+            inputs: a sample, for its shape.
+        """
+        variables = model.init(key, inputs)
+        if self.name == "model":
+            return variables["params"], variables.get("constants", {})
 
         def rescaled(path: Any, matrix: jax.Array) -> jax.Array:
-            std = self.std_of.get(path[-1].key, self.std)
+            std = self.std_of.get(name_of(path), self.std)
             if std is not None:
                 return matrix * (std * jnp.sqrt(jnp.array(matrix.shape[-1], matrix.dtype)))
             return matrix * jnp.sqrt(jnp.array(GAINS[self.name], matrix.dtype))
@@ -89,7 +99,6 @@ class Initialisation(eqx.Module):
         m = jnp.asarray(width, dtype)
         gain = GAINS.get(self.name, 1.0)
         fan_in = {"W": m, "W_V": d, "W_K": d, "W_Q": d}
-        self.check(fan_in)
         by_name = {name: self.std_of.get(name, self.std) for name in fan_in}
         std = {name: jnp.sqrt(gain / fan_in[name]) if s is None else s for name, s in by_name.items()}
         sign_key, value_key, *head_keys = jax.random.split(key, 2 + heads)

@@ -1,22 +1,25 @@
-"""What a model is: a function of parameters and tokens that says what it can do."""
+"""What a model is: a function of parameters and inputs that says what it can do."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
+import flax.linen as nn
+import jax
 from jaxtyping import PyTree
 
 
-@runtime_checkable
-class Model(Protocol):
-    """What a class of models must have, beside what its capabilities promise; instances are hashable.
+class Model(nn.Module):
+    """A linen module: `__call__(inputs)` gives (outputs, {name: intermediate}), samples first; abstract.
 
-    A class in MODELS is built with those of vocabulary, length, distribution and dtype that it has fields for.
+    The fields of a subclass are the keys of config.model. Those called `distribution` and `dtype`, and those in the
+    `sizes` of the task, are given to it. What it holds fixed is in its collection "constants".
 
     Capabilities:
-        "weights": the parameters are weights, and gradient flow moves them along −∇L; a method init(key, tokens), as
-            linen modules have it, gives {"params": parameters, "constants": what is fixed}, entries with mean 0 and
-            variance 1 / fan_in. A model without it has a method velocity(params, −∇L): what gradient flow on the
-            weights makes of the parameters.
+        "weights": the parameters are weights, and gradient flow moves them along −∇L; a method init(key, inputs), as
+            linen modules have it, gives {"params": parameters, "constants": what is fixed}; config.init rescales
+            entries with mean 0 and variance 1 / fan_in, unless it says init.name = "model". A model without it has a
+            method velocity(params, −∇L, rates): what gradient flow on the weights makes of the parameters, and an
+            attribute `weights`, the names of the weights.
         "gram": a method `gram` gives the Gram matrices (dynamics.models.Gram); an attribute `neurons` is m1.
         "score_matrices": a method `score_matrices` gives the matrices W of the scores x_kᵀ W x_q [layer, H, d, d].
         "conserved": a method `conserved` gives a tuple of arrays that gradient flow keeps constant; their names are
@@ -24,43 +27,33 @@ class Model(Protocol):
         "attention": the intermediates have "attention", p [(layer,) H, key, query, n].
         "states": the intermediates have "states" [layer + 1, n, L, m], the tokens before the first layer and after
             every layer.
+
+    Attributes:
+        capabilities: what laws, probes and regularisers may ask for.
+        layers: how many layers of attention.
+        heads: H, of every layer.
+        dtype: of parameters and computations, "float64" or "float32".
+        dims: the names of the dimensions of each array that it holds fixed.
     """
 
-    @property
-    def vocabulary(self) -> int:
-        """d, the number of words."""
-        ...
-
-    @property
-    def layers(self) -> int:
-        """How many layers of attention."""
-        ...
-
-    @property
-    def heads(self) -> int:
-        """H, of every layer."""
-        ...
-
-    @property
-    def dtype(self) -> str:
-        """Of parameters and computations, "float64" or "float32"."""
-        ...
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What laws, probes and regularisers may ask for."""
-        ...
-
-    @property
-    def dims(self) -> Mapping[str, tuple[str, ...]]:
-        """The names of the dimensions of each array that it holds fixed (its collection "constants")."""
-        ...
+    capabilities: ClassVar[frozenset[str]] = frozenset({"weights"})
+    # Not annotated: a subclass may have fields of these names.
+    layers = 1
+    heads = 1
+    dtype = "float64"
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
-        """Labels of its own dimensions: "layer", "head", "matrix" (the names of its weights, sorted), ..."""
-        ...
+        """Labels of its own dimensions, such as "layer", "head", "matrix"; a dimension may have none."""
+        return {}
 
-    def apply(self, variables: PyTree, *args: Any, method: str = "__call__") -> Any:
-        """(output, intermediates) at variables["params"] and variables["constants"], or what a method gives."""
-        ...
+
+def by_name(params: PyTree) -> dict[str, Any]:
+    """{name: parameter}; the name of a nested one is its path, as in "Dense_0/kernel"."""
+    return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def name_of(path: Any) -> str:
+    """The name of the parameter at a path of jax.tree_util."""
+    return jax.tree_util.keystr(path, simple=True, separator="/")

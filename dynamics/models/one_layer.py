@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from dynamics.config import require
 from dynamics.models.attention import attend, look_up_scores, look_up_values
+from dynamics.models.model import Model
 
 
 class Gram(NamedTuple):
@@ -59,7 +60,7 @@ def read_tables(
     return output, jax.tree.map(lambda *leaves: jnp.stack(leaves), *heads)
 
 
-class OneLayerTransformer(nn.Module):
+class OneLayerTransformer(Model):
     """F(X) = Σ_l Σ_j a_j w_jᵀ Σ_h W_V^h X softmax(Xᵀ W_K^hᵀ W_Q^h x_l / √m), equation (1) with H heads.
 
     Words are orthonormal, x = e_token. Parameters: W_Q, W_K, W_V of shape [H m, d], head after head, and W of shape
@@ -85,7 +86,6 @@ class OneLayerTransformer(nn.Module):
     distribution: Literal["normal", "uniform"] = "normal"
     dtype: Literal["float64", "float32"] = "float64"
 
-    layers: ClassVar[int] = 1
     capabilities: ClassVar[frozenset[str]] = frozenset({"weights", "gram", "score_matrices", "conserved", "attention"})
     dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"a": ("neuron",)}
 

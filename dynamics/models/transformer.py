@@ -10,9 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from dynamics.config import require
 from dynamics.models.attention import MASKS, NORMALISERS
+from dynamics.models.model import Model
 
 
-class Transformer(nn.Module):
+class Transformer(Model):
     """Logits U x̂, x_q ← x_q + Σ_h W_O^h W_V^h Σ_k p^h_{k,q} x̂_k, then x ← x + W_2 gelu(W_1 x̂) in every layer.
 
     At first x = E[word] + P[position]; p^h_{·,q} are the normalised scores x̂_kᵀ W^h x̂_q over the keys that the mask

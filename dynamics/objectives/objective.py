@@ -1,5 +1,6 @@
-"""What a law of motion descends: the mean loss of a model on a training set, plus a regulariser."""
+"""What a law of motion descends: the loss of a model on samples or on their distribution, plus a regulariser."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -7,64 +8,116 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from dynamics.models.model import by_name
 from dynamics.objectives.losses import LOSSES
+from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import Regulariser
 from dynamics.tasks import Batch
 
 
 class Objective(eqx.Module):
-    """L(θ) = (1/n) Σ_i ℓ(F(X_i; θ), y_i) + R(θ) over a training set.
+    """L(θ) = (1/n) Σ_i ℓ(F(X_i; θ), y_i) + R(θ) over a batch, or E ℓ(F(X; θ), y) + R(θ) in closed form.
 
-    A pytree: new data of the same shape reuse the compiled law.
+    A pytree: new data of the same shape reuse the compiled law. Its derivatives are those by the parameters that train.
 
     Attributes:
         model: see dynamics.models.Model.
         constants: what the model holds fixed, {name: array}.
-        batch: the training set.
-        kind: ℓ, by its name in LOSSES.
-        regulariser: R, a function of the model's score matrices; None for none.
+        batch: the training set, or the sample that stands for the distribution.
+        loss_name: ℓ, by its name in LOSSES.
+        regulariser: R; None for none.
+        trained: which parameters train, and how fast.
+        task: where its distribution is descended and not a training set; else None.
+        fresh: whether minibatches are new samples of the task.
+        noise: the key of what is random in the model, such as the samples of hard attention; None for no noise.
     """
 
     model: Any = eqx.field(static=True)
     constants: PyTree
     batch: Batch
-    kind: str = eqx.field(static=True, default="logistic")
+    loss_name: str = eqx.field(static=True)
     regulariser: Regulariser | None = None
+    trained: Trained = eqx.field(default_factory=Trained)
+    task: Any = eqx.field(static=True, default=None)
+    fresh: bool = eqx.field(static=True, default=False)
+    noise: PRNGKeyArray | None = None
+
+    @property
+    def samples(self) -> int:
+        """n, of the batch."""
+        return len(self.batch.targets)
+
+    @property
+    def in_closed_form(self) -> bool:
+        """Whether the loss is that of the whole distribution, in closed form; a task has it for its usual loss only."""
+        task = self.task
+        return task is not None and "population_loss" in task.capabilities and task.loss == self.loss_name
 
     def apply(self, params: PyTree, *args: Any, **kwargs: Any) -> Any:
         """The model, or one of its methods, at these parameters."""
+        if self.noise is not None:
+            kwargs["rngs"] = {"noise": self.noise}
         return self.model.apply({"params": params, "constants": self.constants}, *args, **kwargs)
 
+    def with_noise(self, key: PRNGKeyArray) -> "Objective":
+        """The same with a key for what is random in the model; the same objective if nothing is."""
+        return dataclasses.replace(self, noise=key) if "noise" in self.model.capabilities else self
+
+    def changed(self, **parts: Any) -> "Objective":
+        """The same parameters would do this with other parts of the model, such as objective.changed(mask=Full())."""
+        return dataclasses.replace(self, model=self.model.clone(**parts))
+
     def output(self, params: PyTree) -> Array:
-        """F(X_i) on the training set."""
-        return self.apply(params, self.batch.tokens)[0]
+        """F(X_i) on the batch."""
+        return self.apply(params, self.batch.inputs)[0]
 
     def losses(self, params: PyTree, batch: Batch | None = None) -> Float[Array, " n"]:
-        """ℓ(F(X_i), y_i) on a batch; if none is given, on the training set."""
+        """ℓ(F(X_i), y_i) on a batch; if none is given, on its own."""
         batch = self.batch if batch is None else batch
-        return LOSSES[self.kind](self.apply(params, batch.tokens)[0], batch.label)
+        output = self.apply(self._placed(params), batch.inputs)[0]
+        return LOSSES[self.loss_name].of_samples(output, batch.targets)
 
     def loss(self, params: PyTree) -> Float[Array, ""]:
-        """The mean over the training set, regularised."""
-        return self.regularised(params, self.losses(params))
-
-    def regularised(self, params: PyTree, losses: Float[Array, " n"]) -> Float[Array, ""]:
-        """The mean of losses, plus R(θ)."""
-        mean = jnp.mean(losses)
-        if self.regulariser is None:
-            return mean
-        return mean + self.regulariser(self.apply(params, method="score_matrices"))
-
-    def velocity(self, params: PyTree) -> PyTree:
-        """dθ/dt of gradient flow on the weights: −∇L(θ) where θ are the weights, else what the model makes of it."""
-        slope = jax.tree.map(jnp.negative, jax.grad(self.loss)(params))
-        return slope if "weights" in self.model.capabilities else self.model.velocity(params, slope)
+        """L(θ)."""
+        if self.in_closed_form:
+            return self._regularised(params, self.task.population_loss(self, self._placed(params)))
+        return self._regularised(params, jnp.mean(self.losses(params)))
 
     def minibatch_loss(self, params: PyTree, key: PRNGKeyArray, size: int, replacement: bool) -> Float[Array, ""]:
-        """The mean over `size` samples, regularised; they are drawn uniformly by `key` with or without replacement.
+        """The mean loss of `size` samples, regularised: new ones if `fresh`, else some of the batch.
 
-        The draw is sorted, so that size = n without replacement is `loss`, bit for bit.
+        Those of the batch are drawn with or without replacement. They are sorted, so that size = n without replacement
+        is `loss`, bit for bit.
         """
-        rows = jnp.sort(jax.random.choice(key, self.batch.label.shape[0], (size,), replacement))
-        drawn = self.batch._replace(tokens=self.batch.tokens[rows], label=self.batch.label[rows])
-        return self.regularised(params, self.losses(params, drawn))
+        if self.fresh:
+            drawn = self.task.sample(key, size, self.batch.source)
+        else:
+            rows = jnp.sort(jax.random.choice(key, self.samples, (size,), replacement))
+            inputs, targets = jax.tree.map(lambda leaf: leaf[rows], (self.batch.inputs, self.batch.targets))
+            drawn = self.batch._replace(inputs=inputs, targets=targets, type=None)
+        return self._regularised(params, jnp.mean(self.losses(params, drawn)))
+
+    def _regularised(self, params: PyTree, mean: Float[Array, ""]) -> Float[Array, ""]:
+        if self.regulariser is None:
+            return mean
+        return mean + self.regulariser(self._placed(params), self.apply)
+
+    def _placed(self, params: PyTree) -> PyTree:
+        """See Trained; other variables than weights have their rates in the velocity, which the model knows."""
+        return self.trained.placed(params) if "weights" in self.model.capabilities else params
+
+    def slope(self, params: PyTree) -> PyTree:
+        """−∇L(θ), by the parameters that train."""
+        return jax.tree.map(jnp.negative, jax.grad(self.loss)(params))
+
+    def velocity(self, params: PyTree) -> PyTree:
+        """dθ/dt of gradient flow on the weights: −r ∂L/∂θ where θ are the weights, else what the model makes of it."""
+        slope = self.slope(params)
+        if "weights" in self.model.capabilities:
+            return self.trained.scaled(slope)
+        return self.model.velocity(params, slope, self.rates(params))
+
+    def rates(self, params: PyTree) -> dict[str, Any]:
+        """{weight: r}, None for 1, of all weights of the model; see Trained."""
+        names = by_name(params) if "weights" in self.model.capabilities else self.model.weights
+        return {name: self.trained.rate(name) for name in names}

@@ -14,30 +14,29 @@ from dynamics.config import require
 from dynamics.objectives.objective import Objective
 from dynamics.tasks import Batch
 
-SAMPLES_LOOKED_AT = 64  # of the training set, by probes of the model's intermediates
+SAMPLES_LOOKED_AT = 64  # of the batch, by probes of the model's intermediates
 
 
 class Survey(NamedTuple):
     """What of the task a probe may look at besides the training set; arrays, so that another task may share a program.
 
     Attributes:
-        counts: samples of each type in the training set.
+        counts: samples of each type in the batch; None for a task without types.
         canonical: one sample of each type; None for a task without this capability.
-        fresh: fresh samples, the same ones at all times and in every run whose training set has this source; None when
-            no probe asks for them.
+        evaluation: samples that are independent of those that train, the same ones at all times and in every run whose
+            training set has this source; None when no probe asks for them.
     """
 
-    counts: Float[Array, " type"]
+    counts: Float[Array, " type"] | None
     canonical: Int[Array, "type L"] | None
-    fresh: Batch | None
+    evaluation: Batch | None
 
     @classmethod
-    def of(cls, task: Any, batch: Batch, fresh: bool) -> "Survey":
-        """The survey of a task and its training set, with fresh samples or without."""
-        counts = jnp.bincount(batch.type, length=len(task.types)).astype(float)
+    def of(cls, task: Any, batch: Batch, evaluation: Batch | None) -> "Survey":
+        """The survey of a task, its batch and its evaluation set."""
+        counts = None if batch.type is None else jnp.bincount(batch.type, length=len(task.types)).astype(float)
         canonical = task.canonical if "canonical" in task.capabilities else None
-        drawn = task.sample(jax.random.key(0), task.population, batch.source) if fresh else None
-        return cls(counts, canonical, drawn)
+        return cls(counts, canonical, evaluation)
 
 
 class View(NamedTuple):
@@ -63,12 +62,15 @@ class View(NamedTuple):
     def signed_output(self, params: PyTree) -> Float[Array, " n"]:
         """y_i F(X_i) over the training set."""
         output = self.objective.output(params)
-        return self.objective.batch.label.astype(output.dtype) * output
+        return self.objective.batch.targets.astype(output.dtype) * output
 
     def by_type(self, per_sample: Float[Array, " n"], total: bool) -> Float[Array, " type"]:
         """The sum over the samples of each type, divided by n (total) or by their number."""
-        counts = self.survey.counts.astype(per_sample.dtype)
-        sums = jax.ops.segment_sum(per_sample, self.objective.batch.type, len(counts))
+        counts, type_N = self.survey.counts, self.objective.batch.type
+        assert counts is not None  # the task has the capability
+        assert type_N is not None
+        sums = jax.ops.segment_sum(per_sample, type_N, len(counts))
+        counts = counts.astype(per_sample.dtype)
         return sums / (per_sample.shape[0] if total else counts)
 
     def gram(self, params: PyTree) -> Any:
@@ -93,7 +95,7 @@ class Probe:
             "query" and "word" run over the first words of the vocabulary, "any_key" and "any_query" over all of it.
         measure: (params, view) -> array with these dimensions.
         needs: capabilities, each of which the model or the task must have.
-        fresh: whether it looks at fresh samples.
+        evaluation: whether it looks at the evaluation set.
         large: whether it takes too much memory or time to be recorded more often than at checkpoints, and for every
             draw of a random law.
         image: whether its last two dimensions are (key, query) and the wandb mirror draws it as pictures.
@@ -105,7 +107,7 @@ class Probe:
     dims: tuple[str, ...]
     measure: Measure
     needs: tuple[str, ...] = ()
-    fresh: bool = False
+    evaluation: bool = False
     large: bool = False
     image: bool = False
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -146,33 +148,37 @@ def coordinates(task: Any, model: Any, words: int) -> dict[str, list[Any]]:
     labels = {dim: list(values) for probe in PROBES.values() for dim, values in probe.labels.items()}
     names = list(task.word_names)
     of_words = dict.fromkeys(("key", "query", "word"), names[:words]) | dict.fromkeys(("any_key", "any_query"), names)
-    return {**labels, **model.coordinates, **of_words, **task.coordinates}
+    own = {"sample": list(range(task.samples)), "type": list(task.types), **(of_words if names else {})}
+    return {**labels, **model.coordinates, **own, **task.coordinates}
 
 
-def evaluator(names: tuple[str, ...], view: View) -> Callable[[PyTree], dict[str, Array]]:
+def evaluator(names: tuple[str, ...], view: View, squeezed: bool = True) -> Callable[[PyTree], dict[str, Array]]:
     """The function params -> {name: value} that a law calls at the saved times.
 
+    Args:
+        names: of probes whose arrays have the dimensions that they name.
+        view: what they look at.
+        squeezed: whether "layer" and "head" are dropped when the model has one.
+
     Raises:
-        ConfigError: for a name that is not a probe, for a probe that needs fresh samples where there are none, and,
-            when the function is traced, for one whose array does not have the dimensions that it names.
+        ConfigError: for a name that is not a probe, and for one that looks at an evaluation set where there is none.
     """
     for name in names:
         require(name in PROBES, "probes", name, f"must be among {', '.join(PROBES)}")
-        has_samples = view.survey.fresh is not None or not PROBES[name].fresh
-        require(has_samples, "probes", name, "needs a survey with fresh samples")
+        has_samples = view.survey.evaluation is not None or not PROBES[name].evaluation
+        require(has_samples, "probes", name, "needs a survey with an evaluation set")
     first = {name: PROBES[name].at_start for name in names}
     view = view._replace(known={name: look(view.start, view) for name, look in first.items() if look is not None})
 
     @jax.jit  # traced once, where a solver evaluates it in several places
     def evaluate(params: PyTree) -> dict[str, Array]:
-        tokens = view.objective.batch.tokens[:SAMPLES_LOOKED_AT]
-        here = view._replace(intermediates=functools.cache(lambda: view.objective.apply(params, tokens)[1]))
-        return {name: reshaped(name, PROBES[name].measure(params, here)) for name in names}
+        inputs = jax.tree.map(lambda array: array[:SAMPLES_LOOKED_AT], view.objective.batch.inputs)
+        here = view._replace(intermediates=functools.cache(lambda: view.objective.apply(params, inputs)[1]))
+        values = {name: PROBES[name].measure(params, here) for name in names}
+        return {name: without_single(name, value) for name, value in values.items()} if squeezed else values
 
-    def reshaped(name: str, values: Array) -> Array:
-        dims, kept = PROBES[name].dims, dimensions(name, view.objective.model)
-        named = f"must give an array with the dimensions that it names, {dims}, but gives one of shape {values.shape}"
-        require(values.ndim == len(dims), "probes", name, named)
-        return jnp.squeeze(values, tuple(axis for axis, dim in enumerate(dims) if dim not in kept))
+    def without_single(name: str, value: Array) -> Array:
+        kept = dimensions(name, view.objective.model)
+        return jnp.squeeze(value, tuple(axis for axis, dim in enumerate(PROBES[name].dims) if dim not in kept))
 
     return evaluate

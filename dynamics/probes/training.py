@@ -18,6 +18,13 @@ def loss(params: PyTree, view: View) -> Array:
 
 
 @probe()
+def loss_error(params: PyTree, view: View) -> Array:
+    """The standard error of the mean loss of the batch, as an estimate of the loss on the distribution of samples."""
+    losses = view.objective.losses(params)
+    return jnp.std(losses, ddof=1) / math.sqrt(len(losses))
+
+
+@probe()
 def data_loss(params: PyTree, view: View) -> Array:
     """(1/n) Σ ℓ(F, y) on the training set."""
     return jnp.mean(view.objective.losses(params))
@@ -29,28 +36,28 @@ def loss_by_type(params: PyTree, view: View) -> Array:
     return view.by_type(view.objective.losses(params), total=False)
 
 
-@probe("type", needs=("signed_labels", "types"))
+@probe("type", needs=("signed_targets", "types"))
 def gradient_by_type(params: PyTree, view: View) -> Array:
     """(1/n) Σ g_i over the samples of each type, g_i = 1 / (1 + exp(y_i F_i)), minus the derivative of the loss."""
     return view.by_type(jax.nn.sigmoid(-view.signed_output(params)), total=True)
 
 
-@probe(needs=("signed_labels",))
+@probe(needs=("signed_targets",))
 def margin(params: PyTree, view: View) -> Array:
     """min_i y_i F(X_i); positive when every sample is classified."""
     return jnp.min(view.signed_output(params))
 
 
-@probe("sample", needs=("signed_labels",))
+@probe("sample", needs=("signed_targets",))
 def output(params: PyTree, view: View) -> Array:
     """F(X_i) on the training set."""
     return view.objective.output(params)
 
 
-@probe("estimate", fresh=True, labels={"estimate": ("mean", "standard error")})
+@probe("estimate", evaluation=True, labels={"estimate": ("mean", "standard error")})
 def population_loss(params: PyTree, view: View) -> Array:
-    """The mean loss over fresh samples of the task, and the standard error of that mean."""
-    losses = view.objective.losses(params, view.survey.fresh)
+    """The mean loss over the evaluation set, and the standard error of that mean."""
+    losses = view.objective.losses(params, view.survey.evaluation)
     return jnp.stack([jnp.mean(losses), jnp.std(losses, ddof=1) / math.sqrt(len(losses))])
 
 

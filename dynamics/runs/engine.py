@@ -41,7 +41,7 @@ class Path(NamedTuple):
         shapes = tuple(np.shape(leaf) for leaf in leaves)
         segments = len(experiment.segments), len(experiment.segment(0)), len(experiment.times)
         integrates = structure, shapes, experiment.probes_of(self.law), experiment.words, segments
-        draws = jax.tree.structure(experiment.start_inputs), experiment.start_model, experiment.task, experiment.fresh
+        draws = jax.tree.structure(experiment.start_inputs), experiment.setup
         return integrates, draws
 
 
@@ -133,9 +133,7 @@ class Program:
             else:
                 inputs = self._wanted(1), self._dealt([experiment.start_inputs])
                 variables = experiment.laws[first.law].variables
-                self._starts, drawn = compiled_starts(
-                    *hashable(inputs), variables, experiment.task, experiment.start_model, experiment.fresh
-                )
+                self._starts, drawn = compiled_starts(*hashable(inputs), variables, experiment.setup)
             places = jax.eval_shape(lambda drawn: self._given(self._places([first], drawn)), drawn)
 
             def compiling(turn: int) -> Any:

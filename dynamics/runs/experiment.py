@@ -1,6 +1,7 @@
 """A config with its meaning checked, and the starts that it draws."""
 
 import functools
+import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,15 +14,27 @@ from jaxtyping import PRNGKeyArray, PyTree
 from dynamics.config import base, build, check_keys, choose, require, under
 from dynamics.laws import LAWS, Flow, Law
 from dynamics.models import MODELS, GramModel, Initialisation, Model
+from dynamics.models.model import by_name
 from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.objective import Objective
+from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
-from dynamics.runs.starts import OWN_KEY, StartInputs, abstract_start, draw_start, noise_key
+from dynamics.runs.checks import check_shapes
+from dynamics.runs.starts import (
+    OWN_KEY,
+    Regime,
+    Setup,
+    StartInputs,
+    abstract_draw,
+    abstract_start,
+    draw_start,
+    noise_key,
+)
 from dynamics.tasks import TASKS, Task
 from dynamics.trajectory import Times
 
-GROUPS = ("task", "model", "init", "regulariser", "laws", "times", "compare", "launch", "wandb")
+GROUPS = ("task", "data", "model", "init", "train", "regulariser", "laws", "times", "compare", "launch", "wandb")
 TIGHTER, TIGHTEST = (
     100,
     1e-11,
@@ -35,7 +48,11 @@ class Experiment:
 
     Attributes:
         task, model, initialisation: what is trained, on what, from where.
+        loss: its name.
+        regime: what is descended, see dynamics.runs.starts.Setup.
+        evaluation: how many samples the evaluation set has.
         regulariser: what is added to the loss, or None.
+        trained: which parameters train.
         laws: by their names in the record.
         times: saved times t, shared by all laws; the first is 0.
         probes: their names.
@@ -46,10 +63,14 @@ class Experiment:
         draw: the number of this draw of the noise; None if there is only one.
     """
 
-    task: Any
+    task: Task
     model: Any
     initialisation: Initialisation
+    loss: str
+    regime: Regime
+    evaluation: int
     regulariser: Regulariser | None
+    trained: Trained
     laws: dict[str, Law]
     times: np.ndarray
     probes: tuple[str, ...]
@@ -72,25 +93,32 @@ class Experiment:
             require(isinstance(config.get(group), Mapping), group, config.get(group), "must be a group of keys")
         build(_Mirror, config["wandb"], "wandb.")
         task = choose(TASKS, config["task"], "task.")
-        _check_complete(task, Task, "task.name", config["task"]["name"])
-        require(task.loss in LOSSES, "task.loss", task.loss, f"must be among {', '.join(LOSSES)}")
+        _check_class(task, Task, "task.name", config["task"]["name"])
+        data = build(_Data, config["data"], "data.")
         initialisation = build(Initialisation, config["init"], "init.")
         regulariser = choose(REGULARISERS, config["regulariser"], "regulariser.") if config["regulariser"] else None
-        shape = {"vocabulary": task.vocabulary, "length": task.length}
-        shape |= {"distribution": initialisation.distribution, "dtype": settings.dtype}
-        model = choose(MODELS, config["model"], "model.", **shape)
-        _check_complete(model, Model, "model.name", config["model"]["name"])
+        given = {**task.sizes, "distribution": initialisation.distribution, "dtype": settings.dtype}
+        model = choose(MODELS, config["model"], "model.", **given)
+        _check_class(model, Model, "model.name", config["model"]["name"])
         laws, steps = _laws(config["laws"], settings.step)
+        loss = _loss(settings.loss, task)
+        # The loss of a sample that stands for a distribution has an error.
+        exact = data.regime == "fixed" or ("population_loss" in task.capabilities and loss == task.loss)
+        probes = settings.probes if exact else tuple(dict.fromkeys((*settings.probes, "loss_error")))
         times = build(Times, config["times"], "times.")
         experiment = cls(
             task=task,
+            loss=loss,
+            regime=data.regime,
+            evaluation=data.evaluation or task.evaluation,
             model=model,
             initialisation=initialisation,
             regulariser=regulariser,
+            trained=build(Trained, config["train"], "train."),
             laws=laws,
             times=common_times(times, steps),
-            probes=settings.probes,
-            words=settings.words,
+            probes=probes,
+            words=min(settings.words, len(task.word_names) or settings.words),
             checkpoints=settings.checkpoints,
             certify=settings.certify,
             seed=settings.seed,
@@ -100,12 +128,13 @@ class Experiment:
         if experiment.certify:
             experiment._check_certifiable()
         experiment._check_start()
+        experiment._check_parameters()
         experiment._check_probes(config["regulariser"].get("name"))
+        for law in experiment.laws:
+            check_shapes(*experiment._structure(law), experiment.setup, experiment.probes_of(law), experiment.words)
         return experiment
 
     def _check_sizes(self) -> None:
-        allowed = f"must be 1 to {self.task.vocabulary}, the vocabulary"
-        require(1 <= self.words <= (self.task.vocabulary or 0), "words", self.words, allowed)
         count = len(self.times) - 1
         allowed = f"must be 1 to {count}, the number of saved times"
         require(1 <= self.checkpoints <= count, "checkpoints", self.checkpoints, allowed)
@@ -120,8 +149,6 @@ class Experiment:
     def _check_start(self) -> None:
         """Whether the start can be drawn, and every law can move it."""
         drawn, capabilities = self.initialisation.draw, self.model.capabilities
-        with under("init."):
-            self.initialisation.check(self.model.coordinates.get("matrix", self.initialisation.std_of))
         if "gram" in capabilities:
             allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
             require(drawn == "gram" or self.model.width <= WIDEST, "model.width", self.model.width, allowed)
@@ -133,6 +160,24 @@ class Experiment:
                 require(drawn == "weights" or need in self.start_model.capabilities, "init.draw", drawn, allowed)
                 allowed = f"needs a model with the capability {need!r}; this model has {_listed(capabilities)}"
                 require(need in self.start_model.capabilities, f"laws.{name}.name", type(law).__name__, allowed)
+
+    def _check_parameters(self) -> None:
+        """Whether the names of parameters in the config are those of the model's."""
+        if "weights" in self.start_model.capabilities:
+            params, _, _ = abstract_draw(*self._structure(next(iter(self.laws))), self.setup)
+            shapes = {name: leaf.shape for name, leaf in by_name(params).items()}
+        else:
+            shapes = dict.fromkeys(self.start_model.weights)
+        with under("init."):
+            self.initialisation.check(shapes)
+        with under("train."):
+            self.trained.check(shapes)
+        if self.regulariser is not None:
+            with under("regulariser."):
+                self.regulariser.check(shapes)
+        for name, law in self.laws.items():
+            weights = "weights" in law.needs
+            require(weights or not self.trained.tied, "train.tied", self.trained.tied, f"must be empty for laws.{name}")
 
     def _check_probes(self, regulariser: str | None) -> None:
         """Whether every law can have the regulariser, and some law every probe."""
@@ -164,7 +209,7 @@ class Experiment:
     @functools.cached_property
     def drawn(self) -> tuple[PyTree, Objective, Survey]:
         """The parameters at t = 0, the objective, and what else probes look at."""
-        return draw_start(self.start_inputs, task=self.task, model=self.start_model, fresh=self.fresh)
+        return draw_start(self.start_inputs, setup=self.setup)
 
     @property
     def start(self) -> tuple[PyTree, Objective]:
@@ -182,24 +227,25 @@ class Experiment:
 
     @functools.cached_property
     def _abstract_starts(self) -> dict[str, tuple[PyTree, Objective, Survey]]:
-        others = self.task, self.start_model, self.fresh
-        flat = {name: jax.tree.flatten((law, self.start_inputs)) for name, law in self.laws.items()}
-        return {
-            name: abstract_start(structure, tuple(map(type, leaves)), *others)
-            for name, (leaves, structure) in flat.items()
-        }
+        return {law: abstract_start(*self._structure(law), self.setup) for law in self.laws}
 
-    @property
-    def fresh(self) -> bool:
-        """Whether a probe looks at fresh samples."""
-        return any(PROBES[name].fresh for name in self.probes)
+    def _structure(self, law: str) -> tuple[Any, tuple[type, ...]]:
+        """The structure of a law and of the inputs of the start, and the types of their leaves."""
+        leaves, structure = jax.tree.flatten((self.laws[law], self.start_inputs))
+        return structure, tuple(map(type, leaves))
+
+    @functools.cached_property
+    def setup(self) -> Setup:
+        """What the start is drawn of, apart from numbers."""
+        looked_at = any(PROBES[name].evaluation for name in self.probes)
+        return Setup(self.task, self.start_model, self.loss, self.regime, self.evaluation if looked_at else 0)
 
     @property
     def start_inputs(self) -> StartInputs:
-        """The values that the start is drawn from: seed, draw, scales of the initialisation, penalty and width."""
+        """The values that the start is drawn from: seed, draw, scales, penalty, rates and width."""
         draw = OWN_KEY if self.draw is None else self.draw
         width = float(self.model.width) if self.initialisation.draw == "gram" else 0.0
-        return StartInputs(self.seed, draw, self.initialisation, self.regulariser, width)
+        return StartInputs(self.seed, draw, self.initialisation, self.regulariser, self.trained, width)
 
     @property
     def start_model(self) -> Any:
@@ -239,6 +285,7 @@ class _Settings:
     seed: int
     draw: int | None
     step: float | None
+    loss: str | None
     dtype: Literal["float64", "float32"]
     words: int
     checkpoints: int
@@ -247,9 +294,20 @@ class _Settings:
     probes: tuple[str, ...]
 
     def __post_init__(self):
+        require(self.words >= 1, "words", self.words, "must be at least 1")
         require(self.seed >= 0, "seed", self.seed, "must not be negative")
         require(self.draw is None or self.draw >= 0, "draw", self.draw, "must not be negative")
         require(self.step is None or self.step > 0, "step", self.step, "must be positive")
+
+
+@dataclass(frozen=True)
+class _Data:
+    regime: Regime
+    evaluation: int | None
+
+    def __post_init__(self):
+        allowed = "must be at least 2"
+        require(self.evaluation is None or self.evaluation >= 2, "evaluation", self.evaluation, allowed)
 
 
 @dataclass(frozen=True)
@@ -260,15 +318,22 @@ class _Mirror:
     each_member: bool | None
 
 
-def _check_complete(part: Any, protocol: type, key: str, name: str) -> None:
-    """Refuse a task or a model that lacks an attribute of its protocol."""
-    content = vars(protocol)
-    needed = {attribute for attribute in (*content, *content.get("__annotations__", ())) if attribute[0] != "_"}
-    missing = ", ".join(sorted(needed.difference(dir(part))))
-    allowed = (
-        f"its class {type(part).__name__} lacks {missing}; {protocol.__module__}.{protocol.__name__} describes them"
-    )
+def _check_class(part: Any, base: type, key: str, name: str) -> None:
+    """Refuse a task or a model of another class, and one that lacks an attribute."""
+    allowed = f"its class {type(part).__name__} must be a subclass of dynamics.{base.__name__}"
+    require(isinstance(part, base), key, name, allowed)
+    missing = sorted(set(inspect.get_annotations(base)).difference(dir(part)))
+    allowed = f"its class {type(part).__name__} lacks {', '.join(missing)}; dynamics.{base.__name__} describes them"
     require(not missing, key, name, allowed)
+
+
+def _loss(name: str | None, task: Task) -> str:
+    """The loss of that name, or if there is none, the task's own."""
+    key, name = ("task.loss", task.loss) if name is None else ("loss", name)
+    require(name in LOSSES, key, name, f"must be among {', '.join(LOSSES)}")
+    missing = set(LOSSES[name].needs) - task.capabilities
+    require(not missing, key, name, f"needs {_listed(missing)}, which this task does not have")
+    return name
 
 
 def _listed(names: Any) -> str:

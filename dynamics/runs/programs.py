@@ -12,7 +12,7 @@ from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import PyTree
 
 from dynamics.probes import PROBES, View, evaluator
-from dynamics.runs.starts import draw_start, noise_key
+from dynamics.runs.starts import Setup, draw_start, noise_key
 
 # How each device integrates its share of the paths: one after another, or all at once (vmap).
 Strategy = Literal["sequential", "batched"]
@@ -32,11 +32,9 @@ def _abstract(structure: Any, shapes: Any) -> PyTree:
 
 
 @functools.lru_cache(maxsize=64)
-def compiled_starts(
-    structure: Any, shapes: Any, variables: Any, task: Any, model: Any, fresh: bool
-) -> tuple[Future[Any], Any]:
+def compiled_starts(structure: Any, shapes: Any, variables: Any, setup: Setup) -> tuple[Future[Any], Any]:
     """The program that draws starts, compiling in the background, and the shapes of what it gives; shared by laws."""
-    traced = _starts.trace(*_abstract(structure, shapes), variables=variables, task=task, model=model, fresh=fresh)
+    traced = _starts.trace(*_abstract(structure, shapes), variables=variables, setup=setup)
     shapes_of_starts = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), traced.out_info)
     return _in_background(lambda: traced.lower().compile()), shapes_of_starts
 
@@ -62,12 +60,12 @@ def _in_background(function: Any) -> Future[Any]:
     return result
 
 
-@functools.partial(jax.jit, static_argnames=("variables", "task", "model", "fresh"))
-def _starts(wanted, inputs, *, variables, task, model, fresh):
+@functools.partial(jax.jit, static_argnames=("variables", "setup"))
+def _starts(wanted, inputs, *, variables, setup):
     """(objectives, surveys, parameters) at wanted places, and the keys of the noise at all places."""
 
     def start(inputs):
-        params, objective, survey = draw_start(inputs, task=task, model=model, fresh=fresh)
+        params, objective, survey = draw_start(inputs, setup=setup)
         params, objective = variables(params, objective)
         return objective, survey, params
 

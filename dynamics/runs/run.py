@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from dynamics.analysis.events import classification_time
-from dynamics.config import config_hash, require
+from dynamics.config import config_hash
 from dynamics.laws import Flow, Law
+from dynamics.models.model import by_name
 from dynamics.probes import coordinates, dimensions
 from dynamics.runs.engine import Path, Program, integrate
 from dynamics.runs.experiment import Experiment
@@ -207,24 +208,16 @@ def recorded(path: Path, trajectory: Trajectory) -> tuple[Arrays, dict[str, Any]
 
 
 def training_set(experiment: Experiment) -> tuple[Arrays, dict[str, Any]]:
-    """The group "data" of a record: the samples, and what was drawn or is held fixed beside them; labels.
-
-    Raises:
-        ConfigError: for an array whose dimensions neither the task nor the model names.
-    """
+    """The group "data" of a record: the samples, and what was drawn or is held fixed beside them; labels."""
     task, (_, objective) = experiment.task, experiment.start
-    batch, model = objective.batch, objective.model
-    dims = {**task.dims, **model.dims}
-    beside = {**objective.constants, **(batch.source or {})}
-    for name in beside:
-        require(name in dims, "dims", dict(dims), f"must name the dimensions of {name!r}")
-    arrays: Arrays = {
-        "tokens": (("sample", "position"), batch.tokens),
-        "label": (("sample", "position")[: batch.label.ndim], batch.label),
-        "type": (("sample",), np.array(task.types)[np.asarray(batch.type)]),
-        **{name: (dims[name], values) for name, values in beside.items()},
-    }
-    return arrays, {"sample": range(task.samples)}
+    batch, dims = objective.batch, {"targets": (), **objective.model.dims, **task.dims}
+    of_samples = {**by_name(batch.inputs if isinstance(batch.inputs, dict) else {"inputs": batch.inputs})}
+    of_samples["targets"] = batch.targets
+    arrays: Arrays = {name: (("sample", *dims[name]), values) for name, values in of_samples.items()}
+    if batch.type is not None:
+        arrays["type"] = (("sample",), np.array(task.types)[np.asarray(batch.type)])
+    arrays |= {name: (dims[name], values) for name, values in {**objective.constants, **(batch.source or {})}.items()}
+    return arrays, {**task.coordinates, "sample": range(task.samples)}
 
 
 def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Starts: named keys, and the parameters and training sets that they determine."""
 
 import functools
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,36 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from dynamics.models import Initialisation
 from dynamics.objectives.objective import Objective
+from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import Regulariser
 from dynamics.probes import Survey
 from dynamics.tasks import Task
 
 KEYS = ("data", "init", "noise")
+SAMPLE, EVALUATION = 1, 0  # of fold_in(data key, SAMPLE), the sample for a distribution; and of key(EVALUATION)
 OWN_KEY = -1  # the draw of a path that has the noise key itself
+
+
+Regime = Literal["fixed", "fresh", "population"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is drawn, apart from numbers.
+
+    Attributes:
+        task, model: which.
+        loss: its name.
+        regime: what is descended: "fixed", a training set; "population", the distribution of samples, by its loss in
+            closed form or else by the mean loss of a large sample; "fresh", the same, but minibatches are new samples.
+        evaluation: how many samples the evaluation set has; 0 if no probe looks at it.
+    """
+
+    task: Task
+    model: Any
+    loss: str
+    regime: Regime
+    evaluation: int
 
 
 class StartInputs(NamedTuple):
@@ -23,7 +48,7 @@ class StartInputs(NamedTuple):
     Attributes:
         seed: of the keys of data, initialisation and noise.
         draw: of the noise, see noise_key.
-        initialisation, regulariser: of the experiment.
+        initialisation, regulariser, trained: of the experiment.
         width: m of a start that is drawn in Gram matrices; weights have it in their shapes.
     """
 
@@ -31,6 +56,7 @@ class StartInputs(NamedTuple):
     draw: int
     initialisation: Initialisation
     regulariser: Regulariser | None
+    trained: Trained
     width: float
 
 
@@ -50,30 +76,51 @@ def noise_key(seed: Any, draw: Any) -> PRNGKeyArray:
     return jax.random.wrap_key_data(data)
 
 
-@functools.partial(jax.jit, static_argnames=("task", "model", "fresh"))
-def draw_start(inputs: StartInputs, *, task: Task, model: Any, fresh: bool) -> tuple[PyTree, Objective, Survey]:
+@functools.partial(jax.jit, static_argnames=("setup",))
+def draw_start(inputs: StartInputs, *, setup: Setup) -> tuple[PyTree, Objective, Survey]:
     """The parameters at t = 0, the objective, and what else probes look at."""
-    keys = named_keys(inputs.seed)
+    keys, task, model = named_keys(inputs.seed), setup.task, setup.model
     batch = task.training_set(keys["data"])
+    if setup.regime != "fixed":
+        batch = task.sample(jax.random.fold_in(keys["data"], SAMPLE), task.samples, batch.source)
     if inputs.initialisation.draw == "gram":
         params, constants = inputs.initialisation.gram(model, inputs.width, keys["init"])
     else:
-        params, constants = inputs.initialisation(model, keys["init"])
-    objective = Objective(model, constants, batch, task.loss, inputs.regulariser)
-    return params, objective, Survey.of(task, batch, fresh)
+        example = jax.tree.map(lambda array: array[:1], batch.inputs)
+        params, constants = inputs.initialisation(model, keys["init"], example)
+        params = inputs.trained.tie(params)
+    objective = Objective(
+        model,
+        constants,
+        batch,
+        setup.loss,
+        inputs.regulariser,
+        inputs.trained,
+        task=None if setup.regime == "fixed" else task,
+        fresh=setup.regime == "fresh",
+    )
+    evaluation = None
+    if setup.evaluation:
+        evaluation = task.evaluation_set(jax.random.key(EVALUATION), setup.evaluation, batch.source)
+    return params, objective, Survey.of(task, batch, evaluation)
 
 
 @functools.lru_cache(maxsize=256)  # tracing takes milliseconds, and a sweep has many members of one shape
-def abstract_start(structure: Any, kinds: tuple[type, ...], task: Any, model: Any, fresh: bool) -> Any:
+def abstract_draw(structure: Any, kinds: tuple[type, ...], setup: Setup) -> Any:
+    """The shapes of what draw_start gives; arguments as for abstract_start."""
+    _, inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
+    return draw_start.eval_shape(inputs, setup=setup)
+
+
+@functools.lru_cache(maxsize=256)
+def abstract_start(structure: Any, kinds: tuple[type, ...], setup: Setup) -> Any:
     """The shapes of what draw_start gives, in the variables of a law.
 
     Args:
         structure: of (law, inputs of the start).
         kinds: the types of their leaves.
-        task: see draw_start.
-        model: see draw_start.
-        fresh: see draw_start.
+        setup: see draw_start.
     """
-    law, inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
-    params, objective, survey = draw_start.eval_shape(inputs, task=task, model=model, fresh=fresh)
+    law, _ = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
+    params, objective, survey = abstract_draw(structure, kinds, setup)
     return *jax.eval_shape(law.variables, params, objective), survey

@@ -20,7 +20,18 @@ from dynamics.sweeps.rows import read_checkpoint, rows_of
 from dynamics.sweeps.sweep import Sweep
 from dynamics.trajectory import COMPLETED, Trajectory, joined
 
-CONTENT = ("task", "model", "init", "regulariser", "seed", "dtype", "words")  # of a config, on which every path depends
+CONTENT = (
+    "task",
+    "data",
+    "loss",
+    "model",
+    "init",
+    "train",
+    "regulariser",
+    "seed",
+    "dtype",
+    "words",
+)  # of a config, on which every path depends
 PILOTS = 3  # groups of which a path is integrated for an estimate
 
 

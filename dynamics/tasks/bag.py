@@ -20,15 +20,11 @@ class Bag(Sequences):
         theta = jax.random.dirichlet(theta_key, jnp.full(self.vocabulary, self.concentration), (n,))
         logits = jnp.log(jnp.maximum(theta, 1e-30))[:, None]
         words = jax.random.categorical(word_key, logits, axis=-1, shape=(n, self.length + 1)).astype(jnp.int32)
-        return Batch(words[:, :-1], words[:, 1:], jnp.zeros(n, jnp.int32), source)
-
-    def training_set(self, key: PRNGKeyArray) -> Batch:
-        """`samples` sequences."""
-        return self.sample(key, self.samples)
+        return Batch(words[:, :-1], words[:, 1:], source=source)
 
     def best(self, batch: Batch) -> Float[Array, " n"]:
         """The losses of the best prediction, the counts of the words so far."""
         alpha, t = self.concentration, jnp.arange(1.0, self.length + 1)[None]
-        counts = jnp.cumsum(jax.nn.one_hot(batch.tokens, self.vocabulary, dtype=jnp.float64), axis=1)
-        of_label = jnp.take_along_axis(counts, batch.label[..., None], axis=-1)[..., 0]
+        counts = jnp.cumsum(jax.nn.one_hot(batch.inputs, self.vocabulary, dtype=jnp.float64), axis=1)
+        of_label = jnp.take_along_axis(counts, batch.targets[..., None], axis=-1)[..., 0]
         return -jnp.mean(jnp.log((alpha + of_label) / (self.vocabulary * alpha + t)), axis=1)

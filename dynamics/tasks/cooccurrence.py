@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
-from dynamics.tasks.task import Batch
+from dynamics.tasks.task import Batch, Task
 
 FIRST_TARGET, SECOND_TARGET, COMMON = 0, 1, 2
 SIGNALS = 3  # the two targets and the common token; every later word is a random word
 
 
 @dataclass(frozen=True)
-class CooccurrenceTask(abc.ABC):
+class CooccurrenceTask(Task):
     """y = +1 exactly when μ1 and μ2 both occur, Definition 2.1; abstract: subclasses say what the training set is.
 
     Every sample holds the common token μ3 at a uniformly random position. With probability 1/2 two other random
@@ -32,17 +32,15 @@ class CooccurrenceTask(abc.ABC):
             "distinct" lets each occur at most once in the whole set (Assumption 2.3 (ii)).
     """
 
-    samples: int
     length: int
     vocabulary: int | None = None
     words: Literal["uniform", "distinct"] = "uniform"
 
     types: ClassVar[tuple[str, ...]] = ("I1", "I2", "I3", "I4")
     loss: ClassVar[Literal["logistic"]] = "logistic"
-    population: ClassVar[int] = 1024
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"inputs": ("position",)}
+    capabilities: ClassVar[frozenset[str]] = frozenset({"signed_targets", "types", "canonical"})
     named_words: ClassVar[int] = SIGNALS
-    capabilities: ClassVar[frozenset[str]] = frozenset({"signed_labels", "types", "canonical"})
-    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self):
         n, length, d = self.samples, self.length, self.vocabulary
@@ -80,9 +78,9 @@ class CooccurrenceTask(abc.ABC):
         return tuple(f"μ{i + 1}" for i in range(SIGNALS + self._random))
 
     @property
-    def coordinates(self) -> dict[str, list[Any]]:
-        """The numbers of the samples, and the names of their types."""
-        return {"type": list(self.types), "sample": list(range(self.samples))}
+    def sizes(self) -> dict[str, Any]:
+        """The vocabulary and the length."""
+        return {"vocabulary": self.vocabulary, "length": self.length}
 
     @property
     def canonical(self) -> Int[Array, "type L"]:
@@ -113,10 +111,10 @@ class CooccurrenceTask(abc.ABC):
             return batch
         # The r-th random position of the set gets the r-th entry of one permutation of the random words.
         permutation = SIGNALS + jax.random.permutation(jax.random.fold_in(key, 1), self._random)
-        is_random = batch.tokens >= SIGNALS
+        is_random = batch.inputs >= SIGNALS
         rank = jnp.cumsum(is_random.ravel()).reshape(is_random.shape) - 1
-        tokens = jnp.where(is_random, permutation[rank].astype(jnp.int32), batch.tokens)
-        return batch._replace(tokens=tokens)
+        tokens = jnp.where(is_random, permutation[rank].astype(jnp.int32), batch.inputs)
+        return batch._replace(inputs=tokens)
 
     def _place(self, key: PRNGKeyArray, type_N: Int[Array, " n"]) -> Batch:
         place_key, word_key = jax.random.split(key)

@@ -16,7 +16,7 @@ class MarkovChain(Sequences):
     The first word is uniform.
     """
 
-    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"transitions": ("word", "next_word")}
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {**Sequences.dims, "transitions": ("word", "next_word")}
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
         """Draw n new sequences from the chain in `source`."""
@@ -30,7 +30,7 @@ class MarkovChain(Sequences):
 
         _, following_LxN = jax.lax.scan(step, first, jax.random.split(next_key, self.length))
         words = jnp.concatenate([first[:, None], following_LxN.T], axis=1)
-        return Batch(words[:, :-1], words[:, 1:], jnp.zeros(n, jnp.int32), source)
+        return Batch(words[:, :-1], words[:, 1:], source=source)
 
     def training_set(self, key: PRNGKeyArray) -> Batch:
         """A chain, and `samples` sequences of it."""

@@ -14,37 +14,35 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
-from dynamics.tasks.task import Batch
+from dynamics.tasks.task import Batch, Task
 
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|[.,;:?!]")  # words in lower case, and punctuation
 UNKNOWN = "<unknown>"
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Task):
     """Windows at random places of a text file; the first nine tenths of it train, the last tenth is held out.
 
-    The d − 1 most frequent words of the training part have a number each, all others share one. The label of a position
-    is the word that follows.
+    The d − 1 most frequent words of the training part have a number each, all others share one. The target of a
+    position is the word that follows.
 
     Attributes:
-        path: of a UTF-8 text file, from the folder in which the command runs, or else from that of the package.
         samples: n, windows of the training set.
-        length: L, labelled positions per window.
+        path: of a UTF-8 text file, from the folder in which the command runs, or else from that of the package.
+        length: L, positions with a target per window.
         vocabulary: d.
     """
 
     path: str
-    samples: int
     length: int
     vocabulary: int
 
-    types: ClassVar[tuple[str, ...]] = ("window",)
-    loss: ClassVar[Literal["next_token"]] = "next_token"
-    population: ClassVar[int] = 256
+    loss: ClassVar[Literal["cross_entropy"]] = "cross_entropy"
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"inputs": ("position",), "targets": ("position",)}
+    capabilities: ClassVar[frozenset[str]] = frozenset({"classes"})
+    evaluation: ClassVar[int] = 256
     named_words: ClassVar[int] = 3
-    capabilities: ClassVar[frozenset[str]] = frozenset({"next_token"})
-    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self):
         for key, least in (("samples", 1), ("length", 2), ("vocabulary", 2)):
@@ -61,9 +59,9 @@ class Text:
         return _numbered(self.path, self.vocabulary)[0]
 
     @property
-    def coordinates(self) -> dict[str, list[Any]]:
-        """The numbers of the windows, and their type."""
-        return {"type": list(self.types), "sample": list(range(self.samples))}
+    def sizes(self) -> dict[str, Any]:
+        """The vocabulary and the length."""
+        return {"vocabulary": self.vocabulary, "length": self.length}
 
     @property
     def _train(self) -> np.ndarray:
@@ -74,17 +72,17 @@ class Text:
         return _numbered(self.path, self.vocabulary)[2]
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
+        """Draw n windows of the part of the text that trains."""
+        return self._windows(key, n, self._train)._replace(source=source)
+
+    def evaluation_set(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
         """Draw n windows of the part of the text that is held out."""
         return self._windows(key, n, self._held_out)._replace(source=source)
-
-    def training_set(self, key: PRNGKeyArray) -> Batch:
-        """`samples` windows of what trains."""
-        return self._windows(key, self.samples, self._train)
 
     def _windows(self, key: PRNGKeyArray, n: int, text: np.ndarray) -> Batch:
         first = jax.random.randint(key, (n, 1), 0, text.size - self.length, jnp.int32)
         words: Int[Array, "n L1"] = jnp.asarray(text)[first + jnp.arange(self.length + 1, dtype=jnp.int32)[None]]
-        return Batch(words[:, :-1], words[:, 1:], jnp.zeros(n, jnp.int32))
+        return Batch(words[:, :-1], words[:, 1:])
 
 
 def _file(path: str) -> pathlib.Path:

@@ -26,7 +26,7 @@ class ShuffledLabels(CooccurrenceTask):
 
 
 def _shuffled(batch, key):
-    return batch._replace(label=jax.random.permutation(jax.random.fold_in(key, 2), batch.label))
+    return batch._replace(targets=jax.random.permutation(jax.random.fold_in(key, 2), batch.targets))
 
 
 class Contradiction(CooccurrenceTask):
@@ -35,7 +35,7 @@ class Contradiction(CooccurrenceTask):
     def training_set(self, key):
         """The labels are permuted, and every random word becomes μ4."""
         batch = _shuffled(self.exact_set(key), key)
-        return batch._replace(tokens=jnp.minimum(batch.tokens, SIGNALS))
+        return batch._replace(inputs=jnp.minimum(batch.inputs, SIGNALS))
 
 
 class NoCommonToken(CooccurrenceTask):
@@ -45,9 +45,9 @@ class NoCommonToken(CooccurrenceTask):
         """Every μ3 becomes a random word."""
         batch = self.exact_set(key)
         other = jax.random.randint(
-            jax.random.fold_in(key, 2), batch.tokens.shape, SIGNALS, len(self.word_names), jnp.int32
+            jax.random.fold_in(key, 2), batch.inputs.shape, SIGNALS, len(self.word_names), jnp.int32
         )
-        return batch._replace(tokens=jnp.where(batch.tokens == COMMON, other, batch.tokens))
+        return batch._replace(inputs=jnp.where(batch.inputs == COMMON, other, batch.inputs))
 
 
 class UnbalancedLabels(CooccurrenceTask):
@@ -56,7 +56,7 @@ class UnbalancedLabels(CooccurrenceTask):
     def training_set(self, key):
         """The labels of I4 become positive."""
         batch = self.exact_set(key)
-        return batch._replace(label=jnp.where(batch.type == len(self.types) - 1, 1, batch.label))
+        return batch._replace(targets=jnp.where(batch.type == len(self.types) - 1, 1, batch.targets))
 
 
 class UnequalTargets(CooccurrenceTask):
@@ -66,9 +66,9 @@ class UnequalTargets(CooccurrenceTask):
         """In every other sample of I3, μ1 replaces μ2."""
         batch = self.exact_set(key)
         swapped = (batch.type == 2) & (jnp.arange(self.samples) % 2 == 0)
-        targets = (batch.tokens == SECOND_TARGET) & swapped[:, None]
-        tokens = jnp.where(targets, FIRST_TARGET, batch.tokens)
-        return batch._replace(tokens=tokens, type=jnp.where(swapped, 1, batch.type))
+        targets = (batch.inputs == SECOND_TARGET) & swapped[:, None]
+        tokens = jnp.where(targets, FIRST_TARGET, batch.inputs)
+        return batch._replace(inputs=tokens, type=jnp.where(swapped, 1, batch.type))
 
 
 class FrozenAttention(GramLaw, Flow):

@@ -87,7 +87,7 @@ def population_error(G_D: Float[Array, " d"], label_T: Int[Array, " type"], leng
 
 
 def _fresh(view: View) -> Batch:
-    fresh = view.survey.fresh
+    fresh = view.survey.evaluation
     assert fresh is not None  # the probes ask for fresh samples
     return fresh
 
@@ -96,8 +96,8 @@ def _counted(params: PyTree, view: View) -> tuple[Array, Array, Array]:
     """G of all words, y of the four types, and y Σ_l G(x_l) of the fresh samples."""
     fresh = _fresh(view)
     G_D = jnp.sum(view.gram(params).G, axis=0)
-    label_T = jax.ops.segment_max(fresh.label, fresh.type, len(PROBABILITIES))
-    return G_D, label_T, fresh.label.astype(G_D.dtype) * jnp.sum(G_D[fresh.tokens], axis=1)
+    label_T = jax.ops.segment_max(fresh.targets, fresh.type, len(PROBABILITIES))
+    return G_D, label_T, fresh.targets.astype(G_D.dtype) * jnp.sum(G_D[fresh.inputs], axis=1)
 
 
 def _corrected(exact: Array, difference_N: Array) -> Array:
@@ -107,23 +107,23 @@ def _corrected(exact: Array, difference_N: Array) -> Array:
     return jnp.stack([exact + jnp.mean(difference_N), error])
 
 
-@probe("estimate", needs=("gram", "canonical"), fresh=True, labels=LABELS)
+@probe("estimate", needs=("gram", "canonical"), evaluation=True, labels=LABELS)
 def population_loss_exact(params: PyTree, view: View) -> Array:
     """E ℓ(Σ_l G(x_l)) exactly, plus the mean of ℓ(F) − ℓ(Σ_l G(x_l)) over fresh samples, and its standard error."""
-    kind = view.objective.kind
+    kind = view.objective.loss_name
     require(kind == "logistic", "task.loss", kind, "must be logistic for the probe population_loss_exact")
     G_D, label_T, counted_N = _counted(params, view)
     fresh = _fresh(view)
-    exact = population_loss(G_D, label_T, fresh.tokens.shape[1])
+    exact = population_loss(G_D, label_T, fresh.inputs.shape[1])
     return _corrected(exact, view.objective.losses(params, fresh) - jax.nn.softplus(-counted_N))
 
 
-@probe("estimate", needs=("gram", "canonical"), fresh=True, large=True, labels=LABELS)
+@probe("estimate", needs=("gram", "canonical"), evaluation=True, large=True, labels=LABELS)
 def population_error_exact(params: PyTree, view: View) -> Array:
     """The share of samples with y Σ_l G(x_l) ≤ 0 exactly, plus the mean difference of the model over fresh samples."""
     G_D, label_T, counted_N = _counted(params, view)
     fresh = _fresh(view)
-    exact = population_error(G_D, label_T, fresh.tokens.shape[1])
-    output_N = view.objective.apply(params, fresh.tokens)[0]
-    wrong_N = fresh.label.astype(output_N.dtype) * output_N <= 0
+    exact = population_error(G_D, label_T, fresh.inputs.shape[1])
+    output_N = view.objective.apply(params, fresh.inputs)[0]
+    wrong_N = fresh.targets.astype(output_N.dtype) * output_N <= 0
     return _corrected(exact, wrong_N.astype(float) - (counted_N <= 0).astype(float))

@@ -30,20 +30,20 @@ class ShuffledExactlyOne(ExactlyOne):
     def training_set(self, key):
         """The training set with permuted labels."""
         batch = super().training_set(key)
-        return batch._replace(label=jax.random.permutation(jax.random.fold_in(key, 2), batch.label))
+        return batch._replace(targets=jax.random.permutation(jax.random.fold_in(key, 2), batch.targets))
 
 
 def _labelled(batch):
-    return batch._replace(label=jnp.where((batch.type == 1) | (batch.type == 2), 1, -1).astype(batch.label.dtype))
+    return batch._replace(targets=jnp.where((batch.type == 1) | (batch.type == 2), 1, -1).astype(batch.targets.dtype))
 
 
-@probe(needs=("signed_labels",), fresh=True)
+@probe(needs=("signed_targets",), evaluation=True)
 def fresh_error(params: PyTree, view: View) -> Array:
     """The share of fresh samples that are classified wrongly, y F(X) ≤ 0."""
-    fresh = view.survey.fresh
+    fresh = view.survey.evaluation
     assert fresh is not None  # the probe asks for them
-    output = view.objective.apply(params, fresh.tokens)[0]
-    return jnp.mean(fresh.label.astype(output.dtype) * output <= 0, dtype=output.dtype)
+    output = view.objective.apply(params, fresh.inputs)[0]
+    return jnp.mean(fresh.targets.astype(output.dtype) * output <= 0, dtype=output.dtype)
 
 
 dynamics.TASKS.update(exactly_one=ExactlyOne, shuffled_exactly_one=ShuffledExactlyOne)

@@ -139,5 +139,5 @@ def escape(counts: Float[np.ndarray, "n d"], label: Float[np.ndarray, " n"], G: 
 def training_counts(task: ExactlyOne, seed: int) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
     """The word counts and the labels of the training set of an experiment with this seed."""
     batch = task.training_set(named_keys(seed)["data"])
-    tokens, label = jax.device_get((batch.tokens, batch.label))
+    tokens, label = jax.device_get((batch.inputs, batch.targets))
     return word_counts(tokens, len(task.word_names)), label.astype(float)

@@ -20,7 +20,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     if variant not in VARIANTS:
         raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
     config = dynamics.base()
-    config.task = {"name": "noisy_labels", "copies": 4, "vocabulary": 5, "flipped": 0.25}
+    config.task = {"name": "noisy_labels", "samples": 16, "vocabulary": 5, "flipped": 0.25}
     config.model = {"name": "one_layer", "width": 16, "neurons": 16}
     config.init.update(name="normal", std=0.1)
     config.laws = {

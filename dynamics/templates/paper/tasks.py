@@ -13,50 +13,46 @@ __all__ = ["NoisyLabels"]
 
 
 @dataclass(frozen=True)
-class NoisyLabels:
+class NoisyLabels(dynamics.Task):
     """A sample is the word 0 and one other word w; y = +1 for odd w and −1 for even w, but a share is flipped.
 
     No model can tell the flipped samples of a word from its others. So the loss log(1 + exp(−y F)) is least where F is
     ± log((1 − p)/p) with p the flipped share, and its least mean is the entropy −p log p − (1 − p) log(1 − p).
 
     Attributes:
-        copies: samples of every word w.
+        samples: n, equally many of every word w.
         vocabulary: d, words in all.
-        flipped: p; `copies` times p must be an integer.
+        flipped: p.
     """
 
-    copies: int
     vocabulary: int
     flipped: float
 
-    length: ClassVar[int] = 2
-    types: ClassVar[tuple[str, ...]] = ("sample",)
     loss: ClassVar[str] = "logistic"
-    population: ClassVar[int] = 1024
-    named_words: ClassVar[int] = 3
-    capabilities: ClassVar[frozenset[str]] = frozenset({"signed_labels"})
-    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"inputs": ("position",)}
+    capabilities: ClassVar[frozenset[str]] = frozenset({"signed_targets"})
 
     def __post_init__(self):
+        if self.samples % (self.vocabulary - 1):
+            raise dynamics.ConfigError("samples", self.samples, "must be a multiple of vocabulary - 1")
         if not 0 <= self.flipped <= 1 or self.copies * self.flipped % 1:
-            raise dynamics.ConfigError(
-                "flipped", self.flipped, "must be 0 to 1, and an integer when multiplied by copies"
-            )
+            allowed = f"must be 0 to 1, and an integer when multiplied by {self.copies}, the samples of a word"
+            raise dynamics.ConfigError("flipped", self.flipped, allowed)
 
     @property
-    def samples(self) -> int:
-        """n, the size of the training set."""
-        return self.copies * (self.vocabulary - 1)
+    def copies(self) -> int:
+        """Samples of every word w."""
+        return self.samples // (self.vocabulary - 1)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """What its models are built with."""
+        return {"vocabulary": self.vocabulary, "length": 2}
 
     @property
     def word_names(self) -> tuple[str, ...]:
         """The names of the words."""
         return tuple(f"w{i}" for i in range(self.vocabulary))
-
-    @property
-    def coordinates(self) -> dict[str, list[Any]]:
-        """Labels of the dimensions of its arrays."""
-        return {"type": list(self.types), "sample": list(range(self.samples))}
 
     def training_set(self, key: jax.Array) -> dynamics.Batch:
         """`copies` samples of every word, exactly the share p of them flipped."""
@@ -76,7 +72,7 @@ class NoisyLabels:
         tokens = jnp.stack([jnp.zeros_like(words), words], axis=1).astype(jnp.int32)
         odd = words % 2 == 1
         label = jnp.where(odd != flipped, 1, -1).astype(jnp.int32)
-        return dynamics.Batch(tokens, label, jnp.zeros(len(words), jnp.int32))
+        return dynamics.Batch(tokens, label)
 
 
 dynamics.TASKS["noisy_labels"] = NoisyLabels
