@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from dynamics.models.model import at_rate
 from dynamics.models.one_layer import Gram, OneLayerTransformer, read_tables
 
 Rates = Mapping[str, Any]  # {weight: r}; None for 1, the number 0 for a frozen weight
@@ -112,12 +113,12 @@ class GramModel:
         M_T = jnp.swapaxes(M_HxDxD, -1, -2)
         r_W, r_K, r_Q, r_V = (rates[name] for name in self.weights)
         return {
-            "A": _times(r_Q, C_K @ M_HxDxD) + _times(r_K, M_HxDxD @ C_Q),
-            "G": _times(r_V, S * z_HxD) + _times(r_W, m1 * jnp.einsum("higj,gj->hi", C_V_HxDxHxD, z_HxD)),
-            "S": _times(r_W, 2 * m1 * jnp.sum(G_HxD * z_HxD)),
-            "C_V": _times(r_V, _symmetric_between_heads(jnp.einsum("hi,gj->higj", z_HxD, G_HxD))),
-            "C_K": _times(r_K, _symmetric(A_HxDxD @ M_T)),
-            "C_Q": _times(r_Q, _symmetric(M_T @ A_HxDxD)),
+            "A": at_rate(r_Q, C_K @ M_HxDxD) + at_rate(r_K, M_HxDxD @ C_Q),
+            "G": at_rate(r_V, S * z_HxD) + at_rate(r_W, m1 * jnp.einsum("higj,gj->hi", C_V_HxDxHxD, z_HxD)),
+            "S": at_rate(r_W, 2 * m1 * jnp.sum(G_HxD * z_HxD)),
+            "C_V": at_rate(r_V, _symmetric_between_heads(jnp.einsum("hi,gj->higj", z_HxD, G_HxD))),
+            "C_K": at_rate(r_K, _symmetric(A_HxDxD @ M_T)),
+            "C_Q": at_rate(r_Q, _symmetric(M_T @ A_HxDxD)),
         }
 
     def step(self, params: PyTree, slope: PyTree, eta: Any, rates: Rates) -> dict[str, Array]:
@@ -133,12 +134,12 @@ class GramModel:
         M_T = jnp.swapaxes(M_HxDxD, -1, -2)
         r_W, r_K, r_Q, r_V = (rates[name] for name in self.weights)
         second_order = {
-            "A": _times(r_K, _times(r_Q, M_HxDxD @ jnp.swapaxes(A_HxDxD, -1, -2) @ M_HxDxD)),
-            "G": _times(r_W, _times(r_V, m1 * jnp.sum(G_HxD * z_HxD) * z_HxD)),
-            "S": _times(r_W, _times(r_W, m1**2 * jnp.einsum("hi,higj,gj->", z_HxD, C_V_HxDxHxD, z_HxD))),
-            "C_V": _times(r_V, _times(r_V, S * jnp.einsum("hi,gj->higj", z_HxD, z_HxD))),
-            "C_K": _times(r_K, _times(r_K, M_HxDxD @ C_Q @ M_T)),
-            "C_Q": _times(r_Q, _times(r_Q, M_T @ (C_K @ M_HxDxD))),
+            "A": at_rate(r_K, at_rate(r_Q, M_HxDxD @ jnp.swapaxes(A_HxDxD, -1, -2) @ M_HxDxD)),
+            "G": at_rate(r_W, at_rate(r_V, m1 * jnp.sum(G_HxD * z_HxD) * z_HxD)),
+            "S": at_rate(r_W, at_rate(r_W, m1**2 * jnp.einsum("hi,higj,gj->", z_HxD, C_V_HxDxHxD, z_HxD))),
+            "C_V": at_rate(r_V, at_rate(r_V, S * jnp.einsum("hi,gj->higj", z_HxD, z_HxD))),
+            "C_K": at_rate(r_K, at_rate(r_K, M_HxDxD @ C_Q @ M_T)),
+            "C_Q": at_rate(r_Q, at_rate(r_Q, M_T @ (C_K @ M_HxDxD))),
         }
         velocity = self.velocity(params, slope, rates)
         return {name: params[name] + eta * velocity[name] + eta**2 * second_order[name] for name in params}
@@ -174,12 +175,12 @@ class GramModel:
         def by_values(matrix):
             """X ↦ X B."""
             of_V, of_u = jnp.outer(matrix[:, -1], z_V), m1 * (matrix[:, :-1] @ z_V)[:, None]
-            return jnp.concatenate([_times(r_V, of_V), _times(r_W, of_u)], axis=-1)
+            return jnp.concatenate([at_rate(r_V, of_V), at_rate(r_W, of_u)], axis=-1)
 
         def by_scores(matrix):
             """X ↦ X B of every head."""
             keys, queries = jnp.split(matrix, 2, axis=-1)
-            return jnp.concatenate([_times(r_K, queries @ M_T), _times(r_Q, keys @ M_HxDxD)], axis=-1)
+            return jnp.concatenate([at_rate(r_K, queries @ M_T), at_rate(r_Q, keys @ M_HxDxD)], axis=-1)
 
         values = jnp.block([[C_V_HxDxHxD.reshape(columns, columns), G_V], [G_V.T, S[None, None]]])
         scores = jnp.block([[C_K, A_HxDxD], [jnp.swapaxes(A_HxDxD, -1, -2), C_Q]])
@@ -239,13 +240,6 @@ def _heavy_ball(
     # R is symmetric: (R B)ᵀ B = Bᵀ R B.
     square = beta**2 * E + beta * eta * _symmetric(times_B(D.mT)) + eta**2 * times_B(R_B.mT)
     return R + _symmetric(D1) + square, Momenta(D1 + square, square)
-
-
-def _times(rate: Any, value: Array) -> Array:
-    """Rate times value; a rate of None is 1, and one that is the number 0 leaves nothing to compute."""
-    if rate is None:
-        return value
-    return jnp.zeros_like(value) if isinstance(rate, int) else jnp.asarray(rate, value.dtype) * value
 
 
 def _symmetric(matrix: Float[Array, "*H d d"]) -> Float[Array, "*H d d"]:

@@ -5,7 +5,8 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
-from jaxtyping import PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
 
 
 class Model(nn.Module):
@@ -57,3 +58,10 @@ def by_name(params: PyTree) -> dict[str, Any]:
 def name_of(path: Any) -> str:
     """The name of the parameter at a path of jax.tree_util."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def at_rate(rate: Any, move: Array) -> Array:
+    """Rate times a velocity or a step; None is 1, and 0, of a frozen parameter, leaves nothing to compute."""
+    if rate is None:
+        return move
+    return jnp.zeros_like(move) if isinstance(rate, int) else jnp.asarray(rate, move.dtype) * move

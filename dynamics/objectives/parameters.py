@@ -6,11 +6,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from dynamics.config import check_keys, require, under
-from dynamics.models.model import by_name, name_of
+from dynamics.config import require
+from dynamics.models.model import at_rate, by_name, name_of
 
 
 def of_first_match(name: str, values: Mapping[str, Any]) -> Any:
@@ -53,51 +52,57 @@ class Trained(eqx.Module):
         for group in self.tied:
             require(len(group) >= 2, "tied", group, "must be a list of groups of at least two parameters")
 
-    def check(self, shapes: Mapping[str, Any]) -> None:
-        """Refuse names that the parameters do not have, and ties between parameters that differ.
+    def check(self, names: Iterable[str]) -> None:
+        """Refuse names that the parameters do not have, and ties between parameters that train differently.
 
         Args:
-            shapes: {name: the shape of that parameter}; None for a shape that is not known.
+            names: of the parameters.
 
         Raises:
             ConfigError: naming the key, its value and what is allowed.
         """
-        check_patterns(self.only, shapes, "only")
+        names = sorted(names)
+        check_patterns(self.only, names, "only")
         for pattern in self.rates:
-            check_patterns([pattern], shapes, f"rates.{pattern}")
+            check_patterns([pattern], names, f"rates.{pattern}")
         seen: list[str] = []
         for group in self.tied:
             for name in group:
-                with under("tied."):
-                    check_keys({name: group}, shapes, "")
+                require(name in names, "tied", name, f"must be among the parameters, {', '.join(names)}")
                 require(name not in seen, "tied", name, "must be in one group only")
                 seen.append(name)
-                first = group[0]
-                allowed = f"must have the shape, the rate and the `only` of {first}, to which it is tied"
-                same = shapes[name] == shapes[first] and self.rate(name) == self.rate(first)
-                require(same, "tied", name, allowed)
+                allowed = f"must train as {group[0]} does, to which it is tied"
+                require(self.rate(name) == self.rate(group[0]), "tied", name, allowed)
+
+    def frozen(self, name: str) -> bool:
+        """Whether a parameter stays as it is."""
+        return not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only)
 
     def rate(self, name: str) -> Any:
-        """R of a parameter: 0 if it is frozen, None for 1, so that neither costs anything."""
-        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in self.only):
-            return 0
-        return of_first_match(name, self.rates)
+        """R of a parameter, as at_rate takes it: 0 if it is frozen, None for 1."""
+        return 0 if self.frozen(name) else of_first_match(name, self.rates)
 
     @property
     def _everything(self) -> bool:
         return self.only == ("*",) and not self.tied and not self.rates
 
-    def _leaders(self) -> dict[str, str]:
-        return {name: group[0] for group in self.tied for name in group[1:]}
-
     def tie(self, params: PyTree) -> PyTree:
-        """The parameters, those that are tied replaced by the first of their group."""
-        leaders, named = self._leaders(), by_name(params)
-        if not leaders:
-            return params
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: named[leaders.get(name_of(path), name_of(path))], params
-        )
+        """The parameters, those that are tied replaced by the first of their group.
+
+        Raises:
+            ConfigError: for parameters of different shapes that are tied.
+        """
+        first_of = {name: group[0] for group in self.tied for name in group[1:]}
+        named = by_name(params)
+
+        def tied(path: Any, leaf: Any) -> Any:
+            first = first_of.get(name_of(path), name_of(path))
+            leader = named.get(first, leaf)
+            allowed = f"must have the shape {leader.shape} of {first}, to which it is tied"
+            require(leaf.shape == leader.shape, "train.tied", name_of(path), allowed)
+            return leader
+
+        return jax.tree_util.tree_map_with_path(tied, params) if self.tied else params
 
     def placed(self, params: PyTree) -> PyTree:
         """The same parameters, arranged so that a gradient has the derivatives of what trains alone.
@@ -106,20 +111,16 @@ class Trained(eqx.Module):
         """
         if self._everything:
             return params
-        fixed = jax.tree_util.tree_map_with_path(
-            lambda path, leaf: jax.lax.stop_gradient(leaf) if self.rate(name_of(path)) == 0 else leaf, params
+        return self.tie(
+            jax.tree_util.tree_map_with_path(
+                lambda path, leaf: jax.lax.stop_gradient(leaf) if self.frozen(name_of(path)) else leaf, params
+            )
         )
-        return self.tie(fixed)
 
     def scaled(self, moves: PyTree) -> PyTree:
         """r_p times the moves (velocities, steps) of all parameters; those that are tied move with their first."""
         if self._everything:
             return moves
-
-        def one(path: Any, move: Any) -> Any:
-            rate = self.rate(name_of(path))
-            if rate is None:
-                return move
-            return jnp.zeros_like(move) if rate == 0 else jnp.asarray(rate, move.dtype) * move
-
-        return self.tie(jax.tree_util.tree_map_with_path(one, moves))
+        return self.tie(
+            jax.tree_util.tree_map_with_path(lambda path, move: at_rate(self.rate(name_of(path)), move), moves)
+        )

@@ -165,16 +165,16 @@ class Experiment:
         """Whether the names of parameters in the config are those of the model's."""
         if "weights" in self.start_model.capabilities:
             params, _, _ = abstract_draw(*self._structure(next(iter(self.laws))), self.setup)
-            shapes = {name: leaf.shape for name, leaf in by_name(params).items()}
+            names = tuple(by_name(params))
         else:
-            shapes = dict.fromkeys(self.start_model.weights)
+            names = self.start_model.weights
         with under("init."):
-            self.initialisation.check(shapes)
+            self.initialisation.check(names)
         with under("train."):
-            self.trained.check(shapes)
+            self.trained.check(names)
         if self.regulariser is not None:
             with under("regulariser."):
-                self.regulariser.check(shapes)
+                self.regulariser.check(names)
         for name, law in self.laws.items():
             weights = "weights" in law.needs
             require(weights or not self.trained.tied, "train.tied", self.trained.tied, f"must be empty for laws.{name}")

@@ -1,0 +1,269 @@
+"""What is descended: losses and regularisers in closed form and by finite differences, which parameters train."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import small_config
+
+import dynamics
+import experiments.cooccurrence.controls  # noqa: F401 (registers laws with frozen attention)
+from dynamics.objectives.losses import LOSSES
+from dynamics.objectives.regularisers import L2, NuclearNorm
+
+WEIGHTS = ("W", "W_K", "W_Q", "W_V")
+SHORT = {"times.stop": 2.0, "times.count": 4, "times.start": 0.1, "checkpoints": 2, "words": 9}
+FLOW = {"rtol": 1e-10, "atol": 1e-13}
+
+
+def solved(law, name="law", probes=("loss",), **changes):
+    """The trajectory of a law of the small task."""
+    config = small_config(**{**SHORT, **changes})
+    config = {**config, "laws": {name: law}, "probes": probes}
+    return dynamics.solve(dynamics.Experiment.from_config(config), name)
+
+
+def slopes(function, x, h=1e-6):
+    """Central finite differences."""
+    x = np.asarray(x, float)
+    slope = np.zeros_like(x)
+    for i in np.ndindex(x.shape):
+        step = np.zeros_like(x)
+        step[i] = h
+        slope[i] = (float(function(jnp.asarray(x + step))) - float(function(jnp.asarray(x - step)))) / (2 * h)
+    return slope
+
+
+SIGNS, F = np.array([1, -1, 1, -1]), np.array([0.3, -2.0, -0.4, 1.7])
+BY_HAND = {
+    "logistic": np.log1p(np.exp(-SIGNS * F)),
+    "exponential": np.exp(-SIGNS * F),
+    "hinge": np.maximum(0, 1 - SIGNS * F),
+    "squared": (F - SIGNS) ** 2 / 2,
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_losses_of_one_number(name):
+    def of_samples(output):
+        return LOSSES[name].of_samples(output, jnp.asarray(SIGNS))
+
+    np.testing.assert_allclose(of_samples(jnp.asarray(F)), BY_HAND[name], rtol=1e-14)
+    slope = jax.grad(lambda output: of_samples(output).sum())(jnp.asarray(F))
+    np.testing.assert_allclose(slope, slopes(lambda output: of_samples(output).sum(), F), rtol=1e-7, atol=1e-9)
+
+
+def test_losses_of_several_numbers():
+    rng = np.random.default_rng(0)
+    output, target = rng.normal(size=(3, 2, 4)), rng.normal(size=(3, 2, 4))
+    squared = LOSSES["squared"].of_samples(jnp.asarray(output), jnp.asarray(target))
+    np.testing.assert_allclose(squared, ((output - target) ** 2).sum(axis=(1, 2)) / 2, rtol=1e-14)
+    classes = rng.integers(0, 4, 3)
+    p = np.exp(output[:, 0]) / np.exp(output[:, 0]).sum(axis=1, keepdims=True)
+    one = LOSSES["cross_entropy"].of_samples(jnp.asarray(output[:, 0]), jnp.asarray(classes))
+    np.testing.assert_allclose(one, -np.log(p[np.arange(3), classes]), rtol=1e-13)
+
+
+def test_a_loss_far_from_zero_does_not_underflow():
+    margin = jnp.array([800.0])
+    assert float(LOSSES["logistic"].of_samples(margin, jnp.array([-1]))[0]) == 800
+    assert float(jax.grad(lambda F: LOSSES["logistic"].of_samples(F, jnp.array([1])).sum())(margin)[0]) == 0
+
+
+def test_a_loss_chosen_in_the_config():
+    """The loss of the same start, by hand from its outputs."""
+    for name in ("hinge", "squared"):
+        params, objective = dynamics.Experiment.from_config(small_config(loss=name)).start
+        output = objective.output(params)
+        expected = LOSSES[name].of_samples(output, objective.batch.targets).mean()
+        assert float(objective.loss(params)) == pytest.approx(float(expected), rel=1e-14)
+    with pytest.raises(dynamics.ConfigError, match="loss = 'cross_entropy': needs 'classes', which this task does not"):
+        dynamics.Experiment.from_config(small_config(loss="cross_entropy"))
+    with pytest.raises(dynamics.ConfigError, match="loss = 'nosuch': must be among logistic"):
+        dynamics.Experiment.from_config(small_config(loss="nosuch"))
+
+
+def test_a_loss_of_ones_own():
+    @dynamics.loss("signed_targets")
+    def cubic(output, target):
+        return (output - target.astype(output.dtype)) ** 3
+
+    try:
+        params, objective = dynamics.Experiment.from_config(small_config(loss="cubic")).start
+        by_hand = np.mean((np.asarray(objective.output(params)) - np.asarray(objective.batch.targets)) ** 3)
+        assert float(objective.loss(params)) == pytest.approx(by_hand, rel=1e-13)
+    finally:
+        del LOSSES["cubic"]
+
+
+PARAMS = {name: jnp.asarray(np.random.default_rng(i).normal(size=(3, 4))) for i, name in enumerate(WEIGHTS)}
+
+
+def no_model(*_, **__):
+    raise AssertionError("a penalty on parameters needs no model")
+
+
+def test_l2():
+    """Its value and gradient; a parameter has the weight of the first pattern that matches."""
+    penalty = L2({"W_K": 0.5, "W_*": 2.0})
+    value, slope = jax.value_and_grad(lambda params: penalty(params, no_model))(PARAMS)
+    of = {"W": 0.0, "W_K": 0.5, "W_Q": 2.0, "W_V": 2.0}
+    expected = sum(weight * float((PARAMS[name] ** 2).sum()) / 2 for name, weight in of.items())
+    assert float(value) == pytest.approx(expected, rel=1e-14)
+    for name, weight in of.items():
+        np.testing.assert_allclose(slope[name], weight * PARAMS[name], rtol=1e-14)
+
+
+def test_nuclear_norm():
+    """The sum of singular values, over the matrices of a stack; its gradient is U Vᵀ."""
+    penalty = NuclearNorm({"W": 0.7, "stack": 1.0})
+    params = {**PARAMS, "stack": jnp.asarray(np.random.default_rng(5).normal(size=(2, 3, 3)))}
+    value, slope = jax.value_and_grad(lambda params: penalty(params, no_model))(params)
+    expected = 0.7 * np.linalg.norm(PARAMS["W"], "nuc") + sum(np.linalg.norm(one, "nuc") for one in params["stack"])
+    assert float(value) == pytest.approx(expected, rel=1e-13)
+    U, _, V_T = np.linalg.svd(PARAMS["W"], full_matrices=False)
+    np.testing.assert_allclose(slope["W"], 0.7 * U @ V_T, rtol=1e-10, atol=1e-12)
+    by_differences = slopes(lambda stack: penalty({**params, "stack": stack}, no_model), params["stack"])
+    np.testing.assert_allclose(slope["stack"], by_differences, rtol=1e-6, atol=1e-8)
+
+
+def test_ridge_in_a_flow():
+    """Weights that the loss does not depend on decay as exp(−λt): W_K where W_Q is 0."""
+    config = small_config(
+        **{
+            **SHORT,
+            "init.std_of": {"W_Q": 1e-12},
+            "train.only": ("W_K",),
+            "regulariser": {"name": "l2", "weights": {"W_K": 0.3}},
+        }
+    )
+    config = {**config, "laws": {"flow": {"name": "flow", **FLOW}}, "probes": ("weight_norm",)}
+    norm = np.asarray(dynamics.solve(dynamics.Experiment.from_config(config), "flow").probes["weight_norm"])[:, 1]
+    assert norm[-1] / norm[0] == pytest.approx(np.exp(-0.3 * 2.0), rel=1e-8)
+
+
+ATTENTION_FROZEN = {"train.only": ("W", "W_V")}
+
+
+@pytest.mark.parametrize(
+    ("special", "plain", "tolerance"),
+    [
+        ({"name": "frozen_attention", **FLOW}, {"name": "gram_flow", **FLOW}, 0),
+        ({"name": "frozen_rmsprop", "learning_rate": 0.01}, {"name": "rmsprop", "learning_rate": 0.01}, 0),
+        # The compiler orders Adam's products differently where the frozen ones are left out.
+        ({"name": "frozen_adam", "learning_rate": 0.01}, {"name": "adam", "learning_rate": 0.01}, 1e-14),
+    ],
+    ids=lambda law: law["name"] if isinstance(law, dict) else None,
+)
+def test_frozen_attention_is_the_law_written_for_it(special, plain, tolerance):
+    one, other = solved(special), solved(plain, **ATTENTION_FROZEN)
+    np.testing.assert_allclose(one.probes["loss"], other.probes["loss"], rtol=tolerance, atol=0)
+    assert one.steps == other.steps
+    for name, value in one.params.items():
+        np.testing.assert_allclose(value, other.params[name], rtol=tolerance, atol=0)
+
+
+def start_and_end(law, **changes):
+    config = {**small_config(**{**SHORT, **changes}), "laws": {"law": law}}
+    experiment = dynamics.Experiment.from_config(config)
+    return experiment.start[0], dynamics.solve(experiment, "law").params
+
+
+MUON = {"name": "adam", "learning_rate": 0.01}
+
+
+@pytest.mark.parametrize("law", [{"name": "flow", **FLOW}, {"name": "gd", "learning_rate": 0.05}, MUON])
+def test_frozen_parameters_stay_and_others_move(law):
+    start, end = start_and_end(law, **{"train.only": ("W_[KQ]",)})
+    for name in ("W", "W_V"):
+        np.testing.assert_array_equal(start[name], end[name])
+    for name in ("W_K", "W_Q"):
+        assert np.abs(start[name] - end[name]).max() > 1e-3
+
+
+RATES = {"train.rates": {"W_[KQ]": 0.5, "W_V": 3.0}, "train.only": ("W_*",), "model.heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("weights", "gram", "tolerance"),
+    [
+        ({"name": "flow", **FLOW}, {"name": "gram_flow", **FLOW}, 1e-8),
+        ({"name": "gd", "learning_rate": 0.05}, {"name": "gram_gd", "learning_rate": 0.05}, 1e-12),
+        ({"name": "heavy_ball", "learning_rate": 0.01}, {"name": "gram_heavy_ball", "learning_rate": 0.01}, 1e-12),
+    ],
+    ids=lambda law: law["name"] if isinstance(law, dict) else None,
+)
+def test_rates_in_gram_variables_are_those_of_the_weights(weights, gram, tolerance):
+    """With a frozen W, faster values and slower attention; and without rates the end is another one."""
+    probes = ("loss", "scores", "mlp", "value_gram", "key_gram", "query_gram")
+    one = solved(weights, probes=probes, **RATES)
+    other = solved(gram, probes=probes, **RATES)
+    for name in probes:
+        size = np.abs(one.probes[name]).max()
+        np.testing.assert_allclose(one.probes[name] / size, other.probes[name] / size, atol=tolerance, err_msg=name)
+    plain = solved(weights, **{"model.heads": 2})
+    assert abs(plain.probes["loss"][-1] / one.probes["loss"][-1] - 1) > 0.01
+
+
+def test_rates_multiply_steps():
+    """One step of descent: r_p times the plain step of each parameter, 0 for a frozen one."""
+    law = {"name": "gd", "learning_rate": 0.05}
+    once = {"times.spacing": "given", "times.given": (0.05,), "checkpoints": 1}
+    start, plain = start_and_end(law, **once)
+    _, end = start_and_end(law, **{**RATES, "model.heads": 1, **once})
+    for name, rate in {"W": 0.0, "W_K": 0.5, "W_Q": 0.5, "W_V": 3.0}.items():
+        np.testing.assert_allclose(end[name] - start[name], rate * (plain[name] - start[name]), rtol=1e-9, atol=1e-14)
+
+
+def test_tied_parameters():
+    """W_Q is W_K at all times; they move as one, by the sum of the gradients by both."""
+    changes = {"train.tied": (("W_K", "W_Q"),), "times.spacing": "given", "times.given": (0.05,), "checkpoints": 1}
+    law = {"name": "gd", "learning_rate": 0.05}
+    start, end = start_and_end(law, **changes)
+    for params in (start, end):
+        np.testing.assert_array_equal(params["W_K"], params["W_Q"])
+    _, objective = dynamics.Experiment.from_config(small_config()).start
+    gradient = jax.grad(objective.loss)(start)
+    moved = -0.05 * (gradient["W_K"] + gradient["W_Q"])
+    np.testing.assert_allclose(end["W_K"] - start["W_K"], moved, rtol=1e-10, atol=1e-14)
+    for name in ("W", "W_V"):
+        np.testing.assert_allclose(end[name] - start[name], -0.05 * gradient[name], rtol=1e-9, atol=1e-14)
+
+
+def test_tied_parameters_along_a_flow():
+    """Small steps of tied descent come to the tied flow; that of untied parameters ends elsewhere."""
+    tied = {"train.tied": (("W_K", "W_Q"),)}
+    flow = solved({"name": "flow", **FLOW}, **tied).probes["loss"][-1]
+    steps = [solved({"name": "gd", "learning_rate": eta}, **tied).probes["loss"][-1] for eta in (0.02, 0.01)]
+    assert (steps[0] - flow) / (steps[1] - flow) == pytest.approx(2, abs=0.1)
+    assert abs(solved({"name": "flow", **FLOW}).probes["loss"][-1] / flow - 1) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.only": ("W_X",)}, "train.only = 'W_X': must match one of the parameters, W, W_K, W_Q, W_V"),
+        ({"train.rates": {"X*": 1.0}}, r"train.rates.X\* = 'X\*': must match one of the parameters"),
+        ({"train.rates": {"W": 0.0}}, "train.rates.W = 0.0: must be positive; `only` says what trains at all"),
+        ({"train.tied": (("W_K", "W_X"),)}, "train.tied = 'W_X': must be among the parameters, W, W_K, W_Q, W_V"),
+        ({"train.tied": (("W_K",),)}, "train.tied = .*: must be a list of groups of at least two parameters"),
+        (
+            {"train.tied": (("W", "W_K"),)},
+            r"train.tied = 'W_K': must have the shape \(6, 8\) of W, to which it is tied",
+        ),
+        ({"train.tied": (("W_K", "W_Q"),), "train.only": ("W_K",)}, "train.tied = 'W_Q': must train as W_K does"),
+        ({"train.tied": (("W_K", "W_Q"), ("W_Q", "W_V"))}, "train.tied = 'W_Q': must be in one group only"),
+        (
+            {"train.tied": (("W_K", "W_Q"),), "laws": {"law": {"name": "gram_flow"}}},
+            "train.tied = .*: must be empty for laws.law",
+        ),
+        ({"regulariser": {"name": "l2", "weights": {"X": 1.0}}}, "regulariser.weights.X = 'X': must match one of"),
+        ({"regulariser": {"name": "l2", "weights": {}}}, "regulariser.weights = {}: must be {pattern"),
+        ({"regulariser": {"name": "nuclear", "weights": {"W": -1.0}}}, "regulariser.weights.W = -1.0: must not be"),
+    ],
+)
+def test_bad_input(changes, message):
+    laws = changes.pop("laws", None)
+    config = small_config(**changes)
+    with pytest.raises(dynamics.ConfigError, match=message):
+        dynamics.Experiment.from_config({**config, "laws": laws} if laws else config)
