@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -13,7 +14,7 @@ import dynamics
 import dynamics.cli
 
 PAGE = (ROOT / "experiments" / "README.md").read_text()
-FILES = re.findall(r"```python\n# (mine/\w+\.py)\n(.*?)```", PAGE, re.DOTALL)
+FILES = re.findall(r"```python\n# (icl/\w+\.py)\n(.*?)```", PAGE, re.DOTALL)
 # As the console script does: the current folder is not on the path of modules.
 COMMAND = "import sys; sys.path.remove(''); from dynamics.cli import main; sys.exit(main(['dynamics', *sys.argv[1:]]))"
 
@@ -107,27 +108,45 @@ def test_the_wheel_has_the_template(tmp_path):
 
 
 @pytest.fixture
-def mine(tmp_path):
+def icl(tmp_path):
     """A folder with the paper of the page."""
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "__init__.py").touch()
+    (tmp_path / "icl").mkdir()
+    (tmp_path / "icl" / "__init__.py").touch()
     for name, text in FILES:
         (tmp_path / name).write_text(text)
     return tmp_path
 
 
+def test_the_paper_of_the_page_is_short():
+    assert [name for name, _ in FILES] == [f"icl/{part}.py" for part in ("parts", "config", "figures", "claims")]
+    assert sum(text.count("\n") for _, text in FILES) <= 150
+
+
 @pytest.mark.slow
-def test_the_paper_of_the_page_works(mine):
-    assert [name for name, _ in FILES] == [f"mine/{part}.py" for part in ("parts", "config", "figures", "claims")]
+def test_the_paper_of_the_page_works(icl):
+    """Its flow follows the theory to 1e-6, and nothing is written beside its folder of runs."""
+    before = {path: path.stat().st_mtime_ns for path in (ROOT / "dynamics").rglob("*.py")}
     commands = printed_commands(PAGE)
     assert [words[0] for words in commands] == ["run", "sweep", "claims"]
     for words in commands:
-        ended = dynamics_in(mine, *words)
+        ended = dynamics_in(icl, *words)
         assert ended.returncode == 0, ended.stderr
-    assert {path.name for path in (mine / "runs").iterdir()} == {"mine-1", "mine-claims-1"}
-    assert "at t = 0: FAIL" in (mine / "runs" / "mine-claims-1" / "claims.md").read_text()
-    record = dynamics.load(mine / "runs" / "mine-1")
-    assert record["sign"].value_norm.dims == ("t", "word")
+    assert {path.name for path in icl.iterdir()} == {"icl", "runs"}
+    assert {path.name for path in (icl / "runs").iterdir()} == {"icl-1", "icl-claims-1"}
+    assert {path: path.stat().st_mtime_ns for path in (ROOT / "dynamics").rglob("*.py")} == before
+    table = (icl / "runs" / "icl-claims-1" / "claims.md").read_text()
+    assert table.count("**PASS**") == 2 and table.count("theory of 100 pairs: FAIL") == 2
+    record = dynamics.load(icl / "runs" / "icl-1")
+    flow, sgd = record["flow"].load(), record["sgd"].load()
+    assert record["data"].x.dims == ("sample", "pair", "coordinate")
+    C, p, start = 1 + 5 / 20, 4, 0.01
+    end = p**0.5 / C
+    theory = end / (1 + (end / start - 1) * np.exp(-2 * p**0.5 * flow.t))
+    np.testing.assert_allclose(flow["product"], theory, rtol=1e-6)
+    np.testing.assert_allclose(flow.loss, (C * theory**2 - 2 * p**0.5 * theory + p) / 2, rtol=1e-6)
+    assert abs(float(sgd["product"][-1]) / end - 1) < 0.02
+    mean, error = flow.population_loss[-1].values
+    assert abs(mean - float(flow.loss[-1])) < 5 * error
 
 
 BAD_MODULES = {

@@ -25,7 +25,7 @@ def check_batch(size: int, replacement: bool, objective: Objective) -> None:
     """
     samples = objective.samples
     allowed = f"must be at most the {samples} samples of the training set without replacement"
-    require(replacement or size <= samples, "batch_size", size, allowed)
+    require(replacement or objective.fresh or size <= samples, "batch_size", size, allowed)
 
 
 class Descent(SteppingLaw):

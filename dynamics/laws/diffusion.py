@@ -63,7 +63,7 @@ class StochasticModifiedEquation(SteppingLaw):
     def kick(self, objective: Objective, params: PyTree, noise: Float[Array, " n"]) -> PyTree:
         """√η Σ^½ ξ for ξ = noise, a vector-Jacobian product of the losses of all samples."""
         samples = objective.samples
-        correction = 1 if self.replacement else (samples - self.batch_size) / max(samples - 1, 1)
+        correction = 1 if self.replacement or objective.fresh else (samples - self.batch_size) / max(samples - 1, 1)
         losses, pull_back = jax.vjp(objective.losses, params)
         scale = jnp.sqrt(self.learning_rate * correction / (samples * self.batch_size)).astype(losses.dtype)
         return objective.trained.scaled(pull_back(scale * (noise - jnp.mean(noise)))[0])

@@ -176,6 +176,8 @@ class Experiment:
             with under("regulariser."):
                 self.regulariser.check(names)
         for name, law in self.laws.items():
+            allowed = f"must be 'fixed' or 'fresh' with the minibatches of laws.{name}"
+            require(self.regime != "population" or not law.random, "data.regime", self.regime, allowed)
             weights = "weights" in law.needs
             require(weights or not self.trained.tied, "train.tied", self.trained.tied, f"must be empty for laws.{name}")
 
