@@ -11,9 +11,10 @@ import pathlib
 import sys
 import types
 import typing
+from abc import ABC
 from collections import abc
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_collections
 import pydantic
@@ -164,6 +165,18 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
     raise ConfigError(path, value, sentence.replace("Input should be", "must be").replace("or must be", "or"))
 
 
+class Chosen(ABC):
+    """What a config picks by name, as a field of a class that build() makes; abstract.
+
+    A field annotated with a subclass takes the name as a text, or a group of keys: the name and options of its own.
+
+    Attributes:
+        choices: {name: class}, every class a dataclass.
+    """
+
+    choices: ClassVar[dict[str, type]]
+
+
 def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:
     """Refuse a key that is not allowed, with the nearest allowed one as a hint.
 
@@ -224,7 +237,11 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
     converted = {}
     for key, field in fields.items():
         if key in values:
-            converted[key] = _converted(hints[key], values[key], path + key)
+            hint = hints[key]
+            if isinstance(hint, type) and issubclass(hint, Chosen):
+                converted[key] = choose(hint.choices, values[key], f"{path}{key}.")
+            else:
+                converted[key] = _converted(hint, values[key], path + key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(path + key, None, "is missing")
     with under(path):
@@ -234,14 +251,17 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
 def choose(registry: Mapping[str, Any], values: Any, path: str, **given: Any) -> Any:
     """build() of the class that `values["name"]` names in `registry`, with those of `given` that it has a field for.
 
+    A text stands for {"name": text}.
+
     Raises:
         ConfigError: as build(), and for a name that is not in the registry.
     """
     allowed = "one of " + ", ".join(repr(k) for k in registry)
+    key, values = (path.rstrip("."), {"name": values}) if isinstance(values, str) else (f"{path}name", values)
     require(isinstance(values, GROUPS), path.rstrip("."), values, f"must be a group of keys, its name {allowed}")
     name = values.get("name")
     if not isinstance(name, str) or name not in registry:
-        raise ConfigError(f"{path}name", name, f"must be {allowed}")
+        raise ConfigError(key, name, f"must be {allowed}")
     cls = registry[name]
     fields = {field.name for field in dataclasses.fields(cls)}
     given = {key: value for key, value in given.items() if key in fields}

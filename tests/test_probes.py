@@ -90,7 +90,7 @@ def test_population_loss(seen):
     np.testing.assert_allclose(error, losses.std() / np.sqrt(1024), rtol=0.2)
 
 
-def test_drift_is_relative_to_the_start(seen):
+def test_drift_is_relative_to_the_terms(seen):
     """The start has weights 0.9 θ, so every quadratic form went from 0.81 Q to Q, and W ⊥ a from 0.9 to 1."""
     _, values = seen
     np.testing.assert_allclose(values["drift"], [0.19 / 0.81, 0.19 / 0.81, 0.1 / 0.9], rtol=1e-12)

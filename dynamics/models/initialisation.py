@@ -61,9 +61,17 @@ class Initialisation(eqx.Module):
         with under("std_of."):
             check_keys(self.std_of, matrices, "")
 
-    def __call__(self, model: Any, key: PRNGKeyArray) -> tuple[dict[str, Any], dict[str, Any]]:
-        """(parameters, constants) of `model`, whose own draw has variance 1 / fan_in, rescaled."""
-        variables = model.init(key, jnp.zeros((1, 1), jnp.int32))
+    def __call__(
+        self, model: Any, key: PRNGKeyArray, inputs: Array | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(parameters, constants) of `model`, whose own draw has variance 1 / fan_in, rescaled.
+
+        Args:
+            model: see dynamics.models.Model.
+            key: of the draw.
+            inputs: an example, of which only shape and kind matter; if not given, one word.
+        """
+        variables = model.init(key, jnp.zeros((1, 1), jnp.int32) if inputs is None else inputs)
         self.check(variables["params"])
 
         def rescaled(path: Any, matrix: jax.Array) -> jax.Array:

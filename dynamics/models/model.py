@@ -19,16 +19,19 @@ class Model(Protocol):
             weights makes of the parameters.
         "gram": a method `gram` gives the Gram matrices (dynamics.models.Gram); an attribute `neurons` is m1.
         "score_matrices": a method `score_matrices` gives the matrices W of the scores x_kᵀ W x_q [layer, H, d, d].
-        "conserved": a method `conserved` gives a tuple of arrays that gradient flow keeps constant; their names are
-            the labels of the dimension "conserved".
+        "conserved": a method `conserved` gives a tuple of dynamics.models.Balance, what gradient flow keeps constant;
+            their names are the labels of the dimension "conserved".
         "attention": the intermediates have "attention", p [(layer,) H, key, query, n].
+        "edits": __call__(inputs, edits) evaluates with arrays changed where they are made; see
+            dynamics.probes.interventions.
+        "noise": attention is random where a stream of random numbers with the name "noise" is given to `apply`.
         "states": the intermediates have "states" [layer + 1, n, L, m], the tokens before the first layer and after
             every layer.
     """
 
     @property
-    def vocabulary(self) -> int:
-        """d, the number of words."""
+    def vocabulary(self) -> int | None:
+        """d, the number of words; None where inputs are no words."""
         ...
 
     @property

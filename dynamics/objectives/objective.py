@@ -1,5 +1,6 @@
 """What a law of motion descends: the mean loss of a model on a training set, plus a regulariser."""
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -34,6 +35,10 @@ class Objective(eqx.Module):
     def apply(self, params: PyTree, *args: Any, **kwargs: Any) -> Any:
         """The model, or one of its methods, at these parameters."""
         return self.model.apply({"params": params, "constants": self.constants}, *args, **kwargs)
+
+    def changed(self, **parts: Any) -> "Objective":
+        """With other parts of the model, as in objective.changed(mask=Full()), that have the same parameters."""
+        return dataclasses.replace(self, model=self.model.clone(**parts))
 
     def output(self, params: PyTree) -> Array:
         """F(X_i) on the training set."""

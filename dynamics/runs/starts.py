@@ -58,7 +58,7 @@ def draw_start(inputs: StartInputs, *, task: Task, model: Any, fresh: bool) -> t
     if inputs.initialisation.draw == "gram":
         params, constants = inputs.initialisation.gram(model, inputs.width, keys["init"])
     else:
-        params, constants = inputs.initialisation(model, keys["init"])
+        params, constants = inputs.initialisation(model, keys["init"], batch.tokens[:1])
     objective = Objective(model, constants, batch, task.loss, inputs.regulariser)
     return params, objective, Survey.of(task, batch, fresh)
 
