@@ -237,31 +237,35 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
     converted = {}
     for key, field in fields.items():
         if key in values:
-            hint = hints[key]
+            hint, value = hints[key], values[key]
             if isinstance(hint, type) and issubclass(hint, Chosen):
-                converted[key] = choose(hint.choices, values[key], f"{path}{key}.")
+                if isinstance(value, str):
+                    require(value in hint.choices, path + key, value, f"must be {_one_of(hint.choices)}")
+                    value = {"name": value}
+                converted[key] = choose(hint.choices, value, f"{path}{key}.")
             else:
-                converted[key] = _converted(hint, values[key], path + key)
+                converted[key] = _converted(hint, value, path + key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(path + key, None, "is missing")
     with under(path):
         return cls(**converted, **given)
 
 
+def _one_of(registry: Mapping[str, Any]) -> str:
+    return "one of " + ", ".join(repr(name) for name in registry)
+
+
 def choose(registry: Mapping[str, Any], values: Any, path: str, **given: Any) -> Any:
     """build() of the class that `values["name"]` names in `registry`, with those of `given` that it has a field for.
-
-    A text stands for {"name": text}.
 
     Raises:
         ConfigError: as build(), and for a name that is not in the registry.
     """
-    allowed = "one of " + ", ".join(repr(k) for k in registry)
-    key, values = (path.rstrip("."), {"name": values}) if isinstance(values, str) else (f"{path}name", values)
+    allowed = _one_of(registry)
     require(isinstance(values, GROUPS), path.rstrip("."), values, f"must be a group of keys, its name {allowed}")
     name = values.get("name")
     if not isinstance(name, str) or name not in registry:
-        raise ConfigError(key, name, f"must be {allowed}")
+        raise ConfigError(f"{path}name", name, f"must be {allowed}")
     cls = registry[name]
     fields = {field.name for field in dataclasses.fields(cls)}
     given = {key: value for key, value in given.items() if key in fields}

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from dynamics.config import Chosen, check_keys, require
+from dynamics.config import check_keys, require
 from dynamics.models.attention import (
     Causal,
     Factored,
@@ -22,7 +22,6 @@ from dynamics.models.attention import (
 )
 from dynamics.models.balance import Balance
 
-PARTS: dict[str, type[Chosen]] = {"scores": Score, "mask": Mask, "normaliser": Normaliser, "values": Value}
 EDITS = ("attention", "heads", "states")
 Edits = Mapping[str, Callable[[int, Array], Array]]
 
@@ -87,9 +86,6 @@ class Transformer(nn.Module):
         for key in ("width", "heads", "layers"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
         require(self.neurons >= 0, "neurons", self.neurons, "must not be negative")
-        for key, kind in PARTS.items():
-            part, example = getattr(self, key), next(iter(kind.choices.values())).__name__
-            require(isinstance(part, kind), key, part, f"must be a {kind.__name__}, such as {example}()")
         require(self.width % self.heads == 0, "heads", self.heads, f"must divide the width, {self.width}")
         if self.vocabulary is None:
             allowed = "must be the number of entries of an input, since the inputs are no words"

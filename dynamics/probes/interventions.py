@@ -55,12 +55,13 @@ def head_zeroed(layer: int, head: int) -> Edit:
 
 
 def direction_removed(direction_M: Float[Array, " m"]) -> Edit:
-    """States x − v (v·x)/‖v‖² after every layer: nothing is left along the direction v."""
+    """States x − u (u·x) after every layer, with u = v/‖v‖: nothing is left along the direction v."""
+    u_M = direction_M / jnp.linalg.norm(direction_M)
 
     def without(at: int, x_NxLxM: Float[Array, "n L m"]) -> Array:
         del at
-        along_NxL = jnp.einsum("nlm,m->nl", x_NxLxM, direction_M) / jnp.sum(direction_M**2)
-        return x_NxLxM - along_NxL[..., None] * direction_M[None, None]
+        along_NxL = jnp.einsum("nlm,m->nl", x_NxLxM, u_M)
+        return x_NxLxM - along_NxL[..., None] * u_M[None, None]
 
     return {"states": without}
 
