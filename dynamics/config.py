@@ -11,9 +11,10 @@ import pathlib
 import sys
 import types
 import typing
+from abc import ABC
 from collections import abc
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_collections
 import pydantic
@@ -172,6 +173,18 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
     raise ConfigError(path, value, sentence.replace("Input should be", "must be").replace("or must be", "or"))
 
 
+class Chosen(ABC):
+    """What a config picks by name, as a field of a class that build() makes; abstract.
+
+    A field annotated with a subclass takes the name as a text, or a group of keys: the name and options of its own.
+
+    Attributes:
+        choices: {name: class}, every class a dataclass.
+    """
+
+    choices: ClassVar[dict[str, type]]
+
+
 def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:
     """Refuse a key that is not allowed, with the nearest allowed one as a hint.
 
@@ -232,11 +245,22 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
     converted = {}
     for key, field in fields.items():
         if key in values:
-            converted[key] = _converted(hints[key], values[key], path + key)
+            hint, value = hints[key], values[key]
+            if isinstance(hint, type) and issubclass(hint, Chosen):
+                if isinstance(value, str):
+                    require(value in hint.choices, path + key, value, f"must be {_one_of(hint.choices)}")
+                    value = {"name": value}
+                converted[key] = choose(hint.choices, value, f"{path}{key}.")
+            else:
+                converted[key] = _converted(hint, value, path + key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(path + key, None, "is missing")
     with under(path):
         return cls(**converted, **given)
+
+
+def _one_of(registry: Mapping[str, Any]) -> str:
+    return "one of " + ", ".join(repr(name) for name in registry)
 
 
 def choose(registry: Mapping[str, Any], values: Any, path: str, **given: Any) -> Any:
@@ -245,7 +269,7 @@ def choose(registry: Mapping[str, Any], values: Any, path: str, **given: Any) ->
     Raises:
         ConfigError: as build(), and for a name that is not in the registry.
     """
-    allowed = "one of " + ", ".join(repr(k) for k in registry)
+    allowed = _one_of(registry)
     require(isinstance(values, GROUPS), path.rstrip("."), values, f"must be a group of keys, its name {allowed}")
     name = values.get("name")
     if not isinstance(name, str) or name not in registry:

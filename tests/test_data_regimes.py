@@ -167,7 +167,7 @@ def test_another_loss_than_the_one_in_closed_form_is_a_mean_over_samples(line):
 @pytest.mark.parametrize("regime", ["fixed", "fresh", "population"])
 def test_the_evaluation_set_is_apart_from_what_trains(line, regime):
     laws = {"gd": {"name": "gd", "learning_rate": 0.1}}
-    params, objective, survey = experiment(regime, laws, **{"data.evaluation": 30}).drawn
+    _, objective, survey = experiment(regime, laws, **{"data.evaluation": 30}).drawn
     expected = Line(400).sample(jax.random.key(EVALUATION), 30)
     np.testing.assert_array_equal(survey.evaluation.inputs, expected.inputs)
     assert not np.isin(survey.evaluation.inputs, objective.batch.inputs).any()

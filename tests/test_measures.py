@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from dynamics.analysis import attention as measures
-from dynamics.models.attention import MASKS, NORMALISERS
+from dynamics.models.attention import Causal, Softmax
 
 L = 6
 
 
 def causal(scores):
     """P [key, query, n] of scores [query, key], one sample."""
-    p = NORMALISERS["softmax"](jnp.asarray(scores), MASKS["causal"](L))
+    p = Softmax()(jnp.asarray(scores), Causal()(L))
     return jnp.asarray(np.asarray(p).T[:, :, None])
 
 

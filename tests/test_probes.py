@@ -91,10 +91,19 @@ def test_population_loss(seen):
     np.testing.assert_allclose(error, losses.std() / np.sqrt(1024), rtol=0.2)
 
 
-def test_drift_is_relative_to_the_start(seen):
-    """The start has weights 0.9 θ, so every quadratic form went from 0.81 Q to Q, and W ⊥ a from 0.9 to 1."""
-    _, values = seen
-    np.testing.assert_allclose(values["drift"], [0.19 / 0.81, 0.19 / 0.81, 0.1 / 0.9], rtol=1e-12)
+def test_drift_is_relative_to_the_terms(seen):
+    """The start has weights 0.9 θ: every quadratic form went from 0.81 Q to Q, and W ⊥ a from 0.9 to 1 of its end."""
+    experiment, values = seen
+    W_Q, W_K, W_V, W = (np.asarray(experiment.start[0][name]) for name in ("W_Q", "W_K", "W_V", "W"))
+    a, heads = np.asarray(experiment.start[1].constants["a"]), experiment.model.heads
+    queries, keys, value = (matrix.reshape(heads, 8, -1) for matrix in (W_Q, W_K, W_V))
+    pairs = [
+        (W.T @ W, np.einsum("hmd,hnd->mn", value, value)),
+        (queries @ queries.mT, keys @ keys.mT),
+        (W, np.outer(a, a @ W) / len(a)),
+    ]
+    share = [np.abs(one - other).max() / max(np.abs(one).max(), np.abs(other).max()) for one, other in pairs]
+    np.testing.assert_allclose(values["drift"], np.multiply(share, [0.19, 0.19, 0.1]), rtol=1e-12)
 
 
 def test_attention_by_words(seen):

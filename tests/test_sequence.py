@@ -10,6 +10,7 @@ from conftest import small_config
 from scipy.special import softmax
 
 import dynamics
+from dynamics.config import build
 from dynamics.laws import Adam, AdamW
 from dynamics.objectives.losses import cross_entropy
 from dynamics.objectives.regularisers import SpectrumPenalty
@@ -21,7 +22,7 @@ RICH = {"heads": 2, "layers": 2, "neurons": 7, "norm": "layer"}
 
 
 def model(**settings):
-    return dynamics.models.Transformer(vocabulary=V, length=L, width=M, **settings)
+    return build(dynamics.Transformer, {"width": M, **settings}, "model.", name=None, vocabulary=V, length=L)
 
 
 def start(**settings):
@@ -41,10 +42,11 @@ def score_matrices(built, params):
     return jax.jit(lambda params: built.apply({"params": params}, method="score_matrices"))(params)
 
 
-def markov(**changes):
+def markov(parts=None, **changes):
     config = dynamics.base()
     config.task = {"name": "markov", "samples": 9, "length": L, "vocabulary": V, "concentration": 0.3}
     config.model = {"name": "transformer", "width": M, "heads": 2, "layers": 2, "neurons": 0, "scores": "factored"}
+    config.model = {**config.model, **(parts or {})}
     config.init.name = "lecun_normal"
     config.regulariser = {"name": "qk_spectrum", "kappa": 0.1, "tau": 4.0, "pin": 1.0}
     config.laws = {"flow": {"name": "flow", "rtol": 1e-9, "atol": 1e-11}}

@@ -72,7 +72,7 @@ def test_gram_invariants_are_those_of_the_weights(small, descents):
     params = descents[ETAS[0]].params
     _, objective = small.start
     a = objective.constants["a"]
-    value, attention, orthogonal = conserved(small, params)
+    value, attention, orthogonal = (balance.term - balance.other for balance in conserved(small, params))
     along = value - orthogonal.T @ orthogonal  # WᵀW = uuᵀ/m1 + the orthogonal part's Gram matrix
     m1 = len(a)
     expected = [m1 * jnp.trace(along), jnp.sum(along**2), jnp.trace(attention[0]), jnp.sum(attention[0] ** 2)]

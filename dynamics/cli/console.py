@@ -96,7 +96,7 @@ def print_laws(record: Record) -> None:
 def certificate(law: str, summary: Mapping[str, Any]) -> str:
     """Whether the drift of a flow is small enough to trust it, and its errors if they were measured."""
     if "drift" not in summary:
-        return f"certificate of {law}: none, the probe drift is not among those of the config"
+        return f"certificate of {law}: none, the config has no probe drift, or the law moves nothing that is conserved"
     drift = summary["drift"]
     allowed, rule = allowed_drift(summary["rtol"], bool(summary.get("stabilised")))
     verdict = "kept" if drift <= allowed else "BROKEN, distrust it"

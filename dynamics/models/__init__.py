@@ -1,5 +1,7 @@
 """Models by name, and their initialisations."""
 
+from dynamics.models.attention import MASKS, NORMALISERS, SCORES, VALUES, Mask, Normaliser, Score, Value
+from dynamics.models.balance import Balance
 from dynamics.models.gram import GRAM_INVARIANTS, GramModel, at_rest, gram_invariants
 from dynamics.models.initialisation import Initialisation
 from dynamics.models.model import Model
@@ -8,13 +10,22 @@ from dynamics.models.transformer import Transformer
 
 __all__ = [
     "GRAM_INVARIANTS",
+    "MASKS",
     "MODELS",
+    "NORMALISERS",
+    "SCORES",
+    "VALUES",
+    "Balance",
     "Gram",
     "GramModel",
     "Initialisation",
+    "Mask",
     "Model",
+    "Normaliser",
     "OneLayerTransformer",
+    "Score",
     "Transformer",
+    "Value",
     "at_rest",
     "gram_invariants",
 ]

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from dynamics.models.balance import Balance
 from dynamics.models.model import at_rate
 from dynamics.models.one_layer import Gram, OneLayerTransformer, read_tables
 
@@ -89,13 +90,19 @@ class GramModel:
         """The Gram matrices."""
         return gram
 
-    def conserved(self, gram: Gram) -> tuple[Array, Array]:
-        """The two squares of gram_invariants.
+    def conserved(self, gram: Gram) -> tuple[Balance, Balance]:
+        """The terms of the two squares of gram_invariants, ‖uuᵀ/m1 − W_V W_Vᵀ‖² and ‖W_Q W_Qᵀ − W_K W_Kᵀ‖².
 
         The traces are linear in the Gram matrices: every Runge-Kutta method keeps them, and they certify nothing here.
         """
-        _, value_square, _, score_square = gram_invariants(gram, self.neurons)
-        return value_square, score_square
+        A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K_HxDxD, C_Q_HxDxD = gram
+        m1 = self.neurons
+        values = (S**2 / m1**2, jnp.sum(C_V_HxDxHxD**2), 2 / m1 * jnp.sum(G_HxD**2))
+        scores = (jnp.sum(C_Q_HxDxD**2), jnp.sum(C_K_HxDxD**2), 2 * jnp.sum(A_HxDxD**2))
+        return (
+            Balance("value_square", ("W", "W_V"), *values),
+            Balance("score_square", ("W_Q", "W_K"), *scores),
+        )
 
     def velocity(self, params: PyTree, slope: PyTree, rates: Rates) -> dict[str, Array]:
         """The velocity of the Gram matrices under gradient flow on the weights, with z = slope["G"], M = slope["A"].

@@ -23,26 +23,32 @@ class Model(nn.Module):
             attribute `weights`, the names of the weights.
         "gram": a method `gram` gives the Gram matrices (dynamics.models.Gram); an attribute `neurons` is m1.
         "score_matrices": a method `score_matrices` gives the matrices W of the scores x_kᵀ W x_q [layer, H, d, d].
-        "conserved": a method `conserved` gives a tuple of arrays that gradient flow keeps constant; their names are
-            the labels of the dimension "conserved".
+        "conserved": a method `conserved` gives a tuple of dynamics.models.Balance, what gradient flow keeps constant;
+            their names are the labels of the dimension "conserved".
         "attention": the intermediates have "attention", p [(layer,) H, key, query, n].
+        "edits": __call__(inputs, edits) evaluates with arrays changed where they are made; see
+            dynamics.probes.interventions.
+        "noise": attention is random where a stream of random numbers with the name "noise" is given to `apply`.
         "states": the intermediates have "states" [layer + 1, n, L, m], the tokens before the first layer and after
             every layer.
 
     Attributes:
-        capabilities: what laws, probes and regularisers may ask for.
         layers: how many layers of attention.
         heads: H, of every layer.
         dtype: of parameters and computations, "float64" or "float32".
         dims: the names of the dimensions of each array that it holds fixed.
     """
 
-    capabilities: ClassVar[frozenset[str]] = frozenset({"weights"})
     # Not annotated: a subclass may have fields of these names.
     layers = 1
     heads = 1
     dtype = "float64"
     dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What laws, probes and regularisers may ask for; a subclass may have it as a class attribute."""
+        return frozenset({"weights"})
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:

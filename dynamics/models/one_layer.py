@@ -10,7 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from dynamics.config import require
 from dynamics.models.attention import attend, look_up_scores, look_up_values
+from dynamics.models.balance import Balance
 from dynamics.models.model import Model
+
+CONSERVED = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
 
 
 class Gram(NamedTuple):
@@ -129,11 +132,12 @@ class OneLayerTransformer(Model):
         G_D = [jnp.einsum("m,md->d", u_M, W_V_MxD) for W_V_MxD in W_V_HxMxD]
         return read_tables(A_KxQ, G_D, tokens, self.width)
 
-    def conserved(self) -> tuple[Array, Array, Array]:
-        """The matrices that gradient flow keeps constant; see dynamics.analysis.invariants.
+    def conserved(self) -> tuple[Balance, Balance, Balance]:
+        """The terms whose differences gradient flow keeps constant; see dynamics.analysis.invariants.
 
         Returns:
-            WᵀW − Σ_h W_V^h W_V^hᵀ [m, m]; W_Q^h W_Q^hᵀ − W_K^h W_K^hᵀ [H, m, m]; the part of W orthogonal to a.
+            WᵀW and Σ_h W_V^h W_V^hᵀ [m, m]; W_Q^h W_Q^hᵀ and W_K^h W_K^hᵀ [H, m, m]; W and its part along a [m1, m],
+            whose difference is the part orthogonal to a.
         """
         W, a = self.W, self.a.value
         W_Q_HxMxD, W_K_HxMxD, W_V_HxMxD = self._heads()
@@ -141,9 +145,9 @@ class OneLayerTransformer(Model):
         queries_HxMxM = jnp.einsum("hmd,hnd->hmn", W_Q_HxMxD, W_Q_HxMxD)
         keys_HxMxM = jnp.einsum("hmd,hnd->hmn", W_K_HxMxD, W_K_HxMxD)
         return (
-            W.T @ W - values_MxM,
-            queries_HxMxM - keys_HxMxM,
-            W - jnp.outer(a, a @ W) / self.neurons,
+            Balance(CONSERVED[0], ("W", "W_V"), W.T @ W, values_MxM),
+            Balance(CONSERVED[1], ("W_Q", "W_K"), queries_HxMxM, keys_HxMxM),
+            Balance(CONSERVED[2], ("W",), W, jnp.outer(a, a @ W) / self.neurons),
         )
 
     def score_matrices(self) -> Float[Array, "1 H d d"]:
@@ -162,7 +166,7 @@ class OneLayerTransformer(Model):
             "mode": list(range(self.vocabulary)),
             "value_mode": list(range(self.heads * self.vocabulary + 1)),
             "score_mode": list(range(2 * self.vocabulary)),
-            "conserved": ["WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a"],
+            "conserved": list(CONSERVED),
         }
 
     def gram(self) -> Gram:

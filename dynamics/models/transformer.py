@@ -1,61 +1,86 @@
-"""Transformers on sequences: embeddings, masked attention, a value path, an output at every position."""
+"""Transformers on sequences: embeddings, attention from parts, an output at every position."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from dynamics.config import require
-from dynamics.models.attention import MASKS, NORMALISERS
+from dynamics.config import check_keys, require
+from dynamics.models.attention import (
+    Causal,
+    Factored,
+    LinearValue,
+    Mask,
+    Normaliser,
+    Score,
+    Softmax,
+    Value,
+)
+from dynamics.models.balance import Balance
 from dynamics.models.model import Model
+
+EDITS = ("attention", "heads", "states")
+Edits = Mapping[str, Callable[[int, Array], Array]]
 
 
 class Transformer(Model):
-    """Logits U x̂, x_q ← x_q + Σ_h W_O^h W_V^h Σ_k p^h_{k,q} x̂_k, then x ← x + W_2 gelu(W_1 x̂) in every layer.
+    """Logits U x̂, x_q ← x_q + Σ_h W_O^h Σ_k p^h_{k,q} v^h(x̂_k), then x ← x + W_2 gelu(W_1 x̂) in every layer.
 
-    At first x = E[word] + P[position]; p^h_{·,q} are the normalised scores x̂_kᵀ W^h x̂_q over the keys that the mask
-    shows to q, with the score matrices W^h = W_K^hᵀ W_Q^h / √(m/H), or W^h = W_QK^h / √m. x̂ is x, or x with mean 0
-    and variance 1 over its entries. Parameters of all layers are stacked: W_Q, W_K, W_V, W_O [layer, m, m] (heads side
-    by side) or W_QK [layer, H, m, m], W_1 [layer, m1, m], W_2 [layer, m, m1]; E [d, m], P [L, m], U [d, m].
+    At first x = E[word] + P[position], or x = W_E ξ + P[position] for inputs ξ that are vectors. p^h_{·,q} normalises
+    the scores s^h_{k,q} of the keys that the mask shows to q; see dynamics.models.attention for scores, masks,
+    normalisers and values v. x̂ is x, or x normed. Parameters of all layers are stacked, and those of all heads stand
+    side by side: W_Q, W_K, W_V, W_O [layer, m, m] with the usual parts, W_1 [layer, m1, m], W_2 [layer, m, m1];
+    E [d, m] or W_E [m, p], P [L, m], U [outputs, m].
 
     Attributes:
-        vocabulary: d.
+        vocabulary: d; None where inputs are vectors.
         length: L.
         width: m, of the residual stream; a multiple of heads.
         heads: H.
         layers: how many.
         neurons: m1 of the MLP; 0 for none.
-        scores: "factored" or "bilinear".
-        mask: "causal" or "full".
-        normaliser: "softmax", "relu" or "linear"; the last two divide by the number of keys.
-        positions: "learned", or "none" for no P.
-        norm: "none" or "layer"; before attention, MLP and U, without parameters.
+        scores: one of SCORES, by default "factored": s = (W_K^h x̂_k)·(W_Q^h x̂_q) / √(m/H).
+        mask: one of MASKS, by default "causal".
+        normaliser: one of NORMALISERS, by default "softmax".
+        sink: whether there is one more key, shown to every query, with a learned score b_sink [layer, H] and value 0.
+        values: one of VALUES, by default "linear": v^h(x) = W_V^h x.
+        positions: "learned", P; "relative", no P, and scores s^h_{k,q} + b^h_{q−k} with a learned b_relative
+            [layer, H, 2L − 1], for q − k from 1 − L to L − 1; "none", neither.
+        norm: x̂ = x for "none", x/‖x‖ for "l2", √m x/‖x‖ for "rms", and for "layer" mean 0 and variance 1 over the
+            entries of x; without parameters.
+        norm_place: "before" attention, MLP and U; "after" attention and MLP: x ← norm(x + ...), and x̂ = x.
         residual: whether attention adds to x or replaces it.
-        distribution: of the entries at `init`, which have mean 0 and variance 1 / fan_in; see Initialisation.
+        inputs: p, where inputs are vectors with p entries; None where they are words.
+        outputs: the number of entries of the output; None for d.
+        distribution: of the entries at `init`, which have mean 0 and variance 1 / fan_in; see Initialisation. fan_in is
+            the last number of each shape above.
         dtype: of parameters and computations.
     """
 
-    vocabulary: int
+    vocabulary: int | None
     length: int
     width: int
     heads: int = 1
     layers: int = 1
     neurons: int = 0
-    scores: Literal["factored", "bilinear"] = "factored"
-    mask: Literal["causal", "full"] = "causal"
-    normaliser: Literal["softmax", "relu", "linear"] = "softmax"
-    positions: Literal["learned", "none"] = "learned"
-    norm: Literal["none", "layer"] = "none"
+    scores: Score = Factored()
+    mask: Mask = Causal()
+    normaliser: Normaliser = Softmax()
+    sink: bool = False
+    values: Value = LinearValue()
+    positions: Literal["learned", "relative", "none"] = "learned"
+    norm: Literal["none", "l2", "layer", "rms"] = "none"
+    norm_place: Literal["before", "after"] = "before"
     residual: bool = True
+    inputs: int | None = None
+    outputs: int | None = None
     distribution: Literal["normal", "uniform"] = "normal"
     dtype: Literal["float64", "float32"] = "float64"
 
-    capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"weights", "score_matrices", "conserved", "attention", "states"}
-    )
     dims: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     def __post_init__(self):
@@ -63,113 +88,171 @@ class Transformer(Model):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
         require(self.neurons >= 0, "neurons", self.neurons, "must not be negative")
         require(self.width % self.heads == 0, "heads", self.heads, f"must divide the width, {self.width}")
+        if self.vocabulary is None:
+            allowed = "must be the number of entries of an input, since the inputs are no words"
+            require(self.inputs is not None and self.inputs >= 1, "inputs", self.inputs, allowed)
+            allowed = "must be the number of entries of the output, since there is no vocabulary"
+            require(self.outputs is not None, "outputs", self.outputs, allowed)
+        else:
+            allowed = f"must be None, since the inputs are words, of a vocabulary of {self.vocabulary}"
+            require(self.inputs is None, "inputs", self.inputs, allowed)
+        require(self.outputs is None or self.outputs >= 1, "outputs", self.outputs, "must be at least 1")
         super().__post_init__()
 
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """See dynamics.models.Model."""
+        known = {"weights", "attention", "states", "edits"}
+        known |= {"score_matrices"} if self.scores.bilinear else set()
+        known |= {"conserved"} if self._conserved() else set()
+        known |= {"noise"} if self.normaliser.random else set()
+        return frozenset(known)
+
+    def _conserved(self) -> list[str]:
+        return [*self.values.conserved, *self.scores.conserved]
+
     def _shapes(self) -> dict[str, tuple[int, ...]]:
-        m = self.width
-        shapes: dict[str, tuple[int, ...]] = {"E": (self.vocabulary, m), "U": (self.vocabulary, m)}
+        m, layers = self.width, self.layers
+        embedding = {"E": (self.vocabulary, m)} if self.inputs is None else {"W_E": (m, self.inputs)}
+        shapes: dict[str, Any] = {**embedding, "U": (self.outputs or self.vocabulary, m)}
         if self.positions == "learned":
             shapes["P"] = (self.length, m)
         if self.neurons:
-            shapes |= {"W_1": (self.layers, self.neurons, m), "W_2": (self.layers, m, self.neurons)}
-        if self.scores == "factored":
-            shapes |= {"W_Q": (self.layers, m, m), "W_K": (self.layers, m, m)}
-        else:
-            shapes |= {"W_QK": (self.layers, self.heads, m, m)}
-        return {**shapes, "W_V": (self.layers, m, m), "W_O": (self.layers, m, m)}
+            shapes |= {"W_1": (layers, self.neurons, m), "W_2": (layers, m, self.neurons)}
+        for part, of_part in self._parts().items():
+            for name, shape in of_part.items():
+                require(name not in shapes, part, name, "is the name of two parameters; rename that of this part")
+                shapes[name] = (layers, *shape)
+        if self.positions == "relative":
+            shapes["b_relative"] = (layers, self.heads, 2 * self.length - 1)
+        if self.sink:
+            shapes["b_sink"] = (layers, self.heads)
+        return shapes
+
+    def _parts(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """The shapes in one layer of the parameters of the parts that have some."""
+        return {"scores": self.scores.shapes(self.width, self.heads), "values": self.values.shapes(self.width)}
 
     def setup(self):
         """Declare the parameters."""
+        weights = {}
         for name, shape in self._shapes().items():
             batch = tuple(range(len(shape) - 2))
             draw = nn.initializers.variance_scaling(1.0, "fan_in", self.distribution, -1, -2, batch)
-            setattr(self, name, self.param(name, draw, shape, jnp.dtype(self.dtype)))
+            weights[name] = self.param(name, draw, shape, jnp.dtype(self.dtype))
+        self.weights = weights
 
-    def __call__(self, tokens: Int[Array, "n L"]) -> tuple[Float[Array, "n L d"], dict[str, Any]]:
-        """Logits and the intermediates.
+    def __call__(
+        self, inputs: Int[Array, "n L"] | Float[Array, "n L p"], edits: Edits = MappingProxyType({})
+    ) -> tuple[Float[Array, "n L outputs"], dict[str, Any]]:
+        """The output and the intermediates.
+
+        Args:
+            inputs: words, or vectors.
+            edits: {name: f}, where f(layer, array) takes the place of an array where that is made: "attention", p
+                [n, H, query, key]; "heads", what each head reads, before W_O [n, query, H, m/H]; "states", the stream
+                after a layer [n, L, m]. See dynamics.probes.interventions.
 
         Returns:
-            Logits, and {"attention": p [layer, H, key, query, n], "states": x [layer + 1, n, L, m]}.
+            The output, and {"attention": p [layer, H, key, query, n], "states": x [layer + 1, n, L, m]}.
+
+        Raises:
+            ConfigError: for an edit with another name, and inputs of another kind.
         """
-        x_NxLxM, U_DxM = self.E[tokens], self.U
-        if self.positions == "learned":
-            x_NxLxM = x_NxLxM + self.P[None, : tokens.shape[1]]
-        mask, states, attention = MASKS[self.mask](tokens.shape[1]), [x_NxLxM], []
+        check_keys(edits, EDITS, "edits.")
+        x_NxLxM, U_OxM = self._embedded(inputs), self.weights["U"]
+        mask, states, attention = self.mask(inputs.shape[1]), [x_NxLxM], []
         for layer in range(self.layers):
-            read_NxLxM, attention_NxHxQxK = self._attention(layer, self._normed(x_NxLxM), mask)
-            x_NxLxM = x_NxLxM + read_NxLxM if self.residual else read_NxLxM
+            read_NxLxM, attention_NxHxQxK = self._attention(layer, self._normed("before", x_NxLxM), mask, edits)
+            x_NxLxM = self._normed("after", x_NxLxM + read_NxLxM if self.residual else read_NxLxM)
             if self.neurons:
-                normed_NxLxM, W_1_JxM = self._normed(x_NxLxM), self.W_1[layer]
+                normed_NxLxM, W_1_JxM = self._normed("before", x_NxLxM), self.weights["W_1"][layer]
                 hidden_NxLxJ = jax.nn.gelu(jnp.einsum("nlm,jm->nlj", normed_NxLxM, W_1_JxM))
-                W_2_MxJ = self.W_2[layer]
-                x_NxLxM = x_NxLxM + jnp.einsum("nlj,mj->nlm", hidden_NxLxJ, W_2_MxJ)
+                W_2_MxJ = self.weights["W_2"][layer]
+                x_NxLxM = self._normed("after", x_NxLxM + jnp.einsum("nlj,mj->nlm", hidden_NxLxJ, W_2_MxJ))
+            x_NxLxM = _edited(edits, "states", layer, x_NxLxM)
             states.append(x_NxLxM)
             attention.append(attention_NxHxQxK)
-        logits_NxLxD = jnp.einsum("nlm,dm->nld", self._normed(x_NxLxM), U_DxM)
+        output_NxLxO = jnp.einsum("nlm,om->nlo", self._normed("before", x_NxLxM), U_OxM)
         attention_XxHxKxQxN = jnp.transpose(jnp.stack(attention), (0, 2, 4, 3, 1))
-        return logits_NxLxD, {"attention": attention_XxHxKxQxN, "states": jnp.stack(states)}
+        return output_NxLxO, {"attention": attention_XxHxKxQxN, "states": jnp.stack(states)}
 
-    def _normed(self, x: Float[Array, "n L m"]) -> Float[Array, "n L m"]:
-        return jax.nn.standardize(x, axis=-1) if self.norm == "layer" else x
-
-    def _projected(self, x_NxLxM: Float[Array, "n L m"], W_MxM: Float[Array, "m m"]) -> Array:
-        """W x of every head, [n, L, H, m/H]."""
-        projected_NxLxM = jnp.einsum("nlm,em->nle", x_NxLxM, W_MxM)
-        return projected_NxLxM.reshape(*x_NxLxM.shape[:2], self.heads, -1)
-
-    def _attention(self, layer: int, x_NxLxM: Float[Array, "n L m"], mask: Array) -> tuple[Array, Array]:
-        """What attention reads, [n, L, m], and p [n, H, query, key]."""
-        if self.scores == "factored":
-            keys_NxKxHxE = self._projected(x_NxLxM, self.W_K[layer])
-            queries_NxQxHxE = self._projected(x_NxLxM, self.W_Q[layer])
-            scores_NxHxQxK = jnp.einsum("nkhe,nqhe->nhqk", keys_NxKxHxE, queries_NxQxHxE)
+    def _embedded(self, inputs: Array) -> Float[Array, "n L m"]:
+        if self.inputs is None:
+            allowed = "must be words [n, L], integers, since model.inputs is None"
+            words = inputs.ndim == 2 and jnp.issubdtype(inputs.dtype, jnp.integer)
+            require(words, "inputs", f"{inputs.dtype}{list(inputs.shape)}", allowed)
+            x_NxLxM = self.weights["E"][inputs]
         else:
-            W_HxMxM = self.W_QK[layer]
-            scores_NxHxQxK = jnp.einsum("nkm,hmp,nqp->nhqk", x_NxLxM, W_HxMxM, x_NxLxM)
-        attention_NxHxQxK = NORMALISERS[self.normaliser](scores_NxHxQxK / self._scale(), mask)
-        values_NxKxHxE = self._projected(x_NxLxM, self.W_V[layer])
-        read_NxQxHxE = jnp.einsum("nhqk,nkhe->nqhe", attention_NxHxQxK, values_NxKxHxE)
-        read_NxLxM, W_O_MxM = read_NxQxHxE.reshape(x_NxLxM.shape), self.W_O[layer]
-        return jnp.einsum("nle,me->nlm", read_NxLxM, W_O_MxM), attention_NxHxQxK
+            allowed = f"must be vectors [n, L, {self.inputs}], since model.inputs is {self.inputs}"
+            vectors = inputs.ndim == 3 and inputs.shape[2] == self.inputs
+            require(vectors, "inputs", f"{inputs.dtype}{list(inputs.shape)}", allowed)
+            W_E_MxP = self.weights["W_E"]
+            x_NxLxM = jnp.einsum("nlp,mp->nlm", inputs.astype(W_E_MxP.dtype), W_E_MxP)
+        return x_NxLxM + self.weights["P"][None, : inputs.shape[1]] if self.positions == "learned" else x_NxLxM
 
-    def _scale(self) -> Float[Array, ""]:
-        summed = self.width // self.heads if self.scores == "factored" else self.width
-        return jnp.sqrt(jnp.array(summed, jnp.dtype(self.dtype)))
+    def _normed(self, place: str, x: Float[Array, "n L m"]) -> Float[Array, "n L m"]:
+        """The normed x̂ where the norm is at this place, else x."""
+        if self.norm == "none" or place != self.norm_place:
+            return x
+        if self.norm == "layer":
+            return jax.nn.standardize(x, axis=-1)
+        square = jnp.sum(x**2, axis=-1, keepdims=True)
+        unit = x / jnp.sqrt(jnp.where(square == 0, 1, square))
+        return unit if self.norm == "l2" else unit * jnp.sqrt(jnp.array(self.width, x.dtype))
+
+    def _attention(
+        self, layer: int, x_NxLxM: Float[Array, "n L m"], mask: Bool[Array, "Q K"], edits: Edits
+    ) -> tuple[Float[Array, "n L m"], Float[Array, "n H Q K"]]:
+        """What attention adds to the stream, and p."""
+        of_scores, of_values = ({name: self.weights[name][layer] for name in part} for part in self._parts().values())
+        scores_NxHxQxK = self.scores(of_scores, x_NxLxM, self.heads)
+        if self.positions == "relative":
+            places = jnp.arange(x_NxLxM.shape[1])
+            bias_HxQxK = self.weights["b_relative"][layer][:, places[:, None] - places[None, :] + self.length - 1]
+            scores_NxHxQxK = scores_NxHxQxK + bias_HxQxK[None]
+        attention_NxHxQxK = _edited(edits, "attention", layer, self._normalised(layer, scores_NxHxQxK, mask))
+        values_NxKxHxE = self.values.values(of_values, x_NxLxM, self.heads)
+        read_NxQxHxE = jnp.einsum("nhqk,nkhe->nqhe", attention_NxHxQxK, values_NxKxHxE)
+        return self.values.joined(of_values, _edited(edits, "heads", layer, read_NxQxHxE)), attention_NxHxQxK
+
+    def _normalised(
+        self, layer: int, scores_NxHxQxK: Float[Array, "n H Q K"], mask: Bool[Array, "Q K"]
+    ) -> Float[Array, "n H Q K"]:
+        """The attention p, with the noise of the stream "noise" if that is given."""
+        key = self.make_rng("noise") if self.normaliser.random and self.has_rng("noise") else None
+        if not self.sink:
+            return self.normaliser(scores_NxHxQxK, mask, key)
+        n, heads, queries, _ = scores_NxHxQxK.shape
+        b_H = self.weights["b_sink"][layer]
+        sink_NxHxQx1 = jnp.broadcast_to(b_H[None, :, None, None], (n, heads, queries, 1))
+        scores = jnp.concatenate([scores_NxHxQxK, sink_NxHxQx1], axis=-1)
+        return self.normaliser(scores, jnp.concatenate([mask, jnp.ones((queries, 1), bool)], axis=1), key)[..., :-1]
 
     def score_matrices(self) -> Float[Array, "layer H m m"]:
         """The score matrices W, scores x̂_kᵀ W x̂_q, key × query."""
-        if self.scores == "bilinear":
-            return self.W_QK / self._scale()
-        shape = (self.layers, self.heads, self.width // self.heads, self.width)
-        W_K_XxHxExM, W_Q_XxHxExM = self.W_K.reshape(shape), self.W_Q.reshape(shape)
-        return jnp.einsum("xhek,xheq->xhkq", W_K_XxHxExM, W_Q_XxHxExM) / self._scale()
+        return self.scores.matrices(self.weights, self.heads)
 
     @property
     def coordinates(self) -> dict[str, list[Any]]:
         """The labels of each dimension of the model's arrays; "mode" counts the eigenvalues of a score matrix."""
-        conserved = ["W_V W_Vᵀ − W_Oᵀ W_O", "W_Q W_Qᵀ − W_K W_Kᵀ"]
         return {
             "layer": list(range(self.layers)),
             "head": list(range(self.heads)),
             "matrix": sorted(self._shapes()),
             "mode": list(range(self.width)),
             "depth": list(range(self.layers + 1)),
-            "conserved": conserved if self.scores == "factored" else conserved[:1],
+            "conserved": self._conserved(),
         }
 
-    def conserved(self) -> tuple[Array, ...]:
-        """W_V W_Vᵀ − W_Oᵀ W_O and, with factored scores, W_Q W_Qᵀ − W_K W_Kᵀ of every head, [layer, H, m/H, m/H].
+    def conserved(self) -> tuple[Balance, ...]:
+        """What gradient flow keeps constant of the values and of the scores, of every layer and head.
 
-        Gradient flow keeps them constant, since the output depends on values and outputs only through W_O W_V, and on
-        keys and queries only through W_Kᵀ W_Q. A penalty on the score matrices does not change that.
+        Other parts and penalties on the score matrices do not change that.
         """
-        shape = (self.layers, self.heads, self.width // self.heads, self.width)
-        W_V, W_O = self.W_V.reshape(shape), jnp.swapaxes(self.W_O, 1, 2).reshape(shape)
-        pairs = [(W_V, W_O)]
-        if self.scores == "factored":
-            pairs.append((self.W_Q.reshape(shape), self.W_K.reshape(shape)))
+        weights, heads = self.weights, self.heads
+        return (*self.values.balances(weights, heads), *self.scores.balances(weights, heads))
 
-        def square(matrix_XxHxExM: Array) -> Array:
-            return jnp.einsum("xhem,xhfm->xhef", matrix_XxHxExM, matrix_XxHxExM)
 
-        return tuple(square(one) - square(other) for one, other in pairs)
+def _edited(edits: Edits, name: str, layer: int, array: Array) -> Array:
+    return edits[name](layer, array) if name in edits else array

@@ -64,7 +64,7 @@ class Objective(eqx.Module):
         return dataclasses.replace(self, noise=key) if "noise" in self.model.capabilities else self
 
     def changed(self, **parts: Any) -> "Objective":
-        """The same parameters would do this with other parts of the model, such as objective.changed(mask=Full())."""
+        """With other parts of the model, as in objective.changed(mask=Full()), that have the same parameters."""
         return dataclasses.replace(self, model=self.model.clone(**parts))
 
     def output(self, params: PyTree) -> Array:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from dynamics.analysis.invariants import relative_drift, spectra
-from dynamics.models import GRAM_INVARIANTS, gram_invariants
+from dynamics.models import GRAM_INVARIANTS, Balance, gram_invariants
 from dynamics.probes.probe import View, probe
 
 
@@ -108,11 +108,14 @@ def score_spectrum(params: PyTree, view: View) -> Array:
     return spectra(view.gram(params), view.objective.model.neurons)[1]
 
 
-def _conserved(params: PyTree, view: View) -> tuple[Array, ...]:
+def _conserved(params: PyTree, view: View) -> tuple[Balance, ...]:
     return view.objective.apply(params, method="conserved")
 
 
 @probe("conserved", needs=("conserved",), at_start=_conserved)
 def drift(params: PyTree, view: View) -> Array:
-    """Max |Q(t) − Q(0)| / max |Q(0)| of what the flow conserves; see dynamics.analysis.invariants."""
+    """|Q(t) − Q(0)| of what the flow conserves, relative to the terms whose difference Q is.
+
+    See dynamics.analysis.invariants.relative_drift.
+    """
     return relative_drift(_conserved(params, view), view.known["drift"])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dynamics.analysis.events import classification_time
+from dynamics.analysis.invariants import largest_drift
 from dynamics.config import config_hash
 from dynamics.laws import Flow, Law
 from dynamics.models.model import by_name
@@ -240,6 +241,6 @@ def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> d
             summary["loss"] = float(probes["loss"][-1])
         if "margin" in probes:
             summary["classification_time"] = classification_time(trajectory.t, probes["margin"])
-        if "drift" in probes:
-            summary["drift"] = float(np.max(probes["drift"]))
+        if "drift" in probes and (drift := largest_drift(probes["drift"])) is not None:
+            summary["drift"] = drift
     return summary

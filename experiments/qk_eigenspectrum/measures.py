@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from dynamics.analysis.fits import POWER, Interval, detectable, mean_interval
-from dynamics.models.attention import causal_mask, masked_softmax
+from dynamics.models.attention import Causal, Softmax
 from dynamics.studies.claims import Data, Finding, Measure, above, all_of, inside
 from dynamics.studies.evidence import Evidence
 from experiments.qk_eigenspectrum import theory
@@ -94,7 +94,7 @@ def maps(cells: Sequence[Sequence[float]], seed: int) -> Evidence:
         W = theory.matrix(cell, seed + number)
         x = np.cumsum(np.random.default_rng(seed).normal(size=(cell.length, cell.dimension)), axis=0)
         scores = jnp.asarray(x @ W.T @ x.T / cell.dimension)  # query, key
-        seen.append(np.asarray(masked_softmax(scores, causal_mask(cell.length))))
+        seen.append(np.asarray(Softmax()(scores, Causal()(cell.length))))
     arrays: Any = {"map": (("cell", "query", "key"), np.stack(seen))}
     return arrays, {"cell": list(range(len(seen)))}, {"seed": seed}
 
