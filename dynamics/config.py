@@ -125,6 +125,16 @@ def base() -> ml_collections.ConfigDict:
     )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Registered:
+    """In the annotation of a field: its value is None, or a group of keys that `choose` builds from a registry.
+
+    Annotated[Part | None, Registered(PARTS)]
+    """
+
+    registry: Mapping[str, Any]
+
+
 _type_hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
 
 
@@ -162,6 +172,15 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
         value = mistakes[0]["input"]
     sentence = " or ".join(PLAIN.get(mistake["type"], mistake["msg"]) for mistake in mistakes)
     raise ConfigError(path, value, sentence.replace("Input should be", "must be").replace("or must be", "or"))
+
+
+def _of_field(hint: Any, value: Any, path: str) -> Any:
+    """The value of a field: of a type, or a part of a registry."""
+    marks = typing.get_args(hint)[1:] if typing.get_origin(hint) is typing.Annotated else ()
+    registered = [mark for mark in marks if isinstance(mark, Registered)]
+    if not registered:
+        return _converted(hint, value, path)
+    return None if value is None else choose(registered[0].registry, value, f"{path}.")
 
 
 def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:
@@ -224,7 +243,7 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
     converted = {}
     for key, field in fields.items():
         if key in values:
-            converted[key] = _converted(hints[key], values[key], path + key)
+            converted[key] = _of_field(hints[key], values[key], path + key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(path + key, None, "is missing")
     with under(path):

@@ -8,7 +8,6 @@ from conftest import small_config
 from scipy.special import softmax
 
 import dynamics
-from dynamics.laws import Adam, AdamW
 from dynamics.objectives.losses import next_token_loss
 from dynamics.objectives.regularisers import SpectrumPenalty
 from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evaluator
@@ -208,20 +207,6 @@ def test_the_penalty_is_added_to_the_loss():
     params, objective = markov(**{"regulariser.kappa": 0.0}).start
     assert penalty(params, objective) == 0
     assert float(objective.minibatch_loss(params, jax.random.key(0), 9, False)) == float(objective.loss(params))
-
-
-def test_adamw():
-    """AdamW with no decay is Adam, step by step; parameters with zero gradient are multiplied by 1 − ηλ."""
-    params = {"x": jnp.arange(1.0, 4.0)}
-    adam, same = Adam(learning_rate=0.01), AdamW(learning_rate=0.01, batch_size=1)
-    one, other = (params, adam.memory(params)), (params, same.memory(params))
-    for k in range(3):
-        slope = {"x": jnp.array([1.0, -2.0, 0.5 * k])}
-        one, other = adam.update(None, slope, *one), same.update(None, slope, *other)
-    np.testing.assert_array_equal(one[0]["x"], other[0]["x"])
-    law = AdamW(learning_rate=0.1, batch_size=1, weight_decay=0.5)
-    moved, _ = law.update(None, {"x": jnp.zeros(3)}, params, law.memory(params))
-    np.testing.assert_allclose(moved["x"], 0.95 * params["x"], rtol=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -206,3 +206,25 @@ class PreconditionedFlow(Flow):
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
         """The velocity of gradient flow, divided entry by entry by its magnitude plus ε."""
         return jax.tree.map(lambda v: v / (jnp.abs(v) + self.epsilon), objective.velocity(params))
+
+
+class NormalisedFlow(Flow):
+    """dθ/dt = -∇L / (‖∇L‖ + ε), ‖·‖ over all parameters: the path of gradient flow, with its length for the time.
+
+    It moves with speed 1 where ‖∇L‖ is large against ε. A minimum at a finite distance is reached in a finite time;
+    there the flow is stiff, with rates of up to the sharpness divided by ε.
+
+    Attributes:
+        epsilon: ε.
+    """
+
+    epsilon: float = eqx.field(kw_only=True, default=1e-6)
+
+    def __check_init__(self):
+        require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
+
+    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
+        """The velocity of gradient flow, divided by its norm plus ε."""
+        velocity = objective.velocity(params)
+        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(velocity)))
+        return jax.tree.map(lambda leaf: leaf / (norm + self.epsilon), velocity)

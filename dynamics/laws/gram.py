@@ -6,15 +6,16 @@ Adam and RMSProp are not closed in these variables, since they divide entry by e
 import dataclasses
 from typing import ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from dynamics.config import require
-from dynamics.laws.descent import Descent, Minibatch, Momentum
+from dynamics.laws.descent import Descent, Momentum
 from dynamics.laws.flow import Flow
 from dynamics.laws.law import Law
-from dynamics.models import GramModel, at_rest
+from dynamics.models import GramModel, HeavyBallStep, at_rest
 
 
 class GramLaw(Law):
@@ -52,25 +53,25 @@ class GramFlow(GramLaw, Flow):
 
 
 class GramGradientDescent(GramLaw, Descent):
-    """Full-batch gradient descent on the weights, exactly, in Gram variables; t = η·k."""
+    """Gradient descent on the weights, exactly, in Gram variables; t = η·k. Its minibatches are those of Optimizer."""
 
-    def update(self, objective, gradient, params, memory):
+    def update(self, objective, gradient, params, memory, scale):
         """The Gram matrices of the next weights; see GramModel.step."""
-        return objective.model.step(params, jax.tree.map(jnp.negative, gradient), self.learning_rate), memory
+        return objective.model.step(params, jax.tree.map(jnp.negative, gradient), self.rate(scale)), memory
 
 
-class GramStochasticGradientDescent(GramLaw, Minibatch):
-    """SGD on the weights, exactly, in Gram variables; its minibatches are those of StochasticGradientDescent."""
+class GramStochasticGradientDescent(GramLaw, Descent):
+    """SGD on the weights, exactly, in Gram variables: GramGradientDescent with a required batch size."""
 
-    def update(self, objective, gradient, params, memory):
-        """The Gram matrices of the next weights, for the gradient of the minibatch."""
-        return objective.model.step(params, jax.tree.map(jnp.negative, gradient), self.learning_rate), memory
+    batch_size: int = eqx.field(static=True)
+
+    update = GramGradientDescent.update
 
 
 class GramHeavyBall(GramLaw, Momentum):
     """Heavy ball on the weights, exactly, in Gram variables; t = η·k / (1 − β).
 
-    v' = β v − η ∇L, θ' = θ + v' is closed in the Gram matrices of [W_V, P_V, u, p_u] and of [W_K, W_Q, P_K, P_Q] of
+    v' = β v − η ∇L, θ' = θ + s_k v' is closed in the Gram matrices of [W_V, P_V, u, p_u] and of [W_K, W_Q, P_K, P_Q] of
     every head, where P are the momenta, u = Wᵀa and p_u = P_Wᵀa. The law moves the Gram matrices of the weights; its
     memory holds the other blocks, those with momenta. For the equations see GramModel.heavy_ball_step.
     """
@@ -79,7 +80,8 @@ class GramHeavyBall(GramLaw, Momentum):
         """The blocks with momenta, which are zero at the start."""
         return at_rest(params0)
 
-    def update(self, objective, gradient, params, memory):
+    def update(self, objective, gradient, params, memory, scale):
         """The Gram matrices of the next weights, and the blocks with their momenta."""
         slope = jax.tree.map(jnp.negative, gradient)
-        return objective.model.heavy_ball_step(params, memory, slope, self.learning_rate, self.momentum)
+        step = HeavyBallStep(self.learning_rate, self.momentum, scale)
+        return objective.model.heavy_ball_step(params, memory, slope, step)

@@ -1,6 +1,6 @@
 """Models by name, and their initialisations."""
 
-from dynamics.models.gram import GRAM_INVARIANTS, GramModel, at_rest, gram_invariants
+from dynamics.models.gram import GRAM_INVARIANTS, GramModel, HeavyBallStep, at_rest, gram_invariants
 from dynamics.models.initialisation import Initialisation
 from dynamics.models.model import Model
 from dynamics.models.one_layer import Gram, OneLayerTransformer
@@ -11,6 +11,7 @@ __all__ = [
     "MODELS",
     "Gram",
     "GramModel",
+    "HeavyBallStep",
     "Initialisation",
     "Model",
     "OneLayerTransformer",

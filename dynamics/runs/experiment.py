@@ -96,6 +96,9 @@ class Experiment:
             seed=settings.seed,
             draw=settings.draw,
         )
+        for name, law in laws.items():
+            with under(f"laws.{name}."):
+                law.check_times(experiment.times)
         experiment._check_sizes()
         if experiment.certify:
             experiment._check_certifiable()
