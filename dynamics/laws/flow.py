@@ -211,8 +211,9 @@ class PreconditionedFlow(Flow):
 class NormalisedFlow(Flow):
     """dθ/dt = -∇L / (‖∇L‖ + ε), ‖·‖ over all parameters: the path of gradient flow, with its length for the time.
 
-    It moves with speed 1 where ‖∇L‖ is large against ε. A minimum at a finite distance is reached in a finite time;
-    there the flow is stiff, with rates of up to the sharpness divided by ε.
+    With s the time of gradient flow and ℓ the length of its path, dℓ = ‖∇L‖ ds and dt = (1 + ε/‖∇L‖) dℓ: the point of
+    gradient flow at s is reached at t = ℓ + ε s. For ε → 0 the speed is 1, t is the length, and a minimum at a finite
+    distance is reached in a finite time. Near it the flow is stiff, with rates of up to the sharpness divided by ε.
 
     Attributes:
         epsilon: ε.
