@@ -3,8 +3,8 @@
 from .config import ConfigError as ConfigError
 from .config import base as base
 from .laws import LAWS as LAWS
+from .laws import SCHEDULES as SCHEDULES
 from .laws import Adam as Adam
-from .laws import AdamW as AdamW
 from .laws import GradientDescent as GradientDescent
 from .laws import GradientFlow as GradientFlow
 from .laws import GramFlow as GramFlow
@@ -14,9 +14,14 @@ from .laws import GramStochasticGradientDescent as GramStochasticGradientDescent
 from .laws import HeavyBall as HeavyBall
 from .laws import Law as Law
 from .laws import ModifiedFlow as ModifiedFlow
+from .laws import Muon as Muon
+from .laws import Nesterov as Nesterov
+from .laws import NormalisedFlow as NormalisedFlow
+from .laws import NormalisedGradientDescent as NormalisedGradientDescent
 from .laws import Optimizer as Optimizer
 from .laws import PreconditionedFlow as PreconditionedFlow
 from .laws import RMSProp as RMSProp
+from .laws import Schedule as Schedule
 from .laws import StochasticGradientDescent as StochasticGradientDescent
 from .laws import StochasticModifiedEquation as StochasticModifiedEquation
 from .models import MASKS as MASKS

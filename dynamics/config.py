@@ -176,13 +176,25 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
 class Chosen(ABC):
     """What a config picks by name, as a field of a class that build() makes; abstract.
 
-    A field annotated with a subclass takes the name as a text, or a group of keys: the name and options of its own.
+    A field annotated with a subclass, or with `subclass | None`, takes the name as a text, or a group of keys: the name
+    and options of its own.
 
     Attributes:
         choices: {name: class}, every class a dataclass.
     """
 
     choices: ClassVar[dict[str, type]]
+
+
+def _of_field(hint: Any, value: Any, path: str) -> Any:
+    """The value of a field: of a type, or what a config picks by name."""
+    for kind in typing.get_args(hint) or (hint,):
+        if value is not None and isinstance(kind, type) and issubclass(kind, Chosen):
+            if isinstance(value, str):
+                require(value in kind.choices, path, value, f"must be {_one_of(kind.choices)}")
+                value = {"name": value}
+            return choose(kind.choices, value, f"{path}.")
+    return _converted(hint, value, path)
 
 
 def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:
@@ -245,14 +257,7 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
     converted = {}
     for key, field in fields.items():
         if key in values:
-            hint, value = hints[key], values[key]
-            if isinstance(hint, type) and issubclass(hint, Chosen):
-                if isinstance(value, str):
-                    require(value in hint.choices, path + key, value, f"must be {_one_of(hint.choices)}")
-                    value = {"name": value}
-                converted[key] = choose(hint.choices, value, f"{path}{key}.")
-            else:
-                converted[key] = _converted(hint, value, path + key)
+            converted[key] = _of_field(hints[key], values[key], path + key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(path + key, None, "is missing")
     with under(path):

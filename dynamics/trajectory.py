@@ -19,7 +19,9 @@ MOST_TIMES = 1_000_000  # that a grid may have
 COMPLETED, NON_FINITE, OUT_OF_STEPS, HANDED_OVER = 0, 1, 2, 3
 # What the solver of a flow notes at every saved time: the evaluations of the velocity so far, whether the step there is
 # one of the stabilised method, and the spectral radius of the Jacobian, which explicit steps do not know (nan).
-NOTES = ("evaluations", "stabilised", "spectral_radius")
+SOLVER_NOTES = ("evaluations", "stabilised", "spectral_radius")
+# A descent with a learning-rate schedule notes the time t_k that it really reached for every saved time.
+NOTES = (*SOLVER_NOTES, "reached")
 REASONS = {
     COMPLETED: "reached the last time",
     NON_FINITE: "the loss stopped being finite",
@@ -40,7 +42,8 @@ class Trajectory(NamedTuple):
         end: the last time reached; after a failure the time at which it happened.
         memory: what the law needs beside the parameters to go on from there.
         at_checkpoints: {name: [checkpoint, ...]}, large probes, which are recorded at checkpoints only.
-        notes: what the solver of a flow did, {name in NOTES: [time]}; other laws have none.
+        notes: what the solver of a flow did, or the times that a descent with a schedule reached, {name in NOTES:
+            [time]}; other laws have none.
     """
 
     t: Float[Values, " T"]

@@ -3,6 +3,7 @@
 import importlib
 import pathlib
 import pkgutil
+import types
 
 import jax
 import pytest
@@ -21,6 +22,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 # A persistent cache shares compiled programs between pytest workers and runs.
 dynamics.environment.configure_compiler()
 
+ALL = types.SimpleNamespace(trained=dynamics.Trained())  # in place of an objective: all parameters train
 ROOT = pathlib.Path(__file__).parent.parent
 
 

@@ -23,9 +23,17 @@ def config(**changes):
         "gd": {"name": "gd", "learning_rate": 0.04},
         "sgd": {"name": "sgd", "learning_rate": 0.04, "batch_size": 4},
         "whole": {"name": "sgd", "learning_rate": 0.04, "batch_size": 12},
+        "warm": {"name": "gd", "learning_rate": 0.04, "schedule": {"name": "constant", "warmup": 4}},
     }
     values["times"] = {**values["times"], "spacing": "linear", "stop": 0.8, "count": 4}
-    pairs = (("gd", "modified_flow"), ("modified_flow", "flow"), ("gd", "flow"), ("sgd", "flow"), ("whole", "gd"))
+    pairs = (
+        ("gd", "modified_flow"),
+        ("modified_flow", "flow"),
+        ("gd", "flow"),
+        ("sgd", "flow"),
+        ("whole", "gd"),
+        ("warm", "flow"),
+    )
     values["compare"] = {**values["compare"], "pairs": pairs, "steps": STEPS, "seeds": 2, "draws": 3}
     for key, value in changes.items():
         *path, last = key.split(".")
@@ -85,10 +93,18 @@ def test_shape(record):
     assert (record["sgd"].status == "done").all() and (record["sgd"].end == 0.8).all()
 
 
+def test_the_times_that_a_schedule_reached_are_no_probe(record):
+    """They are beside the probes of every path, and are not compared."""
+    reached = record["warm"].reached
+    assert reached.dims == ("seed", "step", "t") and "reached" not in record["gd"]
+    assert (np.abs(reached - reached.t) <= reached.step / 2 + 1e-12).all() and (reached != reached.t).any()
+    assert set(distances(record, "warm", "flow").data_vars) == set(distances(record, "gd", "flow").data_vars)
+
+
 def test_every_path_is_integrated_once(record):
     """The flow does not depend on the step, and only random laws on the draw."""
     of_law = {law: {paths[law] for paths in record.members.paths.values()} for law in record.laws}
-    counts = {"flow": 2, "modified_flow": 2 * 3, "gd": 2 * 3, "sgd": 2 * 3 * 3, "whole": 2 * 3 * 3}
+    counts = {"flow": 2, "modified_flow": 2 * 3, "gd": 2 * 3, "sgd": 2 * 3 * 3, "whole": 2 * 3 * 3, "warm": 2 * 3}
     assert {law: len(paths) for law, paths in of_law.items()} == counts
 
 

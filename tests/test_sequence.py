@@ -1,7 +1,5 @@
 """The transformer on sequences against its formula, its symmetries and the conserved quantities of its flow."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,6 @@ from scipy.special import softmax
 
 import dynamics
 from dynamics.config import build
-from dynamics.laws import Adam, AdamW
 from dynamics.objectives.losses import cross_entropy
 from dynamics.objectives.regularisers import SpectrumPenalty
 from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evaluator
@@ -221,23 +218,6 @@ def test_the_penalty_is_added_to_the_loss():
     params, objective = markov(**{"regulariser.kappa": 0.0}).start
     assert penalty(params, objective) == 0
     assert float(objective.minibatch_loss(params, jax.random.key(0), 9, False)) == float(objective.loss(params))
-
-
-ALL = types.SimpleNamespace(trained=dynamics.Trained())  # an objective all of whose parameters train
-
-
-def test_adamw():
-    """AdamW with no decay is Adam, step by step; parameters with zero gradient are multiplied by 1 − ηλ."""
-    params = {"x": jnp.arange(1.0, 4.0)}
-    adam, same = Adam(learning_rate=0.01), AdamW(learning_rate=0.01, batch_size=1)
-    one, other = (params, adam.memory(params)), (params, same.memory(params))
-    for k in range(3):
-        slope = {"x": jnp.array([1.0, -2.0, 0.5 * k])}
-        one, other = adam.update(ALL, slope, *one), same.update(ALL, slope, *other)
-    np.testing.assert_array_equal(one[0]["x"], other[0]["x"])
-    law = AdamW(learning_rate=0.1, batch_size=1, weight_decay=0.5)
-    moved, _ = law.update(ALL, {"x": jnp.zeros(3)}, params, law.memory(params))
-    np.testing.assert_allclose(moved["x"], 0.95 * params["x"], rtol=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -238,8 +238,12 @@ def test_many_paths_take_turns_of_their_own():
 
 @pytest.mark.parametrize(
     "law",
-    [{"name": "modified_flow", "learning_rate": 0.02}, {"name": "preconditioned_flow", "epsilon": 0.1}],
-    ids=["modified", "preconditioned"],
+    [
+        {"name": "modified_flow", "learning_rate": 0.02},
+        {"name": "preconditioned_flow", "epsilon": 0.1},
+        {"name": "normalised_flow", "epsilon": 0.1},
+    ],
+    ids=["modified", "preconditioned", "normalised"],
 )
 def test_every_flow_can_be_stabilised(law):
     def follow(solver):

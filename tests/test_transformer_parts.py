@@ -146,13 +146,13 @@ def test_another_part_at_the_same_parameters():
 def two_layers():
     experiment = markov()
     params, objective = experiment.start
-    return params, objective, jax.jit(lambda params: objective.apply(params, objective.batch.tokens))(params)
+    return params, objective, jax.jit(lambda params: objective.apply(params, objective.batch.inputs))(params)
 
 
 def seen_with(edits, two_layers):
     params, objective, _ = two_layers
     of = edited(objective, edits)
-    return jax.jit(lambda params: of.apply(params, objective.batch.tokens))(params)
+    return jax.jit(lambda params: of.apply(params, objective.batch.inputs))(params)
 
 
 def test_a_direction_removed(two_layers):
@@ -170,12 +170,12 @@ def test_zeroed_heads(two_layers):
     params, objective, (logits, _) = two_layers
     one, _ = seen_with(head_zeroed(1, 0), two_layers)
     without = {**params, "W_V": params["W_V"].at[1, : M // 2].set(0)}
-    expected = jax.jit(lambda params: objective.apply(params, objective.batch.tokens)[0])(without)
+    expected = jax.jit(lambda params: objective.apply(params, objective.batch.inputs)[0])(without)
     np.testing.assert_allclose(one, expected, rtol=1e-12, atol=1e-14)
     assert np.abs(np.asarray(one) - np.asarray(logits)).max() > 1e-3
     nothing = {"heads": lambda layer, read: jnp.zeros_like(read)}
     none, seen = seen_with(nothing, two_layers)
-    x = np.asarray(params["E"])[np.asarray(objective.batch.tokens)] + np.asarray(params["P"])
+    x = np.asarray(params["E"])[np.asarray(objective.batch.inputs)] + np.asarray(params["P"])
     np.testing.assert_array_equal(seen["states"], np.broadcast_to(x, seen["states"].shape))
     np.testing.assert_allclose(none, x @ np.asarray(params["U"]).T, rtol=1e-12, atol=1e-14)
 

@@ -23,7 +23,7 @@ def get_config(variant: str = "one_layer"):
     config.model = {"name": "transformer", "width": 32, "heads": 1, "layers": 1, "neurons": 0, "norm": "none"}
     config.init.name = "lecun_normal"
     config.regulariser = {"name": "qk_spectrum", "kappa": 0.01, "tau": 32.0, "pin": 1.0, "scale": "frobenius"}
-    adamw = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.01, "batch_size": 40, "replacement": False}
+    adamw = {"name": "adam", "learning_rate": 0.003, "weight_decay": 0.01, "batch_size": 40, "replacement": False}
     config.laws = {"adamw": adamw}
     config.times.update(start=0.15, stop=3.0, count=20)
     config.probes = ("loss", "data_loss", "population_loss", "attention_entropy", "attention_within", "qk_moments")

@@ -22,7 +22,7 @@ def get_config(variant: str = "flow"):
     config.task = {"name": "markov", "samples": 64, "length": 16, "vocabulary": 8, "concentration": 0.15}
     config.model = {"name": "transformer", "width": 16, "heads": 1, "layers": 1, "residual": False}
     config.init.name = "lecun_normal"
-    adamw = {"name": "adamw", "learning_rate": 0.003, "weight_decay": 0.01, "batch_size": 64, "replacement": False}
+    adamw = {"name": "adam", "learning_rate": 0.003, "weight_decay": 0.01, "batch_size": 64, "replacement": False}
     config.laws = {"adamw": adamw} if variant == "adamw" else {"flow": FLOW}
     if variant == "smoke":
         config.laws.adamw = adamw

@@ -1,20 +1,22 @@
-"""Descent in discrete steps, at the times t = k · step; the optimizers are optax's."""
+"""Descent in discrete steps: θ_k is the state at t_k = k · step, or at the sum of the rates of a schedule."""
 
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 from dynamics.laws.law import Law, SteppingLaw
+from dynamics.laws.schedules import Schedule
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
+
+NOISE = 1  # of fold_in(the key of a step, NOISE), the key of the noise of the model
 
 
 def check_batch(size: int, replacement: bool, objective: Objective) -> None:
@@ -29,16 +31,68 @@ def check_batch(size: int, replacement: bool, objective: Objective) -> None:
 
 
 class Descent(SteppingLaw):
-    """(gradient at step k, θ_k, memory) -> (θ_{k+1}, memory); abstract."""
+    """(gradient at step k, θ_k, memory) -> (θ_{k+1}, memory), with the learning rate η or η s_k; abstract.
+
+    Attributes:
+        batch_size: the number of samples of the minibatch of every step; None for the gradient of all samples. The
+            minibatch of step k is drawn by fold_in(key, k), and so is the noise of a model that has some.
+        replacement: whether a minibatch can hold a sample twice.
+        schedule: s_k, see dynamics.laws.schedules; None for s_k = 1. At a saved time T the state is the θ_k whose time
+            t_k is nearest to T; t_k is recorded as the note "reached", at most half a step away.
+    """
+
+    batch_size: int | None = eqx.field(static=True, default=None)
+    replacement: bool = eqx.field(static=True, default=False)
+    schedule: Schedule | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
+
+    def is_random(self, model):
+        """Whether it has minibatches, or the model has noise."""
+        return self.batch_size is not None or "noise" in model.capabilities
 
     def loss(self, objective: Objective, params: PyTree, k: Int[Array, ""], key: PRNGKeyArray) -> Float[Array, ""]:
-        """The loss whose gradient is used at step k: by default of the whole training set."""
-        del k, key
-        return objective.loss(params)
+        """The loss whose gradient is used at step k: of the whole training set, or of the minibatch.
+
+        Raises:
+            ConfigError: for a minibatch without replacement that is larger than the training set.
+        """
+        key = jax.random.fold_in(key, k)
+        objective = objective.with_noise(jax.random.fold_in(key, NOISE))
+        if self.batch_size is None:
+            return objective.loss(params)
+        check_batch(self.batch_size, self.replacement, objective)
+        return objective.minibatch_loss(params, key, self.batch_size, self.replacement)
 
     @abc.abstractmethod
-    def update(self, objective: Objective, gradient: PyTree, params: PyTree, memory: PyTree) -> tuple[PyTree, PyTree]:
-        """The next parameters and memory."""
+    def update(
+        self, objective: Objective, gradient: PyTree, params: PyTree, memory: PyTree, scale: Any
+    ) -> tuple[PyTree, PyTree]:
+        """The next parameters and memory, by a step with the learning rate η · scale; scale = None is 1."""
+
+    def rate(self, scale: Any) -> Any:
+        """The learning rate η · scale; scale = None is 1."""
+        return self.learning_rate if scale is None else self.learning_rate * scale
+
+    def time(self, k: Int[Array, "*T"], dtype: jnp.dtype) -> Float[Array, "*T"]:
+        """t_k, the time of θ_k."""
+        return (k.astype(dtype) if self.schedule is None else self.schedule.total(k, dtype)) * self.step
+
+    def steps_at(self, times: Float[Array, " T"]) -> Int[Array, " T"]:
+        """The k whose times t_k are nearest to these times."""
+        if self.schedule is None:
+            return jnp.rint(times / self.step).astype(jnp.int32)
+        return self.schedule.nearest(times / self.step)
+
+    def check_times(self, times):
+        """Refuse a schedule whose rates do not add up to the last saved time, up to half a step."""
+        if self.schedule is not None:
+            reach, last = self.schedule.reach, float(times[-1])
+            allowed = (
+                f"must reach the last saved time, t = {last:g}; its rates add up to t = {reach * self.step:g} at most"
+            )
+            require(reach >= last / self.step - 0.5, "schedule", self.schedule, allowed)
 
     def __call__(
         self,
@@ -49,18 +103,22 @@ class Descent(SteppingLaw):
         key: PRNGKeyArray,
         memory: PyTree = None,
     ) -> Trajectory:
-        """The steps k = t / step for all saved times t, by one scan over these times."""
+        """The steps up to all saved times t, by one scan over these times.
+
+        The number of the step follows from t alone: a trajectory goes on from a checkpoint as if it had not stopped.
+        """
         memory = self.memory(params0) if memory is None else memory
-        steps_T = jnp.rint(times / self.step).astype(jnp.int32)
+        steps_T = self.steps_at(times)
 
         def step(carry):
             k, params, memory, _ = carry
             loss, gradient = jax.value_and_grad(lambda p: self.loss(objective, p, k, key))(params)
             finite = jnp.isfinite(loss)
+            scale = None if self.schedule is None else self.schedule.scale(k, loss.dtype)
             # A non-finite loss ends the loop at this k, with the parameters that have this loss.
             kept = jax.tree.map(
                 lambda new, old: jnp.where(finite, new, old),
-                self.update(objective, gradient, params, memory),
+                self.update(objective, gradient, params, memory, scale),
                 (params, memory),
             )
             return k + finite.astype(k.dtype), *kept, finite
@@ -80,78 +138,16 @@ class Descent(SteppingLaw):
             memory=memory,
             steps=k - steps_T[0],
             outcome=jnp.where(finite, COMPLETED, NON_FINITE),
-            end=k.astype(times.dtype) * self.step,
+            end=self.time(k, times.dtype),
+            notes={} if self.schedule is None else {"reached": self.time(steps_T, times.dtype)},
         )
 
 
-class Minibatch(Descent):
-    """A descent by gradients of independent minibatches; that of step k is drawn by fold_in(key, k); abstract.
-
-    Attributes:
-        batch_size: the number of samples of every minibatch.
-        replacement: whether a minibatch can hold a sample twice.
-    """
-
-    batch_size: int = eqx.field(static=True)
-    replacement: bool = eqx.field(static=True, default=False)
-
-    random: ClassVar[bool] = True
-
-    def __check_init__(self):
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
-
-    def loss(self, objective, params, k, key):
-        """The loss of the minibatch of step k.
-
-        Raises:
-            ConfigError: for a minibatch without replacement that is larger than the training set.
-        """
-        check_batch(self.batch_size, self.replacement, objective)
-        return objective.minibatch_loss(params, jax.random.fold_in(key, k), self.batch_size, self.replacement)
-
-
-class Optimizer(Descent):
-    """A descent by an optimizer of optax; abstract."""
-
-    @property
-    @abc.abstractmethod
-    def optimizer(self) -> optax.GradientTransformation:
-        """The optimizer with the fields of this law."""
-
-    def memory(self, params0: PyTree) -> PyTree:
-        """The optimizer's initial state."""
-        return self.optimizer.init(params0)
-
-    def update(self, objective, gradient, params, memory):
-        """The parameters and the optimizer's state after one step."""
-        # Optax raises a float to the power of an integer count, which strict promotion refuses.
-        with jax.numpy_dtype_promotion("standard"):
-            updates, memory = self.optimizer.update(gradient, memory, params)
-        return optax.apply_updates(params, objective.trained.scaled(updates)), memory
-
-
-class GradientDescent(Optimizer):
-    """θ_{k+1} = θ_k - η ∇L(θ_k), full batch, t = η·k."""
-
-    @property
-    def optimizer(self):
-        """SGD of optax, which descends any gradient."""
-        return optax.sgd(self.learning_rate)
-
-
-class StochasticGradientDescent(Minibatch, Optimizer):
-    """θ_{k+1} = θ_k - η ∇L_{B_k}(θ_k), with the minibatch B_k; t = η·k."""
-
-    @property
-    def optimizer(self):
-        """SGD."""
-        return optax.sgd(self.learning_rate)
-
-
 class Momentum(Descent):
-    """v_{k+1} = β v_k - η ∇L(θ_k), θ_{k+1} = θ_k + v_{k+1}, v_0 = 0; t = η·k / (1 − β); abstract.
+    """A descent with momentum β, at t = η·k / (1 − β); abstract.
 
-    A constant gradient moves θ by η / (1 − β) per step: on this time axis the limit η → 0 is gradient flow.
+    A constant gradient moves θ by η / (1 − β) per step: on this time axis the limit η → 0 is gradient flow. With a
+    schedule, t_k = Σ_{j<k} η s_j / (1 − β).
 
     Attributes:
         momentum: β.
@@ -170,91 +166,3 @@ class Momentum(Descent):
     def at_step(self, step: float) -> "Law":
         """The same law with the learning rate η = step · (1 − β)."""
         return dataclasses.replace(self, learning_rate=step * (1 - self.momentum))
-
-
-class HeavyBall(Momentum, Optimizer):
-    """θ_{k+1} = θ_k + v_{k+1}, v_{k+1} = β v_k - η ∇L(θ_k), full batch; t = η·k / (1 − β); see Momentum.
-
-    Up to O(η²) it follows ModifiedFlow with the same learning rate and momentum.
-    """
-
-    @property
-    def optimizer(self):
-        """SGD with momentum β."""
-        return optax.sgd(self.learning_rate, momentum=self.momentum)
-
-
-class AdamMoments(Optimizer):
-    """The bias-corrected exponential means m̂ of the gradient and v̂ of its square, entry by entry; abstract.
-
-    Attributes:
-        beta1: the decay of m.
-        beta2: the decay of v.
-        epsilon: ε, added to √v̂.
-    """
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-
-    def __check_init__(self):
-        for name in ("beta1", "beta2"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "must be at least 0 and below 1")
-        require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
-
-
-class Adam(AdamMoments):
-    """θ_{k+1} = θ_k - η m̂ / (√v̂ + ε), full batch, t = η·k (arXiv:1412.6980); see AdamMoments for m̂ and v̂."""
-
-    @property
-    def optimizer(self):
-        """Adam."""
-        return optax.adam(self.learning_rate, self.beta1, self.beta2, self.epsilon)
-
-
-class AdamW(Minibatch, AdamMoments):
-    """θ_{k+1} = θ_k - η (m̂ / (√v̂ + ε) + λ θ_k), m̂ and v̂ from gradients of minibatches; t = η·k (arXiv:1711.05101).
-
-    Every parameter decays. With batch_size = n, without replacement, and λ = 0 it is Adam.
-
-    Attributes:
-        batch_size: the number of samples of every minibatch.
-        weight_decay: λ.
-    """
-
-    batch_size: int = eqx.field(static=True, kw_only=True)  # the moments, which come before it, have defaults
-    weight_decay: float = 0.0
-
-    def __check_init__(self):
-        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "must not be negative")
-
-    @property
-    def optimizer(self):
-        """AdamW."""
-        decay = self.weight_decay
-        return optax.adamw(self.learning_rate, self.beta1, self.beta2, self.epsilon, weight_decay=decay)
-
-
-class MeanSquare(Optimizer):
-    """The bias-corrected exponential mean v̂ of the square of the gradient, entry by entry; abstract.
-
-    Attributes:
-        decay: the decay of v.
-        epsilon: ε, added to √v̂.
-    """
-
-    decay: float = 0.9
-    epsilon: float = 1e-8
-
-    def __check_init__(self):
-        require(0 <= self.decay < 1, "decay", self.decay, "must be at least 0 and below 1")
-        require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
-
-
-class RMSProp(MeanSquare):
-    """θ_{k+1} = θ_k - η ∇L / (√v̂ + ε), full batch, t = η·k; see MeanSquare for v̂."""
-
-    @property
-    def optimizer(self):
-        """RMSProp with Adam's bias correction; otherwise the first steps are too long by a factor 1/√(1 − decay)."""
-        return optax.rmsprop(self.learning_rate, self.decay, self.epsilon, eps_in_sqrt=False, bias_correction=True)

@@ -1,7 +1,6 @@
 """SGD as a diffusion: the stochastic modified equation, by diffrax."""
 
 from collections.abc import Callable
-from typing import ClassVar
 
 import diffrax
 import equinox as eqx
@@ -54,11 +53,14 @@ class StochasticModifiedEquation(SteppingLaw):
     replacement: bool = eqx.field(static=True, default=False)
     substeps: int = eqx.field(static=True, default=2)
 
-    random: ClassVar[bool] = True
-
     def __check_init__(self):
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
         require(self.substeps >= 1, "substeps", self.substeps, "must be at least 1")
+
+    def is_random(self, model):
+        """True."""
+        del model
+        return True
 
     def kick(self, objective: Objective, params: PyTree, noise: Float[Array, " n"]) -> PyTree:
         """√η Σ^½ ξ for ξ = noise, a vector-Jacobian product of the losses of all samples."""

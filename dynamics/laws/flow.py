@@ -211,3 +211,26 @@ class PreconditionedFlow(Flow):
         """The velocity of gradient flow, divided entry by entry by its magnitude plus ε."""
         slope = objective.slope(params)
         return objective.trained.scaled(jax.tree.map(lambda v: v / (jnp.abs(v) + self.epsilon), slope))
+
+
+class NormalisedFlow(Flow):
+    """dθ/dt = -∇L / (‖∇L‖ + ε), ‖·‖ over all parameters: the path of gradient flow, with its length for the time.
+
+    With s the time of gradient flow and ℓ the length of its path, dℓ = ‖∇L‖ ds and dt = (1 + ε/‖∇L‖) dℓ: the point of
+    gradient flow at s is reached at t = ℓ + ε s. For ε → 0 the speed is 1, t is the length, and a minimum at a finite
+    distance is reached in a finite time. Near it the flow is stiff, with rates of up to the sharpness divided by ε.
+
+    Attributes:
+        epsilon: ε.
+    """
+
+    epsilon: float = eqx.field(kw_only=True, default=1e-6)
+
+    def __check_init__(self):
+        require(self.epsilon > 0, "epsilon", self.epsilon, "must be positive")
+
+    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
+        """The velocity of gradient flow, divided by the norm of the gradient plus ε."""
+        slope = objective.slope(params)
+        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(slope)))
+        return objective.trained.scaled(jax.tree.map(lambda leaf: leaf / (norm + self.epsilon), slope))

@@ -4,18 +4,18 @@ Adam and RMSProp are not closed in these variables, since they divide entry by e
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from dynamics.config import require
-from dynamics.laws.descent import Descent, Minibatch, Momentum
+from dynamics.laws.descent import Descent, Momentum
 from dynamics.laws.flow import Flow
 from dynamics.laws.law import Law
-from dynamics.models import GramModel, at_rest
-from dynamics.objectives.objective import Objective
+from dynamics.models import GramModel, HeavyBallStep, at_rest
 
 
 class GramLaw(Law):
@@ -44,11 +44,6 @@ class GramLaw(Law):
         return gram, dataclasses.replace(objective, model=GramModel.of(model), constants=constants)
 
 
-def gram_step(objective: Objective, gradient: PyTree, params: PyTree, eta: Any) -> PyTree:
-    """The Gram matrices after a step η of descent on the weights; see GramModel.step."""
-    return objective.model.step(params, jax.tree.map(jnp.negative, gradient), eta, objective.rates(params))
-
-
 class GramFlow(GramLaw, Flow):
     """Gradient flow on the weights, in Gram variables; see Flow for the solver's fields."""
 
@@ -58,25 +53,26 @@ class GramFlow(GramLaw, Flow):
 
 
 class GramGradientDescent(GramLaw, Descent):
-    """Full-batch gradient descent on the weights, exactly, in Gram variables; t = η·k."""
+    """Gradient descent on the weights, exactly, in Gram variables; t = η·k. Its minibatches are those of Optimizer."""
 
-    def update(self, objective, gradient, params, memory):
+    def update(self, objective, gradient, params, memory, scale):
         """The Gram matrices of the next weights; see GramModel.step."""
-        return gram_step(objective, gradient, params, self.learning_rate), memory
+        slope = jax.tree.map(jnp.negative, gradient)
+        return objective.model.step(params, slope, self.rate(scale), objective.rates(params)), memory
 
 
-class GramStochasticGradientDescent(GramLaw, Minibatch):
-    """SGD on the weights, exactly, in Gram variables; its minibatches are those of StochasticGradientDescent."""
+class GramStochasticGradientDescent(GramLaw, Descent):
+    """SGD on the weights, exactly, in Gram variables: GramGradientDescent with a required batch size."""
 
-    def update(self, objective, gradient, params, memory):
-        """The Gram matrices of the next weights, for the gradient of the minibatch."""
-        return gram_step(objective, gradient, params, self.learning_rate), memory
+    batch_size: int = eqx.field(static=True)
+
+    update = GramGradientDescent.update
 
 
 class GramHeavyBall(GramLaw, Momentum):
     """Heavy ball on the weights, exactly, in Gram variables; t = η·k / (1 − β).
 
-    v' = β v − η ∇L, θ' = θ + v' is closed in the Gram matrices of [W_V, P_V, u, p_u] and of [W_K, W_Q, P_K, P_Q] of
+    v' = β v − η ∇L, θ' = θ + s_k v' is closed in the Gram matrices of [W_V, P_V, u, p_u] and of [W_K, W_Q, P_K, P_Q] of
     every head, where P are the momenta, u = Wᵀa and p_u = P_Wᵀa. The law moves the Gram matrices of the weights; its
     memory holds the other blocks, those with momenta. For the equations see GramModel.heavy_ball_step.
     """
@@ -85,8 +81,8 @@ class GramHeavyBall(GramLaw, Momentum):
         """The blocks with momenta, which are zero at the start."""
         return at_rest(params0)
 
-    def update(self, objective, gradient, params, memory):
+    def update(self, objective, gradient, params, memory, scale):
         """The Gram matrices of the next weights, and the blocks with their momenta."""
         slope = jax.tree.map(jnp.negative, gradient)
-        rates = objective.rates(params)
-        return objective.model.heavy_ball_step(params, memory, slope, self.learning_rate, self.momentum, rates)
+        step = HeavyBallStep(self.learning_rate, self.momentum, scale)
+        return objective.model.heavy_ball_step(params, memory, slope, step, objective.rates(params))

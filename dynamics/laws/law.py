@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
@@ -17,17 +18,28 @@ class Law(eqx.Module):
     """From parameters at times[0] to a trajectory on `times`; abstract.
 
     Attributes:
-        random: whether the trajectory depends on the key.
         needs: capabilities that the model must have for the law to start from its parameters.
     """
 
-    random: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ("weights",)
+
+    def is_random(self, model: Any) -> bool:
+        """Whether the trajectory of a model's parameters depends on the key; by default it does not."""
+        del model
+        return False
 
     @property
     @abc.abstractmethod
     def step(self) -> Any:
         """The time between updates; None when time is continuous."""
+
+    def check_times(self, times: np.ndarray) -> None:
+        """Refuse saved times that the law cannot reach; an experiment calls it before anything runs.
+
+        Raises:
+            ConfigError: naming the field of the law that prevents it.
+        """
+        del times
 
     def at_step(self, step: float) -> "Law":
         """The same law with this time between updates; unchanged when its time is continuous."""

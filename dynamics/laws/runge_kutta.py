@@ -36,7 +36,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from dynamics.trajectory import NOTES, Values
+from dynamics.trajectory import SOLVER_NOTES, Values
 
 # The next step: SAFETY times what the error allows, SHRINK to GROW times this one.
 SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
@@ -210,7 +210,7 @@ class Path(NamedTuple):
 
     Attributes:
         observed: the observations at the times, [time, ...].
-        notes: what was done up to the times, {name in NOTES: [time]}.
+        notes: what was done up to the times, {name in SOLVER_NOTES: [time]}.
         reached: the number of times reached; later rows of `observed` and `notes` mean nothing.
         y: the last state.
         t: the time of the last state.
@@ -286,7 +286,7 @@ def integrate(
         error = jnp.where(jnp.isnan(error), jnp.inf, error)
         keep = error < 1
         turn = turn._replace(evaluations=turn.evaluations + step.evaluations)
-        note = dict(zip(NOTES, (turn.evaluations, turn.stabilised, step.radius), strict=True))
+        note = dict(zip(SOLVER_NOTES, (turn.evaluations, turn.stabilised, step.radius), strict=True))
 
         def observe_one(carry):
             observed, notes, reached = carry
@@ -316,7 +316,7 @@ def integrate(
         return _State(path, h, slope, step.known, state.tried + 1, votes)
 
     none = jnp.asarray(0)
-    note = dict(zip(NOTES, (none, turn.stabilised, times[0]), strict=True))
+    note = dict(zip(SOLVER_NOTES, (none, turn.stabilised, times[0]), strict=True))
     observed, notes = jax.tree.map(
         lambda leaf: jnp.zeros((len(times), *leaf.shape), leaf.dtype), (jax.eval_shape(observe, y0), note)
     )

@@ -2,7 +2,7 @@
 
 from dynamics.models.attention import MASKS, NORMALISERS, SCORES, VALUES, Mask, Normaliser, Score, Value
 from dynamics.models.balance import Balance
-from dynamics.models.gram import GRAM_INVARIANTS, GramModel, at_rest, gram_invariants
+from dynamics.models.gram import GRAM_INVARIANTS, GramModel, HeavyBallStep, at_rest, gram_invariants
 from dynamics.models.initialisation import Initialisation
 from dynamics.models.model import Model
 from dynamics.models.one_layer import Gram, OneLayerTransformer
@@ -18,6 +18,7 @@ __all__ = [
     "Balance",
     "Gram",
     "GramModel",
+    "HeavyBallStep",
     "Initialisation",
     "Mask",
     "Model",

@@ -38,6 +38,20 @@ class Momenta(NamedTuple):
     square: Float[Array, "*H n n"]
 
 
+class HeavyBallStep(NamedTuple):
+    """The numbers of one step of heavy ball.
+
+    Attributes:
+        eta: η.
+        beta: β.
+        scale: s, by which the schedule of the learning rate multiplies the step; None is 1.
+    """
+
+    eta: Any
+    beta: Any
+    scale: Any = None
+
+
 @dataclass(frozen=True)
 class GramModel:
     """The one-layer model as a function of its Gram matrices, with the same `apply` as a Flax module.
@@ -152,7 +166,7 @@ class GramModel:
         return {name: params[name] + eta * velocity[name] + eta**2 * second_order[name] for name in params}
 
     def heavy_ball_step(
-        self, params: PyTree, momenta: dict[str, Momenta], slope: PyTree, eta: Any, beta: Any, rates: Rates
+        self, params: PyTree, momenta: dict[str, Momenta], slope: PyTree, step: HeavyBallStep, rates: Rates
     ) -> tuple[dict[str, Array], dict[str, Momenta]]:
         """The Gram matrices and momenta after one step of heavy ball on the weights, exactly.
 
@@ -160,17 +174,16 @@ class GramModel:
 
             B = [0, r_W m1 z; r_V zᵀ, 0] for the values,      B = [0, r_Q M; r_K Mᵀ, 0] for the scores of a head.
 
-        Heavy ball is P' = β P + η X B, X' = X + P', so that R = XᵀX, D = XᵀP and E = PᵀP are closed:
+        Heavy ball is P' = β P + η X B, X' = X + s P', so that R = XᵀX, D = XᵀP and E = PᵀP are closed:
 
-            D1 = Xᵀ P' = β D + η R B        E' = β² E + β η (DᵀB + BᵀD) + η² BᵀR B
-            R' = R + D1 + D1ᵀ + E'          D' = D1 + E'
+            D1 = Xᵀ P' = β D + η R B             E' = β² E + β η (DᵀB + BᵀD) + η² BᵀR B
+            R' = R + s (D1 + D1ᵀ) + s² E'        D' = D1 + s E'
 
         Args:
             params: the Gram matrices, with the shapes of Gram.
             momenta: D and E of the values and of the scores.
             slope: −∂L/∂ of each of the Gram matrices; z and M are those of G and A.
-            eta: η.
-            beta: β.
+            step: η, β and s.
             rates: r of every weight; those that are frozen have no momenta.
         """
         A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
@@ -191,8 +204,8 @@ class GramModel:
 
         values = jnp.block([[C_V_HxDxHxD.reshape(columns, columns), G_V], [G_V.T, S[None, None]]])
         scores = jnp.block([[C_K, A_HxDxD], [jnp.swapaxes(A_HxDxD, -1, -2), C_Q]])
-        values, of_values = _heavy_ball(values, momenta["values"], by_values, eta, beta)
-        scores, of_scores = _heavy_ball(scores, momenta["scores"], by_scores, eta, beta)
+        values, of_values = _heavy_ball(values, momenta["values"], by_values, step)
+        scores, of_scores = _heavy_ball(scores, momenta["scores"], by_scores, step)
         d = self.vocabulary
         moved = Gram(
             A=scores[:, :d, d:],
@@ -238,15 +251,18 @@ def at_rest(params: PyTree) -> dict[str, Momenta]:
 
 
 def _heavy_ball(
-    R: Float[Array, "*H n n"], momenta: Momenta, times_B: Callable[[Array], Array], eta: Any, beta: Any
+    R: Float[Array, "*H n n"], momenta: Momenta, times_B: Callable[[Array], Array], step: HeavyBallStep
 ) -> tuple[Float[Array, "*H n n"], Momenta]:
     """R' and the momenta of GramModel.heavy_ball_step; times_B multiplies by B from the right."""
     D, E = momenta
+    eta, beta, scale = step
     R_B = times_B(R)
     D1 = beta * D + eta * R_B
     # R is symmetric: (R B)ᵀ B = Bᵀ R B.
     square = beta**2 * E + beta * eta * _symmetric(times_B(D.mT)) + eta**2 * times_B(R_B.mT)
-    return R + _symmetric(D1) + square, Momenta(D1 + square, square)
+    if scale is None:
+        return R + _symmetric(D1) + square, Momenta(D1 + square, square)
+    return R + scale * _symmetric(D1) + scale**2 * square, Momenta(D1 + scale * square, square)
 
 
 def _symmetric(matrix: Float[Array, "*H d d"]) -> Float[Array, "*H d d"]:

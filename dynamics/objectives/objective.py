@@ -90,7 +90,9 @@ class Objective(eqx.Module):
         is `loss`, bit for bit.
         """
         if self.fresh:
-            drawn = self.task.sample(key, size, self.batch.source)
+            # Behind a barrier, so that no compiler draws them together with what one law does with them: the samples
+            # are the same bits in the programs of all laws.
+            drawn = jax.lax.optimization_barrier(self.task.sample(key, size, self.batch.source))
         else:
             rows = jnp.sort(jax.random.choice(key, self.samples, (size,), replacement))
             inputs, targets = jax.tree.map(lambda leaf: leaf[rows], (self.batch.inputs, self.batch.targets))

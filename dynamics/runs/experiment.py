@@ -124,14 +124,17 @@ class Experiment:
             seed=settings.seed,
             draw=settings.draw,
         )
+        for name, law in laws.items():
+            with under(f"laws.{name}."):
+                law.check_times(experiment.times)
         experiment._check_sizes()
         if experiment.certify:
             experiment._check_certifiable()
         experiment._check_start()
         experiment._check_parameters()
         experiment._check_probes(config["regulariser"].get("name"))
-        for law in experiment.laws:
-            check_shapes(*experiment._structure(law), experiment.setup, experiment.probes_of(law), experiment.words)
+        for name in laws:
+            check_shapes(*experiment._structure(name), experiment.setup, experiment.probes_of(name), experiment.words)
         return experiment
 
     def _check_sizes(self) -> None:
@@ -177,7 +180,7 @@ class Experiment:
                 self.regulariser.check(names)
         for name, law in self.laws.items():
             allowed = f"must be 'fixed' or 'fresh' with the minibatches of laws.{name}"
-            require(self.regime != "population" or not law.random, "data.regime", self.regime, allowed)
+            require(self.regime != "population" or not self.is_random(name), "data.regime", self.regime, allowed)
             weights = "weights" in law.needs
             require(weights or not self.trained.tied, "train.tied", self.trained.tied, f"must be empty for laws.{name}")
 
@@ -197,9 +200,13 @@ class Experiment:
             allowed = f"needs {_listed(missing)}, which this task, this model and the variables of its laws do not have"
             require(not missing, "probes", probe, allowed)
 
+    def is_random(self, law: str) -> bool:
+        """Whether the trajectory of a law depends on the draw of its noise."""
+        return self.laws[law].is_random(self.model)
+
     def probes_of(self, law: str) -> tuple[str, ...]:
         """The probes that are recorded of a law: those that it can have, and no large ones of a random law."""
-        model, random = self.abstract_start(law)[1].model, self.laws[law].random
+        model, random = self.abstract_start(law)[1].model, self.is_random(law)
         probes = [PROBES[name] for name in self.probes if PROBES[name].fits(self.task, model)]
         return tuple(probe.name for probe in probes if not (probe.large and random))
 

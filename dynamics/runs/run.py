@@ -1,12 +1,12 @@
 """A config, executed and recorded in a run folder."""
 
 import contextlib
+import dataclasses
 import pathlib
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ class _Clock:
             self.seconds[what] += time.perf_counter() - begin
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class _Run:
     """The parts that all laws of a run share."""
 
@@ -191,8 +191,13 @@ def _errors(trajectory: Trajectory, reference: Trajectory) -> dict[str, np.ndarr
 
 
 def described(law: Law) -> dict[str, Any]:
-    """{"law": its class, and its settings by name}."""
-    return {"law": type(law).__name__, **vars(law)}
+    """{"law": its class, and its settings by name, without those that are None}; a group of settings has its class."""
+
+    def plain(value: Any) -> Any:
+        part = dataclasses.is_dataclass(value) and not isinstance(value, type)
+        return {"class": type(value).__name__, **dataclasses.asdict(value)} if part else value
+
+    return {"law": type(law).__name__, **{key: plain(value) for key, value in vars(law).items() if value is not None}}
 
 
 def recorded(path: Path, trajectory: Trajectory) -> tuple[Arrays, dict[str, Any]]:

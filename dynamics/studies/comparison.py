@@ -60,8 +60,9 @@ def sweep_of(name: str, config: ml_collections.ConfigDict) -> Sweep:
         ConfigError: with the key, its value and what is allowed.
     """
     settings = build(Settings, config.compare.to_dict(), "compare.")
-    laws = Experiment.from_config(config.to_dict()).laws
-    random = [law for law in laws if laws[law].random]
+    experiment = Experiment.from_config(config.to_dict())
+    laws = experiment.laws
+    random = [law for law in laws if experiment.is_random(law)]
     allowed = f"must be at least 2, since laws.{random[0]} is random: one draw has no variance" if random else ""
     require(settings.draws >= 2 or not random, "compare.draws", settings.draws, allowed)
     allowed = f"must be (law, reference), ..., when none of the laws, {', '.join(laws)}, is called flow"

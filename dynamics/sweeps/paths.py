@@ -115,7 +115,7 @@ def path_id(config: Mapping[str, Any], path: Path) -> str:
     experiment, law = path.experiment, path.experiment.laws[path.law]
     content = {key: config[key] for key in CONTENT} | {
         "law": described(law),
-        "draw": experiment.draw if law.random else None,
+        "draw": experiment.draw if experiment.is_random(path.law) else None,
         "times": experiment.times.tolist(),
         "checkpoints": experiment.checkpoints,
         "probes": experiment.probes_of(path.law),

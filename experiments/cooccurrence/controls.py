@@ -11,8 +11,8 @@ from jaxtyping import PyTree
 import dynamics
 from dynamics.config import require
 from dynamics.laws import Adam, Descent, Flow, GramLaw, Law, RMSProp
-from dynamics.laws.descent import AdamMoments, MeanSquare
 from dynamics.laws.flow import modified_velocity
+from dynamics.laws.optimizers import AdamMoments, MeanSquare
 from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, FIRST_TARGET, SECOND_TARGET, SIGNALS, CooccurrenceTask
 
