@@ -113,9 +113,7 @@ def test_every_descent_sees_the_same_samples(looked_at):
     of = experiment("fresh", laws, loss="spying", probes=())
     minibatches = {law: seen(looked_at, lambda law=law: dynamics.solve(of, law)) for law in names}
     for law in names:
-        assert (
-            len(minibatches[law]) == 20 + 1 and minibatches[law] == minibatches["sgd"]
-        )  # the last is the sample
+        assert len(minibatches[law]) == 20 + 1 and minibatches[law] == minibatches["sgd"]  # the last is the sample
     other = experiment("fresh", {"sgd": laws["sgd"]}, loss="spying", probes=(), draw=3)
     assert len(seen(looked_at, lambda: dynamics.solve(other, "sgd")) & minibatches["sgd"]) == 1
 

@@ -239,6 +239,30 @@ def test_tied_parameters_along_a_flow():
     assert abs(solved({"name": "flow", **FLOW}).probes["loss"][-1] / flow - 1) > 1e-3
 
 
+def drift(law, **changes):
+    return solved(law, probes=("drift",), **changes).probes["drift"][-1]
+
+
+@pytest.mark.parametrize(("law", "balances"), [("flow", 3), ("gram_flow", 2)])
+def test_certificates_know_what_trains(law, balances):
+    """Rates keep the weighed balances; one with a frozen weight certifies nothing, and is nan."""
+    law = {"name": law, **FLOW}
+    assert (drift(law) < 1e-8).all() and len(drift(law)) == balances
+    assert (drift(law, **{"train.rates": {"W_V": 3.0, "W_K": 0.2}}) < 1e-8).all()
+    np.testing.assert_array_equal(np.isnan(drift(law, **ATTENTION_FROZEN)), [False, True, False][:balances])
+    np.testing.assert_array_equal(np.isnan(drift(law, **{"train.only": ("W_*",)})), [True, False, True][:balances])
+    assert (drift(law, **ATTENTION_FROZEN)[0] < 1e-8).all()
+
+
+def test_certificates_know_penalties_and_ties():
+    law = {"name": "flow", **FLOW}
+    ridge = {"regulariser": {"name": "l2", "weights": {"W_K": 0.3}}}
+    np.testing.assert_array_equal(np.isnan(drift(law, **ridge)), [False, True, False])
+    np.testing.assert_array_equal(np.isnan(drift(law, **{"train.tied": (("W_K", "W_Q"),)})), [False, True, False])
+    spectrum = {"regulariser": {"name": "qk_spectrum", "kappa": 0.1, "tau": 1.0}}
+    assert (drift(law, **spectrum) < 1e-7).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -120,6 +120,16 @@ class Objective(eqx.Module):
         return self.model.velocity(params, slope, self.rates(params))
 
     def rates(self, params: PyTree) -> dict[str, Any]:
-        """{weight: r}, None for 1, of all weights of the model; see Trained."""
+        """{weight: r}, None for 1 and 0 if it is frozen, of all weights of the model; see Trained."""
         names = by_name(params) if "weights" in self.model.capabilities else self.model.weights
         return {name: self.trained.rate(name) for name in names}
+
+    def balanced_rates(self, params: PyTree) -> dict[str, Any]:
+        """{weight: r} as dynamics.models.Balance takes them: 0 for a weight whose balances say nothing.
+
+        They hold trivially for a frozen weight, and not at all for one that is tied or that the regulariser shrinks.
+        """
+        rates = self.rates(params)
+        without = {name for group in self.trained.tied for name in group}
+        without |= self.regulariser.unbalances(rates) if self.regulariser is not None else set()
+        return {name: 0.0 if name in without else 1.0 if rate is None else rate for name, rate in rates.items()}

@@ -18,12 +18,9 @@ class Regulariser(Protocol):
 
     Attributes:
         needs: the capabilities that the model must have.
-        keeps_balance: whether gradient flow on R conserves what the model's `conserved` gives, as it does for every
-            function of the score matrices.
     """
 
     needs: ClassVar[tuple[str, ...]]
-    keeps_balance: ClassVar[bool]
 
     def check(self, names: Iterable[str]) -> None:
         """Refuse what does not fit to parameters with these names.
@@ -31,6 +28,10 @@ class Regulariser(Protocol):
         Raises:
             ConfigError: naming the key, its value and what is allowed.
         """
+        ...
+
+    def unbalances(self, names: Iterable[str]) -> set[str]:
+        """Which of these parameters it moves so that gradient flow does not conserve their balances any more."""
         ...
 
     def __call__(self, params: PyTree, apply: Callable[..., Any]) -> Array:
@@ -63,7 +64,6 @@ class SpectrumPenalty(eqx.Module):
     scale: Literal["frobenius", "trace_square"] = eqx.field(static=True, default="frobenius")
 
     needs: ClassVar[tuple[str, ...]] = ("score_matrices",)
-    keeps_balance: ClassVar[bool] = True
 
     def __check_init__(self):
         for key in ("kappa", "pin"):
@@ -71,6 +71,11 @@ class SpectrumPenalty(eqx.Module):
 
     def check(self, names: Iterable[str]) -> None:
         """It fits to all parameters."""
+
+    def unbalances(self, names: Iterable[str]) -> set[str]:
+        """None: it is a function of the score matrices."""
+        del names
+        return set()
 
     def __call__(self, params: PyTree, apply: Callable[..., Any]) -> Float[Array, ""]:
         """The penalty."""
@@ -94,7 +99,6 @@ class OfParameters(eqx.Module):
     weights: dict[str, float]
 
     needs: ClassVar[tuple[str, ...]] = ("weights",)
-    keeps_balance: ClassVar[bool] = False
 
     def __check_init__(self):
         require(bool(self.weights), "weights", self.weights, "must be {pattern of parameter names: weight}")
@@ -105,6 +109,10 @@ class OfParameters(eqx.Module):
         """Refuse a pattern that matches no parameter."""
         for pattern in self.weights:
             check_patterns([pattern], names, f"weights.{pattern}")
+
+    def unbalances(self, names: Iterable[str]) -> set[str]:
+        """Those that have a weight."""
+        return {name for name in names if of_first_match(name, self.weights) is not None}
 
     def total(self, params: PyTree, of_one: Callable[[Array], Array]) -> Float[Array, ""]:
         """Σ_p λ_p r(θ_p)."""

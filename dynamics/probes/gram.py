@@ -118,4 +118,5 @@ def drift(params: PyTree, view: View) -> Array:
 
     See dynamics.analysis.invariants.relative_drift.
     """
-    return relative_drift(_conserved(params, view), view.known["drift"])
+    rates = view.objective.balanced_rates(params)
+    return relative_drift(_conserved(params, view), view.known["drift"], rates)
