@@ -17,7 +17,6 @@ import dynamics
 import dynamics.cli
 import experiments
 from dynamics.analysis.fits import Interval, detectable, exponent, mean_interval, weighted_order
-from dynamics.laws import GramFlow
 from dynamics.studies.claims import Claim, Finding, above, all_of, inside, judge, markdown
 from dynamics.studies.evidence import Case, Measured, measure, sweeps_of
 from dynamics.sweeps.overrides import grid, own_seeds
@@ -295,16 +294,6 @@ def test_controls_are_what_they_say():
 
     unbalanced = training_set(controls.UnbalancedLabels)
     assert int(np.asarray(unbalanced.targets).sum()) == 20
-
-
-def test_frozen_attention_moves_the_rest():
-    experiment = dynamics.Experiment.from_config(gram_config().to_dict())
-    params, objective = experiment.start
-    free, frozen = (jax.jit(law.velocity)(objective, params) for law in (GramFlow(), controls.FrozenAttention()))
-    for name in free:
-        assert np.abs(free[name]).max() > 0
-        expected = 0 if name in ("A", "C_K", "C_Q") else free[name]
-        np.testing.assert_allclose(frozen[name], np.broadcast_to(expected, frozen[name].shape), rtol=1e-12)
 
 
 HOLDS = "{'small': {'in words': lambda data, case: Finding(True, 'it')}}"

@@ -8,7 +8,7 @@ Condition 1 of the paper: n = 60, L = 5, every random word at most once (d = 163
 Variants: theory (default); appendix, the paper's own experiment (Appendix A, true Kaiming) to t = 300;
 appendix_distinct, the same with distinct words; appendix_small, the same with the theory's start; appendix_mended, the
 same with both; smoke. Controls: the tasks shuffled_labels, contradiction, no_common_token, unbalanced_labels and
-unequal_targets, and the start fan_in (σ1 = 0.3/√m). --config.laws.flow.name=frozen_attention keeps W_K and W_Q fixed.
+unequal_targets, and the start fan_in (σ1 = 0.3/√m). --config.train.only="('W', 'W_V')" freezes the attention.
 """
 
 from ml_collections import config_dict

@@ -15,7 +15,7 @@ from dynamics import grid, own_seeds
 from dynamics.config import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case
-from experiments.cooccurrence import measures
+from experiments.cooccurrence import controls, measures
 from experiments.cooccurrence.measures import FRACTION, LARGE, LENGTHS, SHARP, SIZES, SIZES_WIDTH, SLACK, WIDE, Phases
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
@@ -50,7 +50,7 @@ def _frozen(case: Case) -> Case:
 
     def config() -> Any:
         config = case.config()
-        config.laws.flow.name = "frozen_attention"
+        config.train.only = controls.ALL_BUT_ATTENTION
         return config
 
     return Case(config, [member for i, member in enumerate(case.members) if i % STARTS < FROZEN_STARTS])

@@ -10,11 +10,13 @@ from jaxtyping import PyTree
 
 import dynamics
 from dynamics.config import require
-from dynamics.laws import Adam, Descent, Flow, GramLaw, Law, RMSProp
+from dynamics.laws import Adam, Descent, Flow, Law, RMSProp
 from dynamics.laws.flow import modified_velocity
 from dynamics.laws.optimizers import AdamMoments, MeanSquare
 from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, FIRST_TARGET, SECOND_TARGET, SIGNALS, CooccurrenceTask
+
+ALL_BUT_ATTENTION = ("W", "W_V")  # config.train.only with W_K and W_Q frozen
 
 
 class ShuffledLabels(CooccurrenceTask):
@@ -69,15 +71,6 @@ class UnequalTargets(CooccurrenceTask):
         targets = (batch.inputs == SECOND_TARGET) & swapped[:, None]
         tokens = jnp.where(targets, FIRST_TARGET, batch.inputs)
         return batch._replace(inputs=tokens, type=jnp.where(swapped, 1, batch.type))
-
-
-class FrozenAttention(GramLaw, Flow):
-    """Gradient flow of W_V and W with fixed W_K and W_Q."""
-
-    def velocity(self, objective: Objective, params: PyTree) -> PyTree:
-        """The velocity of the Gram matrices, which is 0 for those of W_K and W_Q."""
-        velocity = objective.velocity(params)
-        return {**velocity, **{name: jnp.zeros_like(params[name]) for name in ("A", "C_K", "C_Q")}}
 
 
 class WithFixedAttention(Descent):
@@ -155,7 +148,6 @@ dynamics.TASKS.update(
     unequal_targets=UnequalTargets,
 )
 dynamics.LAWS.update(
-    frozen_attention=FrozenAttention,
     frozen_adam=FrozenAdam,
     frozen_rmsprop=FrozenRMSProp,
     fixed_time_adam=FixedTimeAdam,

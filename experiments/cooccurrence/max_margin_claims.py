@@ -29,6 +29,7 @@ from dynamics.analysis.fits import Interval
 from dynamics.config import load_config
 from dynamics.studies.claims import Claim, Data, Finding, inside
 from dynamics.studies.evidence import Case
+from experiments.cooccurrence.controls import ALL_BUT_ATTENTION
 from experiments.cooccurrence.max_margin import MaxMargin, word_counts
 from experiments.cooccurrence.measures import SLACK, exponent_in_width
 from experiments.cooccurrence.population import population_loss
@@ -44,25 +45,35 @@ LENGTH = 5  # L of the population losses
 RTOL = 1e-9  # of the runs whose limits are read off
 WIDE = (2**14, 2**20)
 WIDTHS = (2**11, 2**14, 2**17, 2**20)
-STARTS = {"gram_flow": 2, "frozen_attention": 1}  # at each of these widths, by law
+STARTS, FROZEN_STARTS = 2, 1  # at each of these widths
 FROZEN = ", attention frozen"
 LIMITS = {"n = 36, L = 3": (36, 3), "n = 48, L = 4": (48, 4), "n = 72, L = 5": (72, 5), "n = 18, L = 5": (18, 5)}
 SETS = {"all n, L = 5": (5, (60, 66, 72, 78)), "all n, L = 4": (4, (48, 54))}  # L and all n
 POPULATIONS = {"population, n = 60": 60, "population, n = 120": 120}  # n; all random words are in the training set
 
 
-def _case(task: dict[str, Any], members: Sequence[Any], stop: float, probes: tuple[str, ...], law: str) -> Case:
+def _case(task: dict[str, Any], members: Sequence[Any], stop: float, probes: tuple[str, ...]) -> Case:
     """The theory's start with another training set, later times and few probes."""
 
     def config() -> Any:
         config = load_config(CONFIG)
-        config.laws.flow.name = law
         config.task.update(task)
         config.times.update(start=1.0, stop=stop, count=19)
         config.update(words=len(SIGNALS), probes=("loss", "drift", *probes))
         return config
 
     return Case(config, own_seeds(members))
+
+
+def _frozen(case: Case) -> Case:
+    """The same members with fixed W_K and W_Q."""
+
+    def config() -> Any:
+        config = case.config()
+        config.train.only = ALL_BUT_ATTENTION
+        return config
+
+    return Case(config, case.members)
 
 
 def _precise(case: Case) -> Case:
@@ -76,22 +87,23 @@ def _precise(case: Case) -> Case:
     return Case(config, case.members)
 
 
-def _cases(law: str) -> dict[str, Case]:
+def _cases(starts: int) -> dict[str, Case]:
     cases = {}
     for name, (n, length) in LIMITS.items():
         task, probes = {"samples": n, "length": length}, ("gradient_by_type", "mlp_velocity")
-        cases[name] = _precise(_case(task, grid({"model.width": WIDE}), LATE, probes, law))
+        cases[name] = _precise(_case(task, grid({"model.width": WIDE}), LATE, probes))
     for name, (length, sizes) in SETS.items():
         members = grid({"task.samples": sizes, "model.width": (2**20,)})
-        cases[name] = _case({"length": length}, members, SETTLED, ("population_error_exact",), law)
+        cases[name] = _case({"length": length}, members, SETTLED, ("population_error_exact",))
     for name, n in POPULATIONS.items():
-        members = grid({"model.width": WIDTHS}, [{}] * STARTS[law])
-        cases[name] = _case({"samples": n}, members, 300.0, ("population_loss_exact",), law)
+        members = grid({"model.width": WIDTHS}, [{}] * starts)
+        cases[name] = _case({"samples": n}, members, 300.0, ("population_loss_exact",))
     return cases
 
 
 # With frozen attention an evaluation costs d² instead of d³: the large vocabulary has no other case.
-_TRAINED, _FROZEN = _cases("gram_flow"), {name + FROZEN: case for name, case in _cases("frozen_attention").items()}
+_TRAINED = _cases(STARTS)
+_FROZEN = {name + FROZEN: _frozen(case) for name, case in _cases(FROZEN_STARTS).items()}
 JUDGED = {name: name if name == "population, n = 60" else name + FROZEN for name in POPULATIONS}
 COMPANIONS = {case: case + FROZEN for case in ("n = 36, L = 3", "n = 48, L = 4", "n = 72, L = 5", "population, n = 60")}
 CASES = {case: (_TRAINED | _FROZEN)[case] for case in (*LIMITS, *SETS, *JUDGED.values(), *COMPANIONS.values())}

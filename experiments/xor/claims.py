@@ -12,7 +12,7 @@ from dynamics import grid, seeds
 from dynamics.config import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case, Measured
-from experiments.cooccurrence import controls  # noqa: F401  (registers the law frozen_attention)
+from experiments.cooccurrence.controls import ALL_BUT_ATTENTION
 from experiments.xor import measures
 from experiments.xor.measures import FROZEN
 
@@ -22,13 +22,13 @@ SEEDS, FEWER = 8, 4
 SAMPLES = (60, 120, 480, 960)
 STD_W = (80 / 2**31) ** 0.5  # S = 80 at m = 2³⁰, m1 = 2
 SCALES = (1e-3, 1e-2, 1e-1)  # σ0
+ATTENTION_FROZEN: dict[str, Any] = {"train": {"only": ALL_BUT_ATTENTION}}
 WIDEST: dict[str, Any] = {"model": {"width": 2**40}, "times": {"stop": 1e5, "count": 160}}
 
 
 FLOW = {"solver": "auto", "rtol": 1e-5, "atol": 1e-9, "max_steps": 100_000}
 LAWS: dict[str, dict[str, Any]] = {
     "trained": {"name": "gram_flow", **FLOW},
-    "frozen": {"name": "frozen_attention", **FLOW},
     "flow": {"name": "flow", **FLOW, "rtol": 1e-6},
     "GD": {"name": "gd", "learning_rate": 0.05},
     "SGD": {"name": "sgd", "learning_rate": 0.05, "batch_size": 60},
@@ -59,7 +59,7 @@ def _both(name: str, variant: str, count: int, **changes: Any) -> dict[str, Case
     of_seeds, changes = seeds(count, FIRST), {"init": {"draw": "gram"}, **changes}
     return {
         name: _case(variant, of_seeds, **changes),
-        name + FROZEN: _case(variant, of_seeds, "frozen", **changes),
+        name + FROZEN: _case(variant, of_seeds, **changes, **ATTENTION_FROZEN),
     }
 
 
@@ -81,7 +81,7 @@ CASES: dict[str, Case | Measured] = {
     **_both("shuffled labels", "narrow", FEWER, task={"name": "shuffled_exactly_one"}),
     **{key: case for n in SAMPLES for key, case in _both(f"n = {n}", "narrow", FEWER, task={"samples": n}).items()},
     "σ0": _escape({"init.std": SCALES}, **WIDEST),
-    "σ0" + FROZEN: _case("escape", seeds(FEWER, FIRST), "frozen", init={"std": SCALES[0]}, **WIDEST),
+    "σ0" + FROZEN: _case("escape", seeds(FEWER, FIRST), init={"std": SCALES[0]}, **WIDEST, **ATTENTION_FROZEN),
     "width": _escape({"model.width": (2**20, 2**30, 2**40)}),
     "S": _escape({"init.std_of.W": (STD_W, 2 * STD_W)}),
     "m1": _escape({"model.neurons": (2, 8)}),
