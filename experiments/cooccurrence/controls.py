@@ -70,7 +70,7 @@ class UnequalTargets(CooccurrenceTask):
         swapped = (batch.type == 2) & (jnp.arange(self.samples) % 2 == 0)
         targets = (batch.inputs == SECOND_TARGET) & swapped[:, None]
         tokens = jnp.where(targets, FIRST_TARGET, batch.inputs)
-        return batch._replace(inputs=tokens, type=jnp.where(swapped, 1, batch.type))
+        return batch._replace(inputs=tokens, type=jnp.where(swapped, 1, jnp.asarray(batch.type)))
 
 
 class WithFixedAttention(Descent):

@@ -96,7 +96,7 @@ def _counted(params: PyTree, view: View) -> tuple[Array, Array, Array]:
     """G of all words, y of the four types, and y Σ_l G(x_l) of the fresh samples."""
     fresh = _fresh(view)
     G_D = jnp.sum(view.gram(params).G, axis=0)
-    label_T = jax.ops.segment_max(fresh.targets, fresh.type, len(PROBABILITIES))
+    label_T = jax.ops.segment_max(fresh.targets, jnp.asarray(fresh.type), len(PROBABILITIES))
     return G_D, label_T, fresh.targets.astype(G_D.dtype) * jnp.sum(G_D[fresh.inputs], axis=1)
 
 

@@ -310,7 +310,9 @@ def torch_model(experiment: Experiment) -> tuple[list[Any], Callable[..., Any]]:
     import torch
 
     start, objective = experiment.start
-    X_NxLxD = torch.tensor(np.eye(experiment.task.vocabulary)[np.asarray(objective.batch.inputs)])  # one-hot [n, L, d]
+    X_NxLxD = torch.tensor(
+        np.eye(len(experiment.task.word_names))[np.asarray(objective.batch.inputs)]
+    )  # one-hot [n, L, d]
     y = torch.tensor(np.array(objective.batch.targets, np.float64))
     a_J = torch.tensor(np.array(objective.constants["a"]))
     names = ("W_Q", "W_K", "W_V", "W")
