@@ -73,7 +73,7 @@ BAD = {
     "too many times": ([SMOKE, "--config.times.stop=0.1"], "times.count = 20: must leave room"),
     "start": ([SMOKE, "--config.times.start=50.0"], "times.start = 50.0: must lie between 0 and stop"),
     "probe": ([SMOKE, "--config.probes=('loss', 'sharpnes')"], "probes = 'sharpnes': must be among "),
-    "kept words": ([SMOKE, "--config.words=13"], "words = 13: must be 1 to 12"),
+    "kept words": ([SMOKE, "--config.words=0"], "words = 0: must be at least 1"),
     "checkpoints": ([SMOKE, "--config.checkpoints=21"], "checkpoints = 21: must be 1 to 20"),
     "dtype": ([SMOKE, "--config.dtype=bfloat16"], "dtype = 'bfloat16': must be 'float64' or 'float32'"),
     "figures": ([SMOKE, "--config.figures=no.such"], "figures = 'no.such': must be a module"),

@@ -1,12 +1,14 @@
 """Named initialisations have the spread and the support that they promise."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import small_config
 
 import dynamics
 
+WORD = jnp.zeros((1, 1), jnp.int32)
 MODEL = {"vocabulary": 64, "width": 128, "neurons": 256}
 
 
@@ -21,7 +23,7 @@ MODEL = {"vocabulary": 64, "width": 128, "neurons": 256}
 )
 def test_spread_by_fan_in(init, variance, bound):
     model = dynamics.OneLayerTransformer(**MODEL, distribution=init.distribution)
-    params, constants = jax.tree.map(np.asarray, init(model, jax.random.key(0)))
+    params, constants = jax.tree.map(np.asarray, init(model, jax.random.key(0), WORD))
     for weights in params.values():
         expected = variance(weights.shape[1])
         assert abs(weights.var() / expected - 1) < 5 * (2 / weights.size) ** 0.5
@@ -34,7 +36,7 @@ def test_spread_by_fan_in(init, variance, bound):
 def test_standard_deviations_by_name():
     model = dynamics.OneLayerTransformer(**MODEL)
     init = dynamics.Initialisation("normal", 0.1, {"W": 0.02})
-    params, _ = jax.tree.map(np.asarray, init(model, jax.random.key(0)))
+    params, _ = jax.tree.map(np.asarray, init(model, jax.random.key(0), WORD))
     for name, weights in params.items():
         sigma = 0.02 if name == "W" else 0.1
         assert abs(weights.std() / sigma - 1) < 5 * (0.5 / weights.size) ** 0.5
@@ -43,7 +45,7 @@ def test_standard_deviations_by_name():
 def test_matrices_are_independent():
     """Different matrices have different random numbers."""
     model = dynamics.OneLayerTransformer(**MODEL)
-    params, _ = dynamics.Initialisation("kaiming_normal")(model, jax.random.key(0))
+    params, _ = dynamics.Initialisation("kaiming_normal")(model, jax.random.key(0), WORD)
     columns = np.stack([np.asarray(params[name]).ravel() for name in ("W_Q", "W_K", "W_V")])
     correlation = np.corrcoef(columns) - np.eye(3)
     assert np.abs(correlation).max() < 5 * columns.shape[1] ** -0.5
@@ -60,7 +62,7 @@ def test_a_wrong_matrix_name(draw):
     init = dynamics.Initialisation("normal", 0.1, {"W_X": 0.1}, draw)
     model = dynamics.OneLayerTransformer(**MODEL)
     with pytest.raises(dynamics.ConfigError, match=message):
-        init(model, jax.random.key(0)) if draw == "weights" else init.gram(model, 8, jax.random.key(0))
+        init(model, jax.random.key(0), WORD) if draw == "weights" else init.gram(model, 8, jax.random.key(0))
 
 
 def test_every_matrix_has_its_own_scale_in_gram_variables():

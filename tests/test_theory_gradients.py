@@ -98,7 +98,7 @@ def test_heads_add_before_w():
     total = 0.0
     for h in range(2):
         head = {name: x if name == "W" else x[h * m : (h + 1) * m] for name, x in params.items()}
-        total = total + dynamics.Objective(one, objective.constants, objective.batch).output(head)
+        total = total + dynamics.Objective(one, objective.constants, objective.batch, "logistic").output(head)
     np.testing.assert_allclose(objective.output(params), total, rtol=1e-12)
 
 
@@ -116,5 +116,5 @@ def test_gram_matrices(small):
 
 def test_loss_keeps_its_tail():
     """log(1 + exp(-x)) ≈ exp(-x) also where 1 + exp(-x) rounds to 1."""
-    loss = dynamics.objectives.losses.logistic_loss(jnp.array([50.0, 700.0]), jnp.array([1, 1]))
+    loss = dynamics.objectives.losses.logistic(jnp.array([50.0, 700.0]), jnp.array([1, 1]))
     np.testing.assert_allclose(loss, np.exp([-50.0, -700.0]), rtol=1e-12)

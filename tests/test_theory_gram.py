@@ -226,7 +226,7 @@ def test_wishart_starts_have_the_law_of_the_weights(width):
     keys = jax.random.split(jax.random.key(7), 4000)
 
     def by_weights(key):
-        params, constants = init(model, key)
+        params, constants = init(model, key, jnp.zeros((1, 1), jnp.int32))
         return model.apply({"params": params, "constants": constants}, method="gram")._asdict()
 
     def statistics(draw, keys):

@@ -23,7 +23,7 @@ def at_the_best_word_count():
     counts, label = theory.training_counts(TASK, seed=3)
     best = theory.best_word_count(counts, label, np.full(TASK.samples, 1 / TASK.samples))
     batch = TASK.training_set(named_keys(3)["data"])
-    objective = Objective(GramModel(VOCABULARY, 2, 1, "float64"), {"width": jnp.array(WIDTH)}, batch)
+    objective = Objective(GramModel(VOCABULARY, 2, 1, "float64"), {"width": jnp.array(WIDTH)}, batch, "logistic")
     scores = SIGMA**2 * WIDTH * jnp.eye(VOCABULARY)[None]
     params = {
         "A": jnp.zeros((1, VOCABULARY, VOCABULARY)),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import check_keys, require, under
-from dynamics.models.model import name_of
+from dynamics.models.model import by_name, name_of
 from dynamics.models.one_layer import Gram
 
 GAINS = {"kaiming_normal": 2.0, "kaiming_uniform": 2.0, "torch_linear": 1 / 3, "lecun_normal": 1.0}  # s² fan_in
@@ -73,6 +73,7 @@ class Initialisation(eqx.Module):
             inputs: a sample, for its shape.
         """
         variables = model.init(key, inputs)
+        self.check(by_name(variables["params"]))
         if self.name == "model":
             return variables["params"], variables.get("constants", {})
 
@@ -99,8 +100,9 @@ class Initialisation(eqx.Module):
         m = jnp.asarray(width, dtype)
         gain = GAINS.get(self.name, 1.0)
         fan_in = {"W": m, "W_V": d, "W_K": d, "W_Q": d}
-        by_name = {name: self.std_of.get(name, self.std) for name in fan_in}
-        std = {name: jnp.sqrt(gain / fan_in[name]) if s is None else s for name, s in by_name.items()}
+        self.check(fan_in)
+        deviations = {name: self.std_of.get(name, self.std) for name in fan_in}
+        std = {name: jnp.sqrt(gain / fan_in[name]) if s is None else s for name, s in deviations.items()}
         sign_key, value_key, *head_keys = jax.random.split(key, 2 + heads)
         value = _wishart(value_key, m, heads * d + 1)
         std_u = std["W"] * jnp.sqrt(jnp.array(model.neurons, dtype))

@@ -101,6 +101,8 @@ class Experiment:
         model = choose(MODELS, config["model"], "model.", **given)
         _check_class(model, Model, "model.name", config["model"]["name"])
         laws, steps = _laws(config["laws"], settings.step)
+        for probe in settings.probes:
+            require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
         loss = _loss(settings.loss, task)
         # The loss of a sample that stands for a distribution has an error.
         exact = data.regime == "fixed" or ("population_loss" in task.capabilities and loss == task.loss)
@@ -171,8 +173,6 @@ class Experiment:
             names = tuple(by_name(params))
         else:
             names = self.start_model.weights
-        with under("init."):
-            self.initialisation.check(names)
         with under("train."):
             self.trained.check(names)
         if self.regulariser is not None:
@@ -186,8 +186,6 @@ class Experiment:
 
     def _check_probes(self, regulariser: str | None) -> None:
         """Whether every law can have the regulariser, and some law every probe."""
-        for probe in self.probes:
-            require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
         # What task and model can do, the model as a function of the variables of the law.
         known = {law: self.abstract_start(law)[1].model.capabilities | self.task.capabilities for law in self.laws}
         if self.regulariser is not None:

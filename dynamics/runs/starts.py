@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from dynamics.config import under
 from dynamics.models import Initialisation
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
@@ -83,12 +84,13 @@ def draw_start(inputs: StartInputs, *, setup: Setup) -> tuple[PyTree, Objective,
     batch = task.training_set(keys["data"])
     if setup.regime != "fixed":
         batch = task.sample(jax.random.fold_in(keys["data"], SAMPLE), task.samples, batch.source)
-    if inputs.initialisation.draw == "gram":
-        params, constants = inputs.initialisation.gram(model, inputs.width, keys["init"])
-    else:
-        example = jax.tree.map(lambda array: array[:1], batch.inputs)
-        params, constants = inputs.initialisation(model, keys["init"], example)
-        params = inputs.trained.tie(params)
+    with under("init."):
+        if inputs.initialisation.draw == "gram":
+            params, constants = inputs.initialisation.gram(model, inputs.width, keys["init"])
+        else:
+            example = jax.tree.map(lambda array: array[:1], batch.inputs)
+            params, constants = inputs.initialisation(model, keys["init"], example)
+    params = inputs.trained.tie(params)
     objective = Objective(
         model,
         constants,
