@@ -118,7 +118,7 @@ def test_cosine_descent_follows_the_flow_in_the_time_of_its_rates(small, follow,
     assert abs(orders(small, follow, law_at, lambda descent, eta: eta * int(descent.steps))) < 0.3
 
 
-@pytest.mark.parametrize("name", ["gd", pytest.param("heavy_ball", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["gd", "heavy_ball"])
 def test_gram_laws_have_the_same_schedule(name):
     settings = {"learning_rate": 0.05 if name == "gd" else 0.005}
     settings["schedule"] = {"name": "cosine", "steps": 500, "warmup": 20, "end": 0.01}
