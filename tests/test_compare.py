@@ -98,7 +98,8 @@ def test_the_times_that_a_schedule_reached_are_no_probe(record):
     reached = record["warm"].reached
     assert reached.dims == ("seed", "step", "t") and "reached" not in record["gd"]
     assert (np.abs(reached - reached.t) <= reached.step / 2 + 1e-12).all() and (reached != reached.t).any()
-    assert set(distances(record, "warm", "flow").data_vars) == set(distances(record, "gd", "flow").data_vars)
+    of_itself = distances(record, "warm", "warm")
+    assert "loss" in of_itself and "reached" not in of_itself
 
 
 def test_every_path_is_integrated_once(record):
