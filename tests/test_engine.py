@@ -17,7 +17,7 @@ LAWS = {
     "flow": {"name": "flow", "rtol": 1e-9, "atol": 1e-11},
     "adam": {"name": "adam", "learning_rate": 0.05},
     "sgd": {"name": "sgd", "learning_rate": 0.05, "batch_size": 4},
-    "muon": {"name": "muon", "learning_rate": 0.05, "schedule": {"name": "constant", "warmup": 9}},
+    "nesterov": {"name": "nesterov", "learning_rate": 0.005, "schedule": {"name": "cosine", "steps": 800}},
 }
 
 

@@ -173,7 +173,7 @@ def test_all_that_does_not_fit_is_said_at_once(own, tmp_path):
 def test_a_training_set_of_another_size_is_refused(own, tmp_path, monkeypatch):
     source = {"word_weight": jnp.ones(9)}
     monkeypatch.setattr(Weighted, "training_set", lambda self, key: self.sample(key, 5, source))
-    monkeypatch.setattr(Weighted, "dims", {"inputs": ("position", "part"), "word_weight": ()})
+    monkeypatch.setattr(Weighted, "dims", {**Weighted.dims, "word_weight": ()})
     with pytest.raises(dynamics.ConfigError) as error:
         dynamics.execute(config(probes=("loss",)), tmp_path, "run")
     assert str(error.value) == (

@@ -29,7 +29,7 @@ from dynamics.sweeps.overrides import chain, grid, seeds
 
 
 class Raising(GramGradientDescent):
-    def update(self, objective, gradient, params, memory):
+    def update(self, objective, gradient, params, memory, scale):
         raise RuntimeError("no such\\nupdate")
 
 
