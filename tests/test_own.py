@@ -77,9 +77,12 @@ def own():
         registry.update(content)
 
 
+TASK = {"name": "weighted", "samples": 12, "length": 4, "vocabulary": 9}
+
+
 def config(**changes):
     values = small_config(**{"times.count": 3, "checkpoints": 1, "wandb.mode": "offline", "words": 4})
-    values["task"] = {"name": "weighted", "samples": 12, "length": 4, "vocabulary": 9}
+    values["task"] = TASK
     values["laws"] = {"gd": {"name": "gd", "learning_rate": 0.05}}
     return {**values, **changes}
 
@@ -175,10 +178,10 @@ def test_a_training_set_of_another_size_is_refused(own, tmp_path, monkeypatch):
     monkeypatch.setattr(Weighted, "training_set", lambda self, key: self.sample(key, 5, source))
     monkeypatch.setattr(Weighted, "dims", {**Weighted.dims, "word_weight": ()})
     with pytest.raises(dynamics.ConfigError) as error:
-        dynamics.execute(config(probes=("loss",)), tmp_path, "run")
+        dynamics.execute(config(probes=("loss",), task={**TASK, "samples": 7}), tmp_path, "run")
     assert str(error.value) == (
-        "'inputs': must have 12 rows, the samples of the task, but has the shape (5, 4); "
-        "'targets': must have 12 rows, the samples of the task, but has the shape (5,); "
+        "'inputs': must have 7 rows, the samples of the task, but has the shape (5, 4); "
+        "'targets': must have 7 rows, the samples of the task, but has the shape (5,); "
         "Weighted.dims['word_weight'] = (): but its shape is (9,)"
     )
     assert not list(tmp_path.iterdir())

@@ -52,16 +52,16 @@ class Trained(eqx.Module):
         for group in self.tied:
             require(len(group) >= 2, "tied", group, "must be a list of groups of at least two parameters")
 
-    def check(self, names: Iterable[str]) -> None:
-        """Refuse names that the parameters do not have, and ties between parameters that train differently.
+    def check(self, shapes: Mapping[str, Any]) -> None:
+        """Refuse names that the parameters do not have, and ties between parameters that are not alike.
 
         Args:
-            names: of the parameters.
+            shapes: {name: shape} of the parameters.
 
         Raises:
             ConfigError: naming the key, its value and what is allowed.
         """
-        names = sorted(names)
+        names = sorted(shapes)
         check_patterns(self.only, names, "only")
         for pattern in self.rates:
             check_patterns([pattern], names, f"rates.{pattern}")
@@ -71,8 +71,11 @@ class Trained(eqx.Module):
                 require(name in names, "tied", name, f"must be among the parameters, {', '.join(names)}")
                 require(name not in seen, "tied", name, "must be in one group only")
                 seen.append(name)
-                allowed = f"must train as {group[0]} does, to which it is tied"
-                require(self.rate(name) == self.rate(group[0]), "tied", name, allowed)
+                first = group[0]
+                allowed = f"must train as {first} does, to which it is tied"
+                require(self.rate(name) == self.rate(first), "tied", name, allowed)
+                allowed = f"must have the shape {shapes[first]} of {first}, to which it is tied"
+                require(shapes[name] == shapes[first], "tied", name, allowed)
 
     def frozen(self, name: str) -> bool:
         """Whether a parameter stays as it is."""
@@ -87,22 +90,13 @@ class Trained(eqx.Module):
         return self.only == ("*",) and not self.tied and not self.rates
 
     def tie(self, params: PyTree) -> PyTree:
-        """The parameters, those that are tied replaced by the first of their group.
-
-        Raises:
-            ConfigError: for parameters of different shapes that are tied.
-        """
-        first_of = {name: group[0] for group in self.tied for name in group[1:]}
-        named = by_name(params)
-
-        def tied(path: Any, leaf: Any) -> Any:
-            first = first_of.get(name_of(path), name_of(path))
-            leader = named.get(first, leaf)
-            allowed = f"must have the shape {leader.shape} of {first}, to which it is tied"
-            require(leaf.shape == leader.shape, "train.tied", name_of(path), allowed)
-            return leader
-
-        return jax.tree_util.tree_map_with_path(tied, params) if self.tied else params
+        """The parameters, those that are tied replaced by the first of their group."""
+        if not self.tied:
+            return params
+        first, named = {name: group[0] for group in self.tied for name in group}, by_name(params)
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: named[first[name_of(path)]] if name_of(path) in first else leaf, params
+        )
 
     def placed(self, params: PyTree) -> PyTree:
         """The same parameters, arranged so that a gradient has the derivatives of what trains alone.

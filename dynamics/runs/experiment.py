@@ -14,7 +14,6 @@ from jaxtyping import PRNGKeyArray, PyTree
 from dynamics.config import base, build, check_keys, choose, require, under
 from dynamics.laws import LAWS, Flow, Law
 from dynamics.models import MODELS, GramModel, Initialisation, Model
-from dynamics.models.model import by_name
 from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
@@ -26,10 +25,10 @@ from dynamics.runs.starts import (
     Regime,
     Setup,
     StartInputs,
-    abstract_draw,
     abstract_start,
     draw_start,
     noise_key,
+    weight_shapes,
 )
 from dynamics.tasks import TASKS, Task
 from dynamics.trajectory import Times
@@ -168,16 +167,14 @@ class Experiment:
 
     def _check_parameters(self) -> None:
         """Whether the names of parameters in the config are those of the model's."""
-        if "weights" in self.start_model.capabilities:
-            params, _, _ = abstract_draw(*self._structure(next(iter(self.laws))), self.setup)
-            names = tuple(by_name(params))
-        else:
-            names = self.start_model.weights
+        shapes = weight_shapes(self.task, self.start_model)
+        with under("init."):
+            self.initialisation.check(shapes)
         with under("train."):
-            self.trained.check(names)
+            self.trained.check(shapes)
         if self.regulariser is not None:
             with under("regulariser."):
-                self.regulariser.check(names)
+                self.regulariser.check(shapes)
         for name, law in self.laws.items():
             allowed = f"must be 'fixed' or 'fresh' with the minibatches of laws.{name}"
             require(self.regime != "population" or not self.is_random(name), "data.regime", self.regime, allowed)

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from dynamics.config import under
 from dynamics.models import Initialisation
+from dynamics.models.model import by_name
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import Regulariser
 from dynamics.probes import Survey
-from dynamics.tasks import Task
+from dynamics.tasks import Batch, Task
 
 KEYS = ("data", "init", "noise")
 SAMPLE, EVALUATION = 1, 0  # of fold_in(data key, SAMPLE), the sample for a distribution; and of key(EVALUATION)
@@ -84,13 +84,11 @@ def draw_start(inputs: StartInputs, *, setup: Setup) -> tuple[PyTree, Objective,
     batch = task.training_set(keys["data"])
     if setup.regime != "fixed":
         batch = task.sample(jax.random.fold_in(keys["data"], SAMPLE), task.samples, batch.source)
-    with under("init."):
-        if inputs.initialisation.draw == "gram":
-            params, constants = inputs.initialisation.gram(model, inputs.width, keys["init"])
-        else:
-            example = jax.tree.map(lambda array: array[:1], batch.inputs)
-            params, constants = inputs.initialisation(model, keys["init"], example)
-    params = inputs.trained.tie(params)
+    if inputs.initialisation.draw == "gram":
+        params, constants = inputs.initialisation.gram(model, inputs.width, keys["init"])
+    else:
+        params, constants = inputs.initialisation(model, keys["init"], _first(batch))
+        params = inputs.trained.tie(params)
     objective = Objective(
         model,
         constants,
@@ -107,7 +105,22 @@ def draw_start(inputs: StartInputs, *, setup: Setup) -> tuple[PyTree, Objective,
     return params, objective, Survey.of(task, batch, evaluation)
 
 
+def _first(batch: Batch) -> PyTree:
+    """The inputs of one sample, for their shape."""
+    return jax.tree.map(lambda array: array[:1], batch.inputs)
+
+
 @functools.lru_cache(maxsize=256)  # tracing takes milliseconds, and a sweep has many members of one shape
+def weight_shapes(task: Task, model: Any) -> dict[str, tuple[int, ...] | None]:
+    """{name: shape} of the weights of a model; None for shapes that its variables do not tell."""
+    if "weights" not in model.capabilities:
+        return dict.fromkeys(model.weights)
+    key = jax.random.key(0)
+    variables = jax.eval_shape(lambda: model.init(key, _first(task.training_set(key))))
+    return {name: leaf.shape for name, leaf in by_name(variables["params"]).items()}
+
+
+@functools.lru_cache(maxsize=256)
 def abstract_draw(structure: Any, kinds: tuple[type, ...], setup: Setup) -> Any:
     """The shapes of what draw_start gives; arguments as for abstract_start."""
     _, inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
