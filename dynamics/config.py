@@ -5,11 +5,7 @@ import dataclasses
 import difflib
 import functools
 import hashlib
-import importlib.machinery
 import json
-import pathlib
-import sys
-import types
 import typing
 from collections import abc
 from collections.abc import Iterable, Iterator, Mapping
@@ -55,6 +51,12 @@ def require(condition: bool, key: str, value: Any, allowed: str) -> None:
     """Raise ConfigError unless `condition` holds."""
     if not condition:
         raise ConfigError(key, value, allowed)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an exception in one line, as a record has it; a ConfigError says what it is by itself."""
+    kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
+    return " ".join(f"{kind}{error}".split())[:300]
 
 
 @contextlib.contextmanager
@@ -125,11 +127,11 @@ def base() -> ml_collections.ConfigDict:
     )
 
 
-_type_hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
+type_hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
 
 
 @functools.cache
-def _adapter(hint: Any) -> Any:
+def adapter(hint: Any) -> Any:
     """What checks and converts values of a type."""
     settings = pydantic.ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
     return pydantic.TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else settings)
@@ -149,7 +151,7 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
             path, value, "must be a number, a text, True, False, None, a list or a group of keys"
         ) from None
     try:
-        converted = _adapter(hint).validate_json(text, strict=True)
+        converted = adapter(hint).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
         mistakes = error.errors()
     else:
@@ -219,7 +221,7 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
         ConfigError: naming the key, its value and what is allowed.
     """
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in {"parent", *given}}
-    hints = _type_hints(cls)
+    hints = type_hints(cls)
     check_keys(values, fields, path)
     converted = {}
     for key, field in fields.items():
@@ -266,24 +268,3 @@ def _listed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _listed(entry) for key, entry in value.items()}
     return [_listed(entry) for entry in value] if isinstance(value, (tuple, list)) else value
-
-
-def module_of(path: pathlib.Path, copy_of: pathlib.Path | None = None) -> types.ModuleType:
-    """The module of a config file. Every call executes the file again, and registers what it registers.
-
-    Args:
-        path: the file.
-        copy_of: the file that it is a copy of, whose neighbours it may read.
-    """
-    loader = importlib.machinery.SourceFileLoader(f"{path.stem}_file", str(path))
-    module = types.ModuleType(loader.name)
-    module.__file__ = str(copy_of or path)
-    sys.modules[loader.name] = module  # where Python looks up annotations that are texts
-    loader.exec_module(module)
-    return module
-
-
-def load_config(path: pathlib.Path, variant: str | None = None) -> ml_collections.ConfigDict:
-    """The config of a file, of its default variant if none is given."""
-    module = module_of(path)
-    return module.get_config(variant) if variant else module.get_config()

@@ -107,7 +107,7 @@ def assert_all_done_once(record, paths):
 
 def small_config(config_file, *laws, **changes):
     """The config of the file with some of its laws."""
-    config = dynamics.config.load_config(config_file)
+    config = dynamics.files.load_config(config_file)
     config.laws = {law: config.laws[law] for law in laws or config.laws}
     config.update_from_flattened_dict(changes)
     return config
@@ -245,7 +245,7 @@ def test_a_launcher_of_ones_own(swept, tmp_path, monkeypatch):
 
 NEIGHBOUR = """
 import pathlib
-from dynamics.config import module_of
+from dynamics.files import module_of
 
 TINY = module_of(pathlib.Path(__file__).with_name("tiny.py"))
 get_config, get_sweep = TINY.get_config, TINY.get_sweep

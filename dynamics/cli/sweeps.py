@@ -16,7 +16,7 @@ from dynamics.config import ConfigError, build, require
 from dynamics.environment import configure_compiler
 from dynamics.runs import processes
 from dynamics.runs.tracking import SweepTracker
-from dynamics.sweeps.launch import Launch, Resources, attempts, prepare
+from dynamics.sweeps.launch import Launch, Resources, attempts, changed_code, prepare
 from dynamics.sweeps.launchers import LAUNCHERS
 from dynamics.sweeps.ledger import FINISHED, Ledger, is_full
 from dynamics.sweeps.paths import Plan, estimate, plan
@@ -117,6 +117,7 @@ def launched(
     case, first = next(iter(planned.sweeps.items()))
     resources = build(Resources, first.config["launch"], "launch.")
     record, interrupted = SweepRecord(folder, case), False
+    say_what_changed(folder, planned)
     try:
         prepare(folder, kind, file, planned)
         wanted = attempts(Ledger(folder).entries(record.members.ids), arguments.retry_failed)
@@ -137,6 +138,12 @@ def launched(
             raise
         raise ConfigError(f"{folder}: {error.strerror}; what had finished is kept") from None
     return record, interrupted
+
+
+def say_what_changed(folder: pathlib.Path, planned: Plan) -> None:
+    """Print that a user's code is not what it was at the last launch, if paths are integrated again for it."""
+    if line := changed_code(folder, planned):
+        print(line, flush=True)
 
 
 def _print_cost(swept: Sweep, planned: Plan) -> None:
