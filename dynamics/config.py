@@ -53,12 +53,6 @@ def require(condition: bool, key: str, value: Any, allowed: str) -> None:
         raise ConfigError(key, value, allowed)
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an exception in one line, as a record has it; a ConfigError says what it is by itself."""
-    kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
-    return " ".join(f"{kind}{error}".split())[:300]
-
-
 @contextlib.contextmanager
 def under(path: str) -> Iterator[None]:
     """Put `path` before the key of a ConfigError raised inside."""

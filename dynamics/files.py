@@ -1,4 +1,4 @@
-"""A user's own files: config files, which are executed, and which files are a user's at all."""
+"""A user's own files: config files, which are executed, which files are a user's, and errors in them."""
 
 import functools
 import importlib.machinery
@@ -6,10 +6,14 @@ import importlib.util
 import pathlib
 import sys
 import sysconfig
+import traceback
 import types
 
 import ml_collections
 
+from dynamics.config import ConfigError
+
+LONGEST = 300  # characters of a message in one line
 _INSTALLED = {"site-packages", "dist-packages"}  # names of the folders that packages are installed in
 _FOLDERS = [pathlib.Path(__file__).parent, *map(pathlib.Path, map(sysconfig.get_path, ("stdlib", "platstdlib")))]
 
@@ -20,6 +24,15 @@ def is_users(file: str) -> bool:
     path = pathlib.Path(file).resolve()
     library = any(path.is_relative_to(folder.resolve()) for folder in _FOLDERS)
     return path.is_file() and not library and not _INSTALLED.intersection(path.parts)
+
+
+def one_line(error: BaseException) -> str:
+    """An exception in one line, as a record has it: a ConfigError's message; of others type, message and user's line."""
+    if isinstance(error, ConfigError):
+        return " ".join(str(error).split())
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]
+    place = f" ({pathlib.Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST] + place
 
 
 def module_of(path: pathlib.Path, copy_of: pathlib.Path | None = None) -> types.ModuleType:

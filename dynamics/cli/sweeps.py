@@ -57,12 +57,12 @@ def sweep(arguments: argparse.Namespace) -> int:
     mirror = _Mirror(tracker, SweepRecord(folder))
     record, interrupted = launched(folder, "sweep", file.path, planned, arguments, mirror)
     tracker.finish(swept.config, record.table())
-    for path in () if interrupted else draw(record):
-        print(path)
     entries = record.entries
-    print_states(record.sweep.name, record.sweep.members, entries)
     ended = sum(entry.state in FINISHED for entry in entries.values())
+    print_states(record.sweep.name, record.sweep.members, entries)
     print(f"{ended} of {len(entries)} members have ended, after {time.monotonic() - begin:.0f} s: {folder}")
+    for path in draw(record) if ended and not interrupted else ():
+        print(path)
     print(f"next: {sys.argv[0]} sweep status {folder}   or the same command again for what is left")
     return 130 if interrupted else int(any(entry.state != "done" for entry in entries.values()))
 

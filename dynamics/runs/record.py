@@ -26,7 +26,8 @@ import orbax.checkpoint as ocp
 import zarr
 from jaxtyping import PyTree
 
-from dynamics.config import ConfigError, one_line
+from dynamics.config import ConfigError
+from dynamics.files import one_line
 
 Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
 STORE = "trajectory.zarr"
@@ -182,6 +183,14 @@ class Record:
 
     def __init__(self, path: pathlib.Path):
         self.path = path
+
+    def __repr__(self) -> str:
+        status = self.status
+        lines = [f"Record of {self.path}: {self.state}" + (f" ({status['reason']})" if status["reason"] else "")]
+        for law in self.laws:
+            t = self[law].t.values
+            lines.append(f"  {law}: t = {t[0]:g} to {t[-1]:g}, {len(t)} times; {', '.join(self[law].data_vars)}")
+        return "\n".join(lines)
 
     def _json(self, name: str) -> Any:
         return json.loads((self.path / name).read_text())

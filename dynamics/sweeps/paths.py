@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dynamics.config import ConfigError, one_line
+from dynamics.config import ConfigError
+from dynamics.files import one_line
 from dynamics.runs import identity
 from dynamics.runs.engine import MOST_PATHS, Path, Program, State, integrate
 from dynamics.runs.experiment import Experiment

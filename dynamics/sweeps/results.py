@@ -6,6 +6,7 @@
 The store and the table are made of the parts when a launch ends; until then a reader is given the parts themselves.
 """
 
+import collections
 import csv
 import functools
 import io
@@ -23,7 +24,7 @@ from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
 from dynamics.runs.tracking import Shown
 from dynamics.sweeps.assembly import Assembly
-from dynamics.sweeps.ledger import Entry, Ledger, Members, read_members
+from dynamics.sweeps.ledger import STATES, Entry, Ledger, Members, read_members
 from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Member, Sweep, read_kind, read_sweeps
 from dynamics.trajectory import NOTES
@@ -45,6 +46,17 @@ class SweepRecord:
     def __init__(self, path: pathlib.Path, case: str = ""):
         """Open a folder, and of a folder with several cases one of them."""
         self.path, self.case = path, case
+
+    def __repr__(self) -> str:
+        states = collections.Counter(entry.state for entry in self.entries.values())
+        counts = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+        lines = [f"SweepRecord of {self.path}{self.case and f', case {self.case}'}: {len(self.entries)} members, {counts}"]
+        for law in self.laws:
+            data = self[law]
+            shape = " × ".join(f"{dim} {size}" for dim, size in data.status.sizes.items())
+            t = f"; t = {float(data.t[0]):g} to {float(data.t[-1]):g}" if "t" in data else "; nothing yet"
+            lines.append(f"  {law}: {shape or 'one path'}{t}")
+        return "\n".join(lines)
 
     @functools.cached_property
     def cases(self) -> dict[str, Sweep]:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dynamics.config import one_line
+from dynamics.files import one_line
 from dynamics.runs import processes
 from dynamics.runs.engine import MOST_PATHS, Path, Program, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
