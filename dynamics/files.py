@@ -27,7 +27,7 @@ def is_users(file: str) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception in one line, as a record has it: a ConfigError's message; of others type, message and user's line."""
+    """An exception in one line, as a record has it: the message, and of other errors type and place."""
     if isinstance(error, ConfigError):
         return " ".join(str(error).split())
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users(frame.filename)]

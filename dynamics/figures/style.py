@@ -170,8 +170,8 @@ def ticks(axes: Axes, which: str, at: Places, most: int = 7) -> None:
 def logarithmic(axes: Axes, which: str) -> None:
     """Make an axis logarithmic, with so few ticks that their labels do not overlap; to be called after plotting.
 
-    The ticks are at 1, 2, 5, ... or at 1, 3, ... times powers of ten, if that gives at most MOST_LOGARITHMIC of them, and
-    at powers of ten otherwise.
+    The ticks are at 1, 2 and 5 or at 1 and 3 times powers of ten if that gives at most MOST_LOGARITHMIC of them, and at
+    powers of ten otherwise.
 
     Args:
         axes: the axes to change.

@@ -104,21 +104,26 @@ class _Made:
     def __init__(self):
         self.modules: dict[str, None] = {}  # in order
         self.values: list[str] = []
-        self._seen: list[Any] = []  # kept, so that no other object has the id of one of them
+        self._seen: dict[int, Any] = {}  # by id; kept, so that no other object has the id of one of them
 
-    def of(self, part: Any) -> None:
-        """Add what a part is made of."""
+    def of(self, part: Any, counts: bool = True) -> None:
+        """Add what a part is made of, its plain values only if they count: those that the library holds do not."""
         if isinstance(part, (bool, int, float, complex, str, bytes, type(None))):
-            self.values.append(repr(part))
+            self.values += [repr(part)] * counts
             return
         if isinstance(part, (np.ndarray, jax.Array)):
-            self.values.append(f"{part.dtype}{part.shape}{_hash(np.asarray(part).tobytes())}")
+            self.values += [f"{part.dtype}{part.shape}{_hash(np.asarray(part).tobytes())}"] * counts
             return
-        if any(part is one for one in self._seen):
+        if id(part) in self._seen:
             return
-        self._seen.append(part)
+        self._seen[id(part)] = part
+        if isinstance(part, types.FunctionType):
+            counts = counts and (is_users(part.__code__.co_filename) or part.__module__ == "__main__")
+            if counts:
+                for default in (*(part.__defaults__ or ()), *(part.__kwdefaults__ or {}).values()):
+                    self.of(default)
         for inner in self._inside(part):
-            self.of(inner)
+            self.of(inner, counts)
 
     def _inside(self, part: Any) -> Iterator[Any]:
         """Note the modules of a part, and give what it is made of."""
@@ -129,9 +134,7 @@ class _Made:
                 for cls in part.__mro__:
                     self._module(cls.__module__, cls)
             case types.FunctionType():
-                self._module(part.__globals__["__name__"], part)
-                yield from part.__defaults__ or ()
-                yield from (part.__kwdefaults__ or {}).values()
+                self._module(part.__globals__.get("__name__", part.__module__), part)
                 for cell in part.__closure__ or ():
                     if cell != types.CellType():  # empty until what it is named for is defined
                         yield cell.cell_contents
@@ -140,7 +143,9 @@ class _Made:
             case _:
                 yield from _held(part)
 
-    def _module(self, name: str, part: Any) -> None:
+    def _module(self, name: str | None, part: Any) -> None:
+        if name is None:  # made by exec
+            return
         self.modules[name] = None
         if name == "__main__" and _spec(name) is None:
             try:

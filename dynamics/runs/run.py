@@ -224,20 +224,27 @@ def training_set(experiment: Experiment) -> tuple[Arrays, dict[str, Any]]:
     """The group "data" of a record: the samples, and what was drawn or is held fixed beside them; labels.
 
     Raises:
-        ConfigError: for an array whose dimensions neither the task nor the model names.
+        ConfigError: for an array whose dimensions neither the task nor the model names, for two arrays of one name, and
+            for samples that are not as many as the task says.
     """
     task, (_, objective) = experiment.task, experiment.start
     batch, model = objective.batch, objective.model
     dims = {**task.dims, **model.dims}
-    beside = {**objective.constants, **(batch.source or {})}
-    for name in beside:
-        require(name in dims, "dims", dict(dims), f"must name the dimensions of {name!r}")
     arrays: Arrays = {
         "tokens": (("sample", "position"), batch.tokens),
         "label": (("sample", "position")[: batch.label.ndim], batch.label),
         "type": (("sample",), np.array(task.types)[np.asarray(batch.type)]),
-        **{name: (dims[name], values) for name, values in beside.items()},
     }
+    for name, (_, values) in arrays.items():
+        rows = f"must be the number of samples of the training set, in which {name!r} has {len(values)} rows"
+        require(len(values) == task.samples, "task.samples", task.samples, rows)
+    for beside in (objective.constants, batch.source or {}):
+        for name, values in beside.items():
+            require(name in dims, "dims", dict(dims), f"must name the dimensions of {name!r}")
+            free = name not in arrays and name != "sample"
+            names = "must be another name: the record of the training set has an array that is called so"
+            require(free, "dims", name, names)
+            arrays[name] = (dims[name], values)
     return arrays, {"sample": range(task.samples)}
 
 

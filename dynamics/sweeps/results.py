@@ -20,6 +20,7 @@ from typing import Any
 import ml_collections
 
 from dynamics.probes import PROBES, coordinates, dimensions
+from dynamics.probes.probe import NUMBERS
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
 from dynamics.runs.tracking import Shown
@@ -27,7 +28,6 @@ from dynamics.sweeps.assembly import Assembly
 from dynamics.sweeps.ledger import STATES, Entry, Ledger, Members, read_members
 from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Member, Sweep, read_kind, read_sweeps
-from dynamics.trajectory import NOTES
 
 STORE, TABLE = "results.zarr", "members.csv"
 ENDS = ("classification_time", "end", "steps", "loss", "drift")  # numbers of a path that the journal has
@@ -50,7 +50,9 @@ class SweepRecord:
     def __repr__(self) -> str:
         states = collections.Counter(entry.state for entry in self.entries.values())
         counts = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
-        lines = [f"SweepRecord of {self.path}{self.case and f', case {self.case}'}: {len(self.entries)} members, {counts}"]
+        lines = [
+            f"SweepRecord of {self.path}{self.case and f', case {self.case}'}: {len(self.entries)} members, {counts}"
+        ]
         for law in self.laws:
             data = self[law]
             shape = " × ".join(f"{dim} {size}" for dim, size in data.status.sizes.items())
@@ -219,7 +221,7 @@ def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment,
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
     """{dotted key: its last part where that is free}, a dimension's or a variable's name otherwise."""
-    taken = {"t", "time", "status", "id", "seconds", "member", "checkpoint", *ENDS, *NOTES, *PROBES}
+    taken = {*NUMBERS, *PROBES}
     taken |= {dim for probe in PROBES.values() for dim in probe.dims}
     last = [key.rpartition(".")[2] for key in keys]
     return {
