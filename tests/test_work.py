@@ -305,6 +305,14 @@ def test_the_table_and_the_store(swept):
         swept["adam"]
 
 
+def test_a_sweep_says_what_it_is(swept):
+    assert repr(swept).splitlines() == [
+        f"SweepRecord of {swept.path}: 6 members, 6 done",
+        "  flow: std 2 × seed 3; t = 0 to 10",
+        "  gd: std 2 × seed 3; t = 0 to 10",
+    ]
+
+
 def test_the_same_command_again_runs_nothing(swept, config_file, capsys):
     before, lines = values(swept), Ledger(swept.path).lines()
     assert dynamics.cli.main(command(config_file, swept.path.parent)) == 0
