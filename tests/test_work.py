@@ -536,6 +536,18 @@ def test_mistakes_write_nothing(config_file, tmp_path, capsys, flags, message):
     assert message in error and error.count("\n") == 1 and not (tmp_path / "runs").exists()
 
 
+def test_a_bug_that_every_member_meets_keeps_its_traceback(tmp_path):
+    file = tmp_path / "tiny.py"
+    law = "def __post_init__(self):\n        raise ZeroDivisionError\n\n    def update"
+    text = CONFIG.replace("def update", law).replace(
+        '{"name": "gram_gd", "learning_rate": 0.05}', '{"name": "raising"}'
+    )
+    file.write_text(text.replace('"raising"}', '"raising", "learning_rate": 0.05}'))
+    with pytest.raises(ZeroDivisionError):
+        dynamics.cli.main(command(file, tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_config_that_is_no_sweep(tmp_path, capsys):
     config = f"--config={ROOT}/configs/cooccurrence/theory.py:smoke"
     assert dynamics.cli.main(["dynamics", "sweep", config, f"--workdir={tmp_path}/runs"]) == 2
