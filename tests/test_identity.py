@@ -142,6 +142,7 @@ def test_bases_and_what_functions_hold_count(package):
         of[x] = code((module.Part,))
     assert changed(of[1], of[2]) == ["own.helper"] and set(one) == {"own", "own.parts"}
     helper = module.helper
+    assert "own.helper" in code((type("Made", (helper.Base,), {}),))  # a class of this module, which imports no helper
     assert digest(code((helper.held(1),))) != digest(code((helper.held(2),)))
     assert digest(code((helper.held(1),))) == digest(code((helper.held(1),)))
     assert digest(code((functools.partial(helper.fn, 1),))) != digest(code((functools.partial(helper.fn, 2),)))

@@ -196,6 +196,17 @@ def test_a_sweep_over_classes():
         assert sweep.config_of(member)["laws"]["law"] == {"name": name, **defaults}
 
 
+def test_defaults_of_the_old_class_give_way(mine, monkeypatch):
+    other = dataclasses.make_dataclass("Other", [("needed", int), ("rate", float), ("flag", bool, True)])
+    other.__module__ = __name__
+    monkeypatch.setitem(LAWS, "other", other)
+    sweep = Sweep.of("own", mine, [{}, {"laws.law.name": "other"}])
+    own, others = (Sweep.from_dict(sweep.as_dict()).config_of(member)["laws"]["law"] for member in sweep.members)
+    assert set(own) == set(HELD)
+    assert others == {"name": "other", "needed": 3, "rate": 4.0, "flag": True}
+    assert sweep.axes.labels["laws.law.name"][1] == ["mine", "other"]
+
+
 def test_a_member_that_sets_a_default_is_that_of_a_config_that_says_it():
     config = ml_collections.ConfigDict(small_config())
     del config.model["heads"]

@@ -56,8 +56,9 @@ def _fill(group: ml_collections.ConfigDict, registry: Mapping[str, type], name: 
     """Give a group the defaults of its class; of the class called `name` if that is a text."""
     with group.unlocked():
         if isinstance(name, str):
+            held = group.to_dict()
             for key, default in _defaults(registry, group.get("name"), unset).items():
-                if key in group and group[key] == default:
+                if key in held and held[key] == default:
                     del group[key]
             group["name"] = name
         for key, default in _defaults(registry, group.get("name"), unset).items():

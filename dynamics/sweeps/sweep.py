@@ -30,7 +30,8 @@ class Member:
     Attributes:
         id: the hash of its resolved config, without the keys in LABELS, and of the user's code that it names.
         overrides: the keys that the sweep sets, with their values.
-        changes: all keys whose values differ from the resolved base config, derived ones included.
+        changes: all keys whose values differ from the resolved base config, derived ones included, and before them the
+            groups that have lost keys, as a whole.
     """
 
     id: str
@@ -104,7 +105,7 @@ class Sweep:
             node = config
             for group in groups:
                 node = node[group]
-            node[key] = value
+            node[key] = _copied(value)
         return config
 
     @property
@@ -203,12 +204,24 @@ def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override
             kind = type(node[key]).__name__
             raise ConfigError(path, value, f"must be of type {kind}, as in the config") from None
     resolved = plain(changed)
-    before = dict(_flat(base))
-    changes = {path: value for path, value in _flat(resolved) if path not in before or before[path] != value}
-    changes |= {path: value for path, value in _flat(resolved) if path in override}
+    before, after = dict(_flat(base)), dict(_flat(resolved))
+    # A group that has lost keys, since it has another class, is replaced as a whole.
+    changes = dict(_left_of(resolved, path) for path in before if path not in after)
+    changes |= {path: value for path, value in after.items() if path not in before or before[path] != value}
+    changes |= {path: value for path, value in after.items() if path in override}
     content = {key: value for key, value in resolved.items() if key not in LABELS}
     content["code"] = identity.digest(identity.code(named(content)))
     return Member(config_hash(content), dict(override), changes)
+
+
+def _left_of(config: Mapping[str, Any], path: str) -> tuple[str, Any]:
+    """The innermost group that a config still has of those around a key, and what it holds."""
+    group, node = "", config
+    for part in path.split("."):
+        if part not in node:
+            break
+        group, node = f"{group}.{part}".lstrip("."), node[part]
+    return group, node
 
 
 def _copied(value: Any) -> Any:
