@@ -5,11 +5,7 @@ import dataclasses
 import difflib
 import functools
 import hashlib
-import importlib.machinery
 import json
-import pathlib
-import sys
-import types
 import typing
 from abc import ABC
 from collections import abc
@@ -134,11 +130,11 @@ def base() -> ml_collections.ConfigDict:
     )
 
 
-_type_hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
+type_hints = functools.cache(functools.partial(typing.get_type_hints, include_extras=True))
 
 
 @functools.cache
-def _adapter(hint: Any) -> Any:
+def adapter(hint: Any) -> Any:
     """What checks and converts values of a type."""
     settings = pydantic.ConfigDict(allow_inf_nan=False, arbitrary_types_allowed=True)
     return pydantic.TypeAdapter(hint, config=None if dataclasses.is_dataclass(hint) else settings)
@@ -158,7 +154,7 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
             path, value, "must be a number, a text, True, False, None, a list or a group of keys"
         ) from None
     try:
-        converted = _adapter(hint).validate_json(text, strict=True)
+        converted = adapter(hint).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
         mistakes = error.errors()
     else:
@@ -184,6 +180,11 @@ class Chosen(ABC):
     """
 
     choices: ClassVar[dict[str, type]]
+
+
+def name_of(part: Chosen) -> str:
+    """The name by which a config picks the class of a part."""
+    return next(name for name, cls in part.choices.items() if cls is type(part))
 
 
 def _of_field(hint: Any, value: Any, path: str) -> Any:
@@ -252,7 +253,7 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
         ConfigError: naming the key, its value and what is allowed.
     """
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in {"parent", *given}}
-    hints = _type_hints(cls)
+    hints = type_hints(cls)
     check_keys(values, fields, path)
     converted = {}
     for key, field in fields.items():
@@ -280,12 +281,12 @@ def choose(registry: Mapping[str, Any], values: Any, path: str, **given: Any) ->
     if not isinstance(name, str) or name not in registry:
         raise ConfigError(f"{path}name", name, f"must be {allowed}")
     cls = registry[name]
-    fields = {field.name for field in dataclasses.fields(cls)}
-    given = {key: value for key, value in given.items() if key in fields}
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    given = {key: value for key, value in given.items() if key in defaults}
+    # A config that was completed has the defaults of what is given, too.
+    rest = {k: v for k, v in values.items() if k != "name" and not (k in given and v == defaults[k])}
     # Every flax module has a field `name` of its own: the registry's name is not passed on.
-    if "parent" in fields:
-        given = {"name": None, **given}
-    return build(cls, {k: v for k, v in values.items() if k != "name"}, path, **given)
+    return build(cls, rest, path, **({"name": None} if "parent" in defaults else {}), **given)
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -303,24 +304,3 @@ def _listed(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _listed(entry) for key, entry in value.items()}
     return [_listed(entry) for entry in value] if isinstance(value, (tuple, list)) else value
-
-
-def module_of(path: pathlib.Path, copy_of: pathlib.Path | None = None) -> types.ModuleType:
-    """The module of a config file. Every call executes the file again, and registers what it registers.
-
-    Args:
-        path: the file.
-        copy_of: the file that it is a copy of, whose neighbours it may read.
-    """
-    loader = importlib.machinery.SourceFileLoader(f"{path.stem}_file", str(path))
-    module = types.ModuleType(loader.name)
-    module.__file__ = str(copy_of or path)
-    sys.modules[loader.name] = module  # where Python looks up annotations that are texts
-    loader.exec_module(module)
-    return module
-
-
-def load_config(path: pathlib.Path, variant: str | None = None) -> ml_collections.ConfigDict:
-    """The config of a file, of its default variant if none is given."""
-    module = module_of(path)
-    return module.get_config(variant) if variant else module.get_config()

@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT, small_config
 
 import dynamics
-from dynamics.config import build, choose, module_of
+from dynamics.config import build, choose
+from dynamics.files import module_of
 
 Rate = NewType("Rate", float)
 Positive = Annotated[float, pydantic.Field(gt=0)]

@@ -8,7 +8,7 @@ import xarray as xr
 from conftest import ROOT, small_config
 
 import dynamics
-from dynamics.config import load_config
+from dynamics.files import load_config
 from dynamics.probes import View, evaluator
 from experiments.cooccurrence import claims, controls, measures, optimizer_claims, probes  # noqa: F401  (registers probes)
 from experiments.cooccurrence.measures import Phases

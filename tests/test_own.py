@@ -1,17 +1,25 @@
 """A run with a user's own task and own probes, with dimensions of their own; what the protocols promise."""
 
+import argparse
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from conftest import ROOT, small_config
 
 import dynamics
+from dynamics.cli.sweeps import launched
 from dynamics.models import MODELS, GramModel, Model
-from dynamics.probes import PROBES, coordinates, probe
+from dynamics.probes import PROBES, Probe, coordinates, probe
+from dynamics.runs import tracking
+from dynamics.sweeps.overrides import seeds
+from dynamics.sweeps.paths import plan
+from dynamics.sweeps.sweep import Sweep
 from dynamics.tasks import TASKS, Batch, Task
 
 TASK_SETTINGS = {
@@ -268,3 +276,100 @@ def test_who_names_a_dimension():
     assert labels["key"] == labels["word"] == ["μ1", "μ2", "μ3", "μ4", "μ5"] and len(labels["any_key"]) == 9
     assert labels["type"] == ["I1", "I2", "I3", "I4"] and labels["head"] == [0, 1]
     assert labels["window"] == [1, 2, 4, 8] and labels["estimate"] == ["mean", "standard error"]
+
+
+def swept(tmp_path, values):
+    """The record of a sweep of these values over two seeds."""
+    planned = plan({"": Sweep.of("own", ml_collections.ConfigDict(values), seeds(2))})
+    arguments = argparse.Namespace(launcher="here", retry_failed=False, max_failures=None)
+    launched(tmp_path / "sweep", "claims", tmp_path / "own.py", planned, arguments)
+    return dynamics.load(tmp_path / "sweep")
+
+
+class Logged:
+    """A wandb run that keeps what it is given."""
+
+    def __init__(self):
+        self.rows = []
+
+    def log(self, row):
+        self.rows.append(row)
+
+
+def test_a_dimension_that_nobody_labels_works_everywhere(own, tmp_path):
+    """In sweeps, in the evidence for claims and in the mirror; those of a run are in the first test."""
+
+    @probe("neuron_pair", "word")
+    def pairs(params, view):
+        return jnp.arange(10.0).reshape(5, 2)[:, : view.words] + params["W"].sum()
+
+    (tmp_path / "own.py").touch()
+    evidence = swept(tmp_path, config(probes=("loss", "pairs"), words=2))
+    data = evidence["own" if "own" in evidence.cases else ""]
+    assert data.pairs.dims == ("seed", "t", "neuron_pair", "word") and "neuron_pair" not in data.coords
+    assert data.pairs.sizes["neuron_pair"] == 5 and list(data.word.values) == ["a", "b"]
+    record = evidence.case("")
+    run = Logged()
+    _, laws, _ = record.mirrored(record.sweep.members[0])
+    tracking._log(run, "gd", laws["gd"], set())
+    assert len(run.rows) == len(data.t)
+    for number in range(5):
+        np.testing.assert_array_equal(
+            [row[f"gd/pairs/{number}/b"] for row in run.rows], data.pairs.isel(seed=0).sel(neuron_pair=number, word="b")
+        )
+
+
+NAMES = {
+    "a probe": ("scores", ("of_nothing",)),
+    "a dimension of its own": ("row", ("row",)),
+    "one of its dimensions": ("row", ("row", "column")),
+    "a dimension of a probe": ("key", ("of_nothing",)),
+    "a coordinate": ("word", ("word",)),
+}
+
+
+@pytest.mark.parametrize(("name", "dims"), NAMES.values(), ids=NAMES)
+def test_a_source_array_may_be_called_like_a_probe_or_a_dimension(own, tmp_path, name, dims):
+    TASKS["weighted"] = with_source(name, dims)
+    record = dynamics.execute(
+        config(probes=("loss", "scores"), wandb={**config()["wandb"], "mode": "disabled"}), tmp_path, "run"
+    )
+    array = record["data"][name].load()
+    assert array.dims == dims and bool((array == 1).all()) and record["gd"].scores.dims == ("t", "key", "query")
+
+
+@pytest.mark.parametrize("name", ["targets", "sample", "a"])
+def test_a_source_array_called_like_an_array_of_the_record_is_refused(own, tmp_path, name):
+    """It would take the place of the other one; `a` is an array that the model holds fixed."""
+    TASKS["weighted"] = with_source(name, ("of_nothing",))
+    with pytest.raises(
+        dynamics.ConfigError, match=f"WithSource.dims: '{name}' is the name of two arrays of the record; rename one"
+    ):
+        dynamics.execute(config(probes=("loss",)), tmp_path, "run")
+    assert not list(tmp_path.iterdir())
+
+
+def with_source(name, dims):
+    """The task with one more array in its source."""
+
+    @dataclass(frozen=True)
+    class WithSource(Weighted):
+        def training_set(self, key):
+            batch = super().training_set(key)
+            return batch._replace(source={**batch.source, name: jnp.ones((3,) * len(dims))})
+
+    WithSource.dims = {**Weighted.dims, name: dims}
+    return WithSource
+
+
+@pytest.mark.parametrize(
+    ("name", "dims", "message"),
+    [
+        ("status", (), "probe = 'status': must not be one of t, "),
+        ("evaluations", (), "probe = 'evaluations': must not be one of t, "),
+        ("mine", ("seed",), "dimensions of the probe 'mine' = 'seed': must not be t, "),
+    ],
+)
+def test_names_that_records_have_themselves_are_no_names_of_probes(name, dims, message):
+    with pytest.raises(dynamics.ConfigError, match=re.escape(message)):
+        Probe(name, dims, lambda params, view: params)

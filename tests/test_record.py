@@ -34,6 +34,12 @@ def test_returns_what_was_computed(smoke):
             np.testing.assert_array_equal(values, trajectory.params[name])
 
 
+def test_a_record_says_what_it_is(smoke):
+    lines = repr(smoke).splitlines()
+    assert lines[0] == f"Record of {smoke.path}: done" and len(lines) == 4
+    assert lines[2].startswith("  gd: t = 0 to 20, 21 times; ") and "loss" in lines[2]
+
+
 def test_recomputed_from_the_record_alone(smoke):
     """Loss, losses by type and scores at every checkpoint, from stored weights and data and equation (1)."""
     data = smoke["data"].load()

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 SWEEP = f"""
 import pathlib
-from dynamics.config import module_of
+from dynamics.files import module_of
 from dynamics.sweeps.overrides import zipped
 
 TEXT = module_of(pathlib.Path({str(ROOT)!r}) / "configs/qk_eigenspectrum/sweep_text.py")

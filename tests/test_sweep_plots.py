@@ -5,11 +5,12 @@ import pathlib
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 
 import dynamics
 from dynamics.figures import sweep as sweep_plots
-from dynamics.figures.style import bands, figure, heatmap, is_geometric, median, places, provenance
+from dynamics.figures.style import bands, figure, heatmap, is_geometric, logarithmic, median, places, provenance
 from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep
@@ -195,3 +196,36 @@ def test_bytes_repeat(plane, tmp_path):
     first, second = (sweep_plots.draw(plane, tmp_path / name) for name in "ab")
     assert [path.name for path in first] == ["sweep_gd.png", "sweep_gd.pdf"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def labels_overlap(low, high, which, decorate):
+    """Whether two labels of ticks overlap along an axis of a panel, as wide as those of sweeps; how many there are."""
+    drawn = figure(3.8, 3.3)
+    axes = drawn.subplots()
+    axes.plot([low, high], [low, high])
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+    decorate(axes, which)
+    canvas = FigureCanvasAgg(drawn)
+    canvas.draw()
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    limits = sorted(axes.get_xlim() if which == "x" else axes.get_ylim())
+    ticks = [tick for minor in (False, True) for tick in (axis.get_minor_ticks() if minor else axis.get_major_ticks())]
+    shown = [tick.label1 for tick in ticks if tick.label1.get_text() and limits[0] <= tick.get_loc() <= limits[1]]
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in shown]
+    overlap = any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+    return overlap, len(boxes)
+
+
+RANGES = [(0.05, 4.0), (0.5, 30.0), (0.01, 0.9), (2.0, 200.0), (1e-3, 1e3), (1e-5, 1e-3), (1e-9, 1.0)]
+
+
+@pytest.mark.parametrize("which", ["x", "y"])
+@pytest.mark.parametrize(("low", "high"), RANGES)
+def test_labels_of_a_logarithmic_axis_do_not_overlap(low, high, which):
+    overlap, count = labels_overlap(low, high, which, logarithmic)
+    assert not overlap and 2 <= count <= 10
+
+
+def test_labels_overlap_otherwise():
+    overlap, _ = labels_overlap(0.2, 3.0, "x", lambda axes, _: axes.set_xscale("log"))
+    assert overlap and not labels_overlap(0.2, 3.0, "x", logarithmic)[0]

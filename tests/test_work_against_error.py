@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from dynamics.config import load_config, plain
+from dynamics.config import plain
+from dynamics.files import load_config
 from dynamics.runs.record import Recorder, load_run, write_json
 from experiments.speed.solvers import Point, draw, points, title, work_at
 

@@ -11,7 +11,7 @@ import pathlib
 
 import dynamics
 from dynamics import grid, seeds
-from dynamics.config import module_of
+from dynamics.files import module_of
 
 LOCATER = module_of(pathlib.Path(__file__).with_name("locater.py"))
 VARIANTS = ("default", "smoke")

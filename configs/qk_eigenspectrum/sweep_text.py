@@ -12,7 +12,7 @@ import pathlib
 
 import dynamics
 from dynamics import grid, seeds, zipped
-from dynamics.config import module_of
+from dynamics.files import module_of
 
 TEXT = module_of(pathlib.Path(__file__).with_name("text.py"))
 VARIANTS = ("default", "smoke")

@@ -11,7 +11,7 @@ import pathlib
 
 import dynamics
 import experiments.cooccurrence.xor  # noqa: F401  (registers the task)
-from dynamics.config import load_config
+from dynamics.files import load_config
 
 CONFIGS = pathlib.Path(__file__).parents[1]
 VARIANTS = ("figure1", "xor", "xor_small", "training", "smoke")

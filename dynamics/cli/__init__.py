@@ -13,10 +13,10 @@
     dynamics new paper NAME [--folder=DIR]
 
 Modules that a config or a flag names (figures, compare.claims, --module), and those that a config file imports, are
-looked for among the installed packages and in the folder in which the command is typed.
+looked for among the installed packages, in the folder in which the command is typed, and beside the config file.
 
-Exit codes: 0 done; 1 a run or member failed and is recorded, or a claim that should pass does not; 2 bad input: one
-line, nothing written; 130 interrupted and recorded.
+Exit codes: 0 done; 1 a run or member failed and is recorded, a claim that should pass does not, or a file of yours
+raised an error, which Python shows; 2 bad input: one line, nothing written; 130 interrupted and recorded.
 """
 
 import argparse
@@ -25,17 +25,23 @@ import importlib
 import pathlib
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from dynamics.cli.modules import import_from_here
 from dynamics.config import ConfigError, require
+from dynamics.files import is_users
 
 __all__ = ["main", "parsed"]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command line and return its exit code."""
+    """Run a command line and return its exit code.
+
+    Raises:
+        Exception: what the code of a user raises, but for a ConfigError; Python shows where.
+    """
     import_from_here()
     try:
         arguments = parsed((sys.argv if argv is None else argv)[1:])
@@ -46,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"dynamics: {error}", file=sys.stderr)
         return 2
     except OSError as error:
+        if any(is_users(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
+            raise
         print(f"dynamics: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from dynamics.cli.console import Report, certificate, number, print_laws
-from dynamics.cli.modules import check_module, config_of
+from dynamics.cli.modules import check_module, config_of, imported
 from dynamics.cli.status import print_states, print_table
 from dynamics.config import plain, require
 from dynamics.environment import configure_compiler
@@ -65,8 +65,8 @@ def module_named(name: str) -> Any:
 def draw(record: Any) -> list[pathlib.Path]:
     """Draw the figures of a record with the module that its config names; a sweep without one has default figures."""
     swept = isinstance(record, SweepRecord) and record.kind == "sweep"
-    module = module_named(record.config.figures or ("dynamics.figures.sweep" if swept else ""))
-    return module.draw(record, record.path / "figures") if module else []
+    name = record.config.figures or ("dynamics.figures.sweep" if swept else "")
+    return imported("figures", name, ("draw",)).draw(record, record.path / "figures") if name else []
 
 
 def ls(arguments: argparse.Namespace) -> int:

@@ -12,9 +12,10 @@ from dynamics.cli.commands import EXIT, draw, run_name
 from dynamics.cli.console import print_verdicts
 from dynamics.cli.modules import check_module, config_of, imported, is_module
 from dynamics.cli.status import print_table
-from dynamics.cli.sweeps import check_launching, launched
+from dynamics.cli.sweeps import check_launching, launched, say_what_changed
 from dynamics.config import require
 from dynamics.environment import configure_compiler
+from dynamics.runs.identity import code
 from dynamics.runs.record import write_json, write_text
 from dynamics.studies.claims import PASS, Data, Verdict, judge, markdown
 from dynamics.studies.comparison import Compared, sweep_of
@@ -34,7 +35,7 @@ def compare(arguments: argparse.Namespace) -> int:
     check_launching(arguments)
     sweep = sweep_of(file.stem, config)
     configure_compiler()
-    planned = plan({"": sweep})
+    planned = plan({"": sweep})._replace(judges=code((module,) if module else ()))
     folder = arguments.workdir / run_name(arguments, file.stem)
     record, interrupted = launched(folder, "compare", file.path, planned, arguments)
     if interrupted:
@@ -49,7 +50,7 @@ def claims(arguments: argparse.Namespace) -> int:
     if not name:
         key, name = "paper", f"experiments.{arguments.paper}.claims"
         allowed = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
-        require(is_module(key, name), key, arguments.paper, allowed)
+        require(is_module(name), key, arguments.paper, allowed)
     check_launching(arguments)
     module = imported(key, name, ("CASES", "TABLES"))
     check(module)
@@ -57,12 +58,13 @@ def claims(arguments: argparse.Namespace) -> int:
     configure_compiler()
     paper = name.removesuffix(".claims").rpartition(".")[2]
     folder = arguments.workdir / run_name(arguments, f"{paper}-claims")
-    planned = plan(sweeps_of(module))
+    planned = plan(sweeps_of(module))._replace(judges=code((module,)))
     for group in planned.groups[:AHEAD]:
         group.program()  # compiles beside what is measured first
     file = pathlib.Path(str(module.__file__))
+    say_what_changed(folder, planned)
     prepare(folder, "claims", file, planned)
-    measure(module, folder, lambda case: print(f"{case}: measured", file=sys.stderr, flush=True))
+    measure(module, folder, lambda line: print(line, file=sys.stderr, flush=True))
     if launched(folder, "claims", file, planned, arguments)[1]:
         return _interrupted(folder, begin)
     record = ClaimsRecord(folder)

@@ -16,7 +16,7 @@ from dynamics.config import ConfigError, build, require
 from dynamics.environment import configure_compiler
 from dynamics.runs import processes
 from dynamics.runs.tracking import SweepTracker
-from dynamics.sweeps.launch import Launch, Resources, attempts, prepare
+from dynamics.sweeps.launch import Launch, Resources, attempts, changed_code, prepare
 from dynamics.sweeps.launchers import LAUNCHERS
 from dynamics.sweeps.ledger import FINISHED, Ledger, is_full
 from dynamics.sweeps.paths import Plan, estimate, plan
@@ -57,12 +57,12 @@ def sweep(arguments: argparse.Namespace) -> int:
     mirror = _Mirror(tracker, SweepRecord(folder))
     record, interrupted = launched(folder, "sweep", file.path, planned, arguments, mirror)
     tracker.finish(swept.config, record.table())
-    for path in () if interrupted else draw(record):
-        print(path)
     entries = record.entries
-    print_states(record.sweep.name, record.sweep.members, entries)
     ended = sum(entry.state in FINISHED for entry in entries.values())
+    print_states(record.sweep.name, record.sweep.members, entries)
     print(f"{ended} of {len(entries)} members have ended, after {time.monotonic() - begin:.0f} s: {folder}")
+    for path in draw(record) if ended and not interrupted else ():
+        print(path)
     print(f"next: {sys.argv[0]} sweep status {folder}   or the same command again for what is left")
     return 130 if interrupted else int(any(entry.state != "done" for entry in entries.values()))
 
@@ -117,6 +117,7 @@ def launched(
     case, first = next(iter(planned.sweeps.items()))
     resources = build(Resources, first.config["launch"], "launch.")
     record, interrupted = SweepRecord(folder, case), False
+    say_what_changed(folder, planned)
     try:
         prepare(folder, kind, file, planned)
         wanted = attempts(Ledger(folder).entries(record.members.ids), arguments.retry_failed)
@@ -137,6 +138,12 @@ def launched(
             raise
         raise ConfigError(f"{folder}: {error.strerror}; what had finished is kept") from None
     return record, interrupted
+
+
+def say_what_changed(folder: pathlib.Path, planned: Plan) -> None:
+    """Print that a user's code is not what it was at the last launch, if paths are integrated again for it."""
+    if line := changed_code(folder, planned):
+        print(line, flush=True)
 
 
 def _print_cost(swept: Sweep, planned: Plan) -> None:

@@ -36,6 +36,7 @@ SEQUENTIAL = "viridis"
 MISSING = "#D9D9D9"
 SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 NAMED = 24  # an axis with at most so many labels has ticks at the labels; more would overlap
+CHARACTERS = 30  # that fit along the axis of a panel, with two between neighbours
 STYLE: Any = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -163,6 +164,27 @@ def ticks(axes: Axes, which: str, at: Places, most: int = 7) -> None:
     every = slice(None, None, -(-len(at.names) // most))
     axis.set_ticks(at.centres[every], at.names[every])
     axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def logarithmic(axes: Axes, which: str) -> None:
+    """Make an axis logarithmic, with so few ticks that their labels do not overlap; to be called after plotting.
+
+    The ticks are at 1, 2 and 5 or at 1 and 3 times powers of ten if their labels fit, and at powers of ten otherwise.
+
+    Args:
+        axes: the axes to change.
+        which: "x" or "y".
+    """
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis, (low, high) = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
+    powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3)):
+        at = np.outer(powers, steps).ravel()
+        if sum(len(f"{value:g}") + 2 for value in at[(at >= low) & (at <= high)]) <= CHARACTERS:
+            axis.set_major_locator(LogLocator(subs=steps))
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            break
     axis.set_minor_formatter(NullFormatter())
 
 

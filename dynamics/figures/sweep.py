@@ -11,6 +11,7 @@ from dynamics.figures.style import (
     bands,
     figure,
     heatmap,
+    logarithmic,
     median,
     places,
     provenance,
@@ -94,7 +95,7 @@ def _summary(panel: Axes, data: Any, values: Any, what: str, key: str) -> None:
         _points(panel, data[key].values, values.values)
     spread = values.values[np.isfinite(values.values)]
     if spread.size and (spread > 0).all() and spread.max() > 20 * spread.min():
-        panel.set_yscale("log")
+        logarithmic(panel, "y")
     panel.set(xlabel=key, ylabel=what)
     panel.set_title(f"{what} against {key}")
 
@@ -104,7 +105,7 @@ def _points(panel: Axes, labels: Any, values: Any) -> None:
     where = labels if numbers else np.unique(labels, return_inverse=True)[1]
     panel.plot(where, values, "o", color=COLOURS["blue"], markersize=4, alpha=0.7)
     if numbers and (labels > 0).all() and labels.max() > 50 * labels.min():
-        panel.set_xscale("log")
+        logarithmic(panel, "x")
     if not numbers:
         panel.set_xticks(range(len(np.unique(labels))), np.unique(labels))
 
@@ -127,10 +128,11 @@ def _losses(panel: Axes, data: Any, axis: str) -> None:
         curve = one.assign_coords(t=t).isel(t=slice(int(late), None))
         bands(panel, curve, "t", over, color=colour, label=f"{axis} {name}" if name else None)
     if late:
-        panel.set(xscale="log", xlim=(begin, end))
+        panel.set(xlim=(begin, end))
+        logarithmic(panel, "x")
     spread = loss.values[np.isfinite(loss.values)]
     if spread.size and (spread > 0).all() and spread.max() > 20 * spread.min():
-        panel.set_yscale("log")
+        logarithmic(panel, "y")
     panel.set(xlabel="t = ηk", ylabel="loss")
     panel.set_title("loss over t")
     if any(name for name, *_ in curves):

@@ -11,7 +11,7 @@ from dynamics.probes.probe import View, probe
 
 @probe("head", "key", "query", needs=("gram",), image=True)
 def scores(params: PyTree, view: View) -> Array:
-    """νᵀ W_Kᵀ W_Q μ for key ν and query μ, without the 1/√m."""
+    """νᵀ W_Kᵀ W_Q μ for key ν and query μ, before division by √m."""
     return view.gram(params).A[:, : view.words, : view.words]
 
 

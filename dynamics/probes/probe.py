@@ -13,7 +13,11 @@ from jaxtyping import Array, Float, Int, PyTree
 from dynamics.config import require
 from dynamics.objectives.objective import Objective
 from dynamics.tasks import Batch
+from dynamics.trajectory import NOTES
 
+# What records name themselves, beside the probes: the axes of runs, sweeps and comparisons, and the numbers of paths.
+AXES = ("t", "checkpoint", "seed", "step", "draw", "member")
+NUMBERS = (*AXES, "time", "status", "id", "seconds", "end", "steps", "classification_time", *NOTES)
 SAMPLES_LOOKED_AT = 64  # of the batch, by probes of the model's intermediates
 
 
@@ -112,6 +116,11 @@ class Probe:
     image: bool = False
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     at_start: Callable[[PyTree, View], Any] | None = None
+
+    def __post_init__(self):
+        require(self.name not in NUMBERS, "probe", self.name, f"must not be one of {', '.join(NUMBERS)}")
+        for dim in self.dims:
+            require(dim not in AXES, f"dimensions of the probe {self.name!r}", dim, f"must not be {', '.join(AXES)}")
 
     def fits(self, task: Any, model: Any) -> bool:
         """Whether task and model have the capabilities that it needs."""

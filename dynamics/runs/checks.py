@@ -75,6 +75,9 @@ def _of_batch(objective: Objective, setup: Setup) -> Iterator[str]:
             yield f"{named}: must name the dimensions of {name!r}" + (
                 " after the sample axis" if name in of_samples else ""
             )
+    for name in (*objective.constants, *(batch.source or {})):
+        if name in (*of_samples, "sample") or (name in objective.constants and name in (batch.source or {})):
+            yield f"{named}: {name!r} is the name of two arrays of the record; rename one"
     for name, array in of_samples.items():
         if np.ndim(array) == 0 or array.shape[0] != task.samples:
             yield f"{name!r}: must have {task.samples} rows, the samples of the task, but has the shape {array.shape}"

@@ -16,6 +16,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from dynamics.config import under
 from dynamics.runs.experiment import Experiment
+from dynamics.runs.parts import named
 from dynamics.runs.processes import on_host
 from dynamics.runs.programs import MEASURED, Strategy, compiled_paths, compiled_starts, hashable, memories
 from dynamics.runs.starts import OWN_KEY
@@ -142,6 +143,7 @@ class Program:
                     experiment.probes_of(first.law),
                     experiment.words,
                     None if self._alone else strategy,
+                    named(experiment.probes_of(first.law)),
                 )
 
             # Later turns compile when a path first takes one.

@@ -41,10 +41,14 @@ def compiled_starts(structure: Any, shapes: Any, variables: Any, setup: Setup) -
 
 @functools.lru_cache(maxsize=64)
 def compiled_paths(
-    structure: Any, shapes: Any, probes: tuple[str, ...], words: int, strategy: Strategy | None
+    structure: Any, shapes: Any, probes: tuple[str, ...], words: int, strategy: Strategy | None, called: Any
 ) -> Future[tuple[Any, float]]:
-    """The program that integrates and the seconds that compiling took, in the background; shared by equal forms."""
-    traced = _integrated.trace(*_abstract(structure, shapes), probes=probes, words=words, strategy=strategy)
+    """The program that integrates and the seconds that compiling took, in the background; shared by equal forms.
+
+    `called` are the functions behind the names of probes and losses: a notebook may register others under these names.
+    """
+    static = {"probes": probes, "words": words, "strategy": strategy, "called": called}
+    traced = _integrated.trace(*_abstract(structure, shapes), **static)
 
     def compiled() -> tuple[Any, float]:
         begin = time.perf_counter()
@@ -76,9 +80,10 @@ def _starts(wanted, inputs, *, variables, setup):
     return _spread(on_one_device, wanted, inputs)
 
 
-@functools.partial(jax.jit, static_argnames=("probes", "words", "strategy"))
-def _integrated(places, wanted, *, probes, words, strategy):
+@functools.partial(jax.jit, static_argnames=("probes", "words", "strategy", "called"))
+def _integrated(places, wanted, *, probes, words, strategy, called):
     """The trajectories of all places; `strategy` is None for a path that is alone, whose leaves have no places."""
+    del called
     large = tuple(name for name in probes if PROBES[name].large)
     small = tuple(name for name in probes if not PROBES[name].large)
 

@@ -14,12 +14,9 @@ import os
 import pathlib
 import platform
 import shutil
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -30,34 +27,10 @@ import zarr
 from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
+from dynamics.files import one_line
 
 Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
 STORE = "trajectory.zarr"
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "orbax-checkpoint", "numpy", "zarr", "wandb")
-
-
-def provenance(dtype: str) -> dict[str, Any]:
-    """The origin of the numbers: versions, commit, device, dtype and command."""
-    device = jax.devices()[0]
-    return {
-        "command": [pathlib.Path(sys.argv[0]).name, *sys.argv[1:]],
-        "commit": _commit(),
-        "device": f"{device.device_kind} ({device.platform}, {jax.device_count()} in all)",
-        "dtype": dtype,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
-    }
-
-
-def _commit() -> str:
-    root = pathlib.Path(__file__).parent
-    try:
-        git = functools.partial(subprocess.run, cwd=root, capture_output=True, text=True, check=True)
-        commit = git(["git", "rev-parse", "--short=12", "HEAD"]).stdout.strip()
-        return commit + ("+changes" if git(["git", "status", "--porcelain", "--untracked-files=no"]).stdout else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -80,6 +53,16 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Write plain values as JSON, completely or not at all."""
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def overwrite_json(path: pathlib.Path, content: Any) -> None:
+    """As write_json; if there is no room for another file, write into the old one, which has its place on the disk."""
+    try:
+        write_json(path, content)
+    except OSError:
+        with path.open("r+") as file:
+            file.write(json.dumps(content, ensure_ascii=False) + "\n")
+            file.truncate()
 
 
 def consolidate(store: pathlib.Path) -> None:
@@ -166,6 +149,19 @@ class Recorder:
         path = (self.path / "checkpoints" / law / repr(float(t))).absolute()
         self._later(self._checkpointer.save, path, params)
 
+    def failed(self, error: BaseException, laws: Mapping[str, Any]) -> None:
+        """Record that the run ends with an exception; what was written before is kept.
+
+        Args:
+            error: the exception; Ctrl-C is an interruption, any other a failure.
+            laws: the summaries of the laws that had ended.
+        """
+        with contextlib.suppress(Exception):  # the first error is the one to be seen
+            self.close()
+        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        with contextlib.suppress(OSError):
+            overwrite_json(self.path / "status.json", {"state": state, "reason": one_line(error), "laws": dict(laws)})
+
     def close(self) -> None:
         """Wait until all writes that go on in the background are on disk, and end the thread that makes them.
 
@@ -187,6 +183,14 @@ class Record:
 
     def __init__(self, path: pathlib.Path):
         self.path = path
+
+    def __repr__(self) -> str:
+        status = self.status
+        lines = [f"Record of {self.path}: {self.state}" + (f" ({status['reason']})" if status["reason"] else "")]
+        for law in self.laws:
+            t = self[law].t.values
+            lines.append(f"  {law}: t = {t[0]:g} to {t[-1]:g}, {len(t)} times; {', '.join(self[law].data_vars)}")
+        return "\n".join(lines)
 
     def _json(self, name: str) -> Any:
         return json.loads((self.path / name).read_text())

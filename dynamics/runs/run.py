@@ -19,7 +19,10 @@ from dynamics.models.model import by_name
 from dynamics.probes import coordinates, dimensions
 from dynamics.runs.engine import Path, Program, integrate
 from dynamics.runs.experiment import Experiment
-from dynamics.runs.record import Arrays, Record, Recorder, provenance
+from dynamics.runs.identity import code
+from dynamics.runs.origin import provenance
+from dynamics.runs.parts import named
+from dynamics.runs.record import Arrays, Record, Recorder
 from dynamics.runs.tracking import Shown, Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
 
@@ -81,6 +84,7 @@ def execute(
 
     Raises:
         ConfigError: for a mistake in the config or a name that exists; nothing is written.
+        Exception: for an error in a probe or when a disk is full; the record's state is "failed", with the reason.
     """
     begin, clock = time.perf_counter(), _Clock()
     experiment = Experiment.from_config(config)
@@ -89,19 +93,19 @@ def execute(
     threading.Thread(target=lambda: experiment.drawn).start()
     programs = {law: Program(Path(experiment, law), size=1) for law in experiment.laws}
     data = training_set(experiment)
-    recorder = Recorder(workdir, name, config, {**provenance(experiment.model.dtype), "config": config_hash(config)})
+    origin = provenance(experiment.model.dtype, config_hash(config), code(named(config)))
+    recorder = Recorder(workdir, name, config, origin)
     with clock("record"):
         recorder.group("data", *data, {})
     with clock("tracking"):
         tracker = Tracker(config["wandb"], recorder.path, config)
-    run = _Run(experiment, recorder, tracker, clock, report)
     laws: dict[str, dict[str, Any]] = {}
-    for law, program in programs.items():
-        laws[law] = _follow(run, law, program)
-        if laws[law]["state"] == "interrupted":
-            break
-    with clock("record"):
-        recorder.close()
+    try:
+        _integrate(_Run(experiment, recorder, tracker, clock, report), programs, laws)
+    except BaseException as error:
+        recorder.failed(error, laws)
+        tracker.finish({}, failed=True)
+        raise
     states = [summary["state"] for summary in laws.values()]
     state = next((bad for bad in ("interrupted", "failed") if bad in states), "done")
     reason = "; ".join(f"{law}: {summary['reason']}" for law, summary in laws.items() if summary["state"] != "done")
@@ -116,6 +120,16 @@ def execute(
     clock.seconds["total"] = time.perf_counter() - begin
     recorder.status(state=state, reason=reason, laws=laws, seconds=clock.seconds)
     return record
+
+
+def _integrate(run: _Run, programs: Mapping[str, Program], laws: dict[str, dict[str, Any]]) -> None:
+    """Integrate law after law and write them; adds the summary of each to `laws`."""
+    for law, program in programs.items():
+        laws[law] = _follow(run, law, program)
+        if laws[law]["state"] == "interrupted":
+            break
+    with run.clock("record"):
+        run.recorder.close()
 
 
 def _follow(run: _Run, law: str, program: Program) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from typing import Any
 import ml_collections
 
 from dynamics.config import ConfigError, require
+from dynamics.runs.identity import changed, code
 from dynamics.runs.record import Arrays, write_group
 from dynamics.studies.claims import Claim
 from dynamics.sweeps.results import SweepRecord
@@ -121,20 +122,23 @@ def sweeps_of(module: types.ModuleType) -> dict[str, Sweep]:
 
 
 def measure(module: types.ModuleType, folder: pathlib.Path, report: Callable[[str], None]) -> None:
-    """Compute the Measured cases of a module that the folder does not have yet with the same settings."""
+    """Compute the Measured cases of a module that the folder does not have yet with the same settings and code."""
     (folder / STORE).mkdir(exist_ok=True)
     for name, case in module.CASES.items():
         if isinstance(case, Measured):
-            settings = json.dumps(case.settings, sort_keys=True)
-            path = folder / STORE / name
-            if path.exists() and _attributes(path).get("settings") == settings:
-                continue
+            settings, made_of = json.dumps(case.settings, sort_keys=True), dict(code((case.measure,)))
+            path, again = folder / STORE / name, ""
+            if path.exists() and (before := _attributes(path)).get("settings") == settings:
+                names = ", ".join(changed(before["code"], made_of))
+                if not names:
+                    continue
+                again = f" again, since the code of {names} has changed"
             arrays, labels, attributes = case.measure(**case.settings)
             partial = folder / f".{name}.partial-{os.getpid()}"
-            write_group(partial, arrays, labels, {**attributes, "settings": settings})
+            write_group(partial, arrays, labels, {**attributes, "settings": settings, "code": made_of})
             shutil.rmtree(path, ignore_errors=True)
             partial.rename(path)
-            report(name)
+            report(f"{name}: measured{again}")
 
 
 def _attributes(path: pathlib.Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """From sweeps to a folder in which they run: what has to run, with which resources, and where it is recorded."""
 
+import json
 import os
 import pathlib
 import shutil
@@ -7,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dynamics.config import config_hash, require
-from dynamics.runs.record import provenance, write_json
-from dynamics.sweeps.ledger import FINISHED, Entry, Ledger
+from dynamics.runs.identity import changed
+from dynamics.runs.origin import provenance
+from dynamics.runs.record import write_json
+from dynamics.sweeps.ledger import FINISHED, Entry, Ledger, read_members
 from dynamics.sweeps.paths import Plan
-from dynamics.sweeps.sweep import read_sweeps
+from dynamics.sweeps.sweep import Sweep, read_sweeps
 
 Attempts = Mapping[str, int]  # {id: which attempt at it this is}; a first attempt is 1
 
@@ -109,8 +112,39 @@ def _describe(folder: pathlib.Path, kind: str, file: pathlib.Path, planned: Plan
         write_json(folder / "sweep.json", content)
     dtypes = " ".join(dict.fromkeys(sweep.config["dtype"] for sweep in sweeps.values()))
     members = {case: [member.id for member in sweep.members] for case, sweep in sweeps.items()}
-    write_json(folder / "provenance.json", {**provenance(dtypes), "config": config_hash({"members": members})})
+    origin = provenance(dtypes, config_hash({"members": members}), planned.code)
+    judges = {"judges": dict(planned.judges)} if planned.judges else {}
+    write_json(folder / "provenance.json", {**origin, **judges})
     shutil.copyfile(file, folder / "config.py")
+
+
+def changed_code(folder: pathlib.Path, planned: Plan) -> str:
+    """Which modules of a user have changed since the last launch, and what that costs, in one line.
+
+    Empty if nothing has changed, or if no path that has ended depends on it. To be called before `prepare`.
+    """
+    if not (folder / "sweep.json").is_file():
+        return ""
+    before = _places(read_sweeps(folder), read_members(folder).paths)
+    now = _places(planned.sweeps, planned.members)
+    entries = Ledger(folder).entries(dict.fromkeys(before.values()))
+    again = {now[place] for place, path in before.items() if entries[path].state in FINISHED and place in now}
+    again -= set(before.values())
+    code = json.loads((folder / "provenance.json").read_text()).get("code", {})
+    names = ", ".join(changed(code, planned.code))
+    if not again or not names:
+        return ""
+    return f"the code of {names} has changed since: {len(again)} of {len(set(now.values()))} paths are integrated again"
+
+
+def _places(sweeps: Mapping[str, Sweep], members: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, ...], str]:
+    """{(case, config of a member, law): id of the path}."""
+    return {
+        (case, config_hash(sweep.config_of(member)), law): path
+        for case, sweep in sweeps.items()
+        for member in sweep.members
+        for law, path in members[member.id].items()
+    }
 
 
 def attempts(entries: Mapping[str, Entry], retry_failed: bool) -> dict[str, int]:

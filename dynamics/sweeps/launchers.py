@@ -7,6 +7,7 @@ folder. LAUNCHERS["name"] = YourClass makes it the one for --launcher=name.
 import abc
 import contextlib
 import importlib.util
+import json
 import os
 import pathlib
 import shutil
@@ -19,6 +20,7 @@ from typing import Any, ClassVar
 
 from dynamics.config import ConfigError, require
 from dynamics.environment import configure_compiler
+from dynamics.runs.identity import changed
 from dynamics.sweeps.launch import Attempts, Launch, Resources
 from dynamics.sweeps.ledger import FINISHED, Ledger
 from dynamics.sweeps.paths import plan
@@ -145,6 +147,11 @@ class Job:
         configure_compiler()
         execute_config(self.folder)
         planned = plan(read_sweeps(self.folder))
+        known = {path for group in planned.groups for path in group.paths} | planned.refused.keys()
+        if not known.issuperset(self.attempts):
+            before = json.loads((self.folder / "provenance.json").read_text()).get("code", {})
+            names = ", ".join(changed(before, planned.code))
+            raise ConfigError(f"{self.folder}: the code of {names} has changed since this job was started")
         work(Launch(self.folder, planned, self.attempts, self.resources, self.max_failures), stays=False)
 
     def checkpoint(self) -> Any:

@@ -6,14 +6,18 @@ import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dynamics.config import ConfigError
+from dynamics.files import one_line
+from dynamics.runs import identity
 from dynamics.runs.engine import MOST_PATHS, Path, Program, State, integrate
 from dynamics.runs.experiment import Experiment
+from dynamics.runs.parts import named
 from dynamics.runs.programs import Strategy
 from dynamics.runs.run import described
 from dynamics.sweeps.rows import read_checkpoint, rows_of
@@ -62,12 +66,16 @@ class Plan(NamedTuple):
         groups: the paths of all members.
         members: {id of a member: {law: id of its path}}; none for a member that is refused.
         refused: {id of a member: why it cannot run}.
+        code: {module of a user: hash} of what the paths are made of; see dynamics.runs.identity.
+        judges: the same of the module whose claims judge them.
     """
 
     sweeps: Mapping[str, Sweep]
     groups: list[Group]
     members: dict[str, dict[str, str]]
     refused: dict[str, str]
+    code: Mapping[str, str]
+    judges: Mapping[str, str] = MappingProxyType({})
 
     def with_strategy(self, strategy: Strategy) -> "Plan":
         """The same, every device integrating in this way."""
@@ -80,12 +88,13 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
     A path that several members need, such as a flow that does not depend on what is swept, is one.
 
     Raises:
-        ConfigError: if none of the members can run.
+        ConfigError: if none of the members can run; if the first one raised another error, that error.
     """
     by_form: dict[Any, dict[str, Path]] = {}
     members: dict[str, dict[str, str]] = {}
     refused: dict[str, str] = {}
-    first = ""  # of those that are refused
+    code: dict[str, str] = {}
+    first: tuple[Any, Exception] | None = None  # of those that are refused
     for sweep in sweeps.values():
         for member in sweep.members:
             config = sweep.config_of(member)
@@ -95,19 +104,29 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
                 forms = {law: path.form for law, path in paths.items()}
             except Exception as error:  # whatever a task, a model or a law of a user's own may raise
                 members[member.id], refused[member.id] = {}, one_line(error)
-                first = first or f"{member.overrides}: {refused[member.id]}"
+                first = first or (member.overrides, error)
                 continue
             members[member.id] = {law: path_id(config, path) for law, path in paths.items()}
             for law, path in paths.items():
                 by_form.setdefault(forms[law], {})[members[member.id][law]] = path
-    if refused and not by_form:
-        raise ConfigError(f"no member can run; the first, {first}")
+                code |= code_of(config, path)
+    if first and not by_form:
+        overrides, cause = first
+        if not isinstance(cause, ConfigError):  # a mistake in somebody's code, not in a value
+            raise cause
+        raise ConfigError(f"no member can run; the first, {overrides}: {cause}")
     # Groups that differ only in how their starts are drawn have one size, so that they share the other program.
     sizes: dict[Any, int] = {}
     for (integrates, _), of_form in by_form.items():
         sizes[integrates] = min(max(len(of_form), sizes.get(integrates, 1)), MOST_PATHS)
     groups = [Group(of_form, sizes[integrates]) for (integrates, _), of_form in by_form.items()]
-    return Plan(sweeps, groups, members, refused)
+    return Plan(sweeps, groups, members, refused, code)
+
+
+def code_of(config: Mapping[str, Any], path: Path) -> Mapping[str, str]:
+    """{module of a user: hash} of the code that a path depends on."""
+    values = [config[key] for key in CONTENT]
+    return identity.code(named([*values, config["laws"][path.law], path.experiment.probes_of(path.law)]))
 
 
 def path_id(config: Mapping[str, Any], path: Path) -> str:
@@ -119,14 +138,9 @@ def path_id(config: Mapping[str, Any], path: Path) -> str:
         "times": experiment.times.tolist(),
         "checkpoints": experiment.checkpoints,
         "probes": experiment.probes_of(path.law),
+        "code": identity.digest(code_of(config, path)),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
-
-
-def one_line(error: Exception) -> str:
-    """The message of an exception, as the reason of a member."""
-    kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
-    return " ".join(f"{kind}{error}".split())[:300]
 
 
 def integrated(

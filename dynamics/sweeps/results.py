@@ -6,6 +6,7 @@
 The store and the table are made of the parts when a launch ends; until then a reader is given the parts themselves.
 """
 
+import collections
 import csv
 import functools
 import io
@@ -19,14 +20,14 @@ from typing import Any
 import ml_collections
 
 from dynamics.probes import PROBES, coordinates, dimensions
+from dynamics.probes.probe import NUMBERS
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
 from dynamics.runs.tracking import Shown
 from dynamics.sweeps.assembly import Assembly
-from dynamics.sweeps.ledger import Entry, Ledger, Members, read_members
+from dynamics.sweeps.ledger import STATES, Entry, Ledger, Members, read_members
 from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Member, Sweep, read_kind, read_sweeps
-from dynamics.trajectory import NOTES
 
 STORE, TABLE = "results.zarr", "members.csv"
 ENDS = ("classification_time", "end", "steps", "loss", "drift")  # numbers of a path that the journal has
@@ -45,6 +46,19 @@ class SweepRecord:
     def __init__(self, path: pathlib.Path, case: str = ""):
         """Open a folder, and of a folder with several cases one of them."""
         self.path, self.case = path, case
+
+    def __repr__(self) -> str:
+        states = collections.Counter(entry.state for entry in self.entries.values())
+        counts = ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
+        lines = [
+            f"SweepRecord of {self.path}{self.case and f', case {self.case}'}: {len(self.entries)} members, {counts}"
+        ]
+        for law in self.laws:
+            data = self[law]
+            shape = " × ".join(f"{dim} {size}" for dim, size in data.status.sizes.items())
+            t = f"; t = {float(data.t[0]):g} to {float(data.t[-1]):g}" if "t" in data else "; nothing yet"
+            lines.append(f"  {law}: {shape or 'one path'}{t}")
+        return "\n".join(lines)
 
     @functools.cached_property
     def cases(self) -> dict[str, Sweep]:
@@ -207,7 +221,7 @@ def _seen(folder: pathlib.Path, line: Mapping[str, Any], experiment: Experiment,
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
     """{dotted key: its last part where that is free}, a dimension's or a variable's name otherwise."""
-    taken = {"t", "time", "status", "id", "seconds", "member", "checkpoint", *ENDS, *NOTES, *PROBES}
+    taken = {*NUMBERS, *PROBES}
     taken |= {dim for probe in PROBES.values() for dim in probe.dims}
     last = [key.rpartition(".")[2] for key in keys]
     return {

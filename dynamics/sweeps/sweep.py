@@ -1,6 +1,7 @@
 """Sweeps: a base config and its members, each a config with overrides.
 
-A member's id is the hash of its resolved config. A folder holds one sweep, or for claims one for each case.
+A member's id is the hash of its resolved config and of the user's code that this names. A folder holds one sweep, or
+for claims one for each case.
 """
 
 import copy
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from dynamics.config import ConfigError, check_path, config_hash, module_of, plain, require
+from dynamics.config import ConfigError, check_path, config_hash, plain, require
+from dynamics.files import module_of
 from dynamics.sweeps.overrides import Override
 
 LABELS = ("figures", "compare")  # keys that change no trajectory, in addition to those that config_hash leaves out
@@ -26,9 +28,10 @@ class Member:
     """One config of a sweep.
 
     Attributes:
-        id: the hash of its resolved config, without the keys in LABELS.
+        id: the hash of its resolved config, without the keys in LABELS, and of the user's code that it names.
         overrides: the keys that the sweep sets, with their values.
-        changes: all keys whose values differ from the resolved base config, derived ones included.
+        changes: all keys whose values differ from the resolved base config, derived ones included, and before them the
+            groups that have lost keys, as a whole.
     """
 
     id: str
@@ -71,7 +74,11 @@ class Sweep:
         Raises:
             ConfigError: for an empty list, an unknown key, a value of another type, and two members that are equal.
         """
+        from dynamics.runs.parts import completed  # here, so that reading a sweep needs no jax
+
         require(len(overrides) > 0, "sweep", list(overrides), "must have at least one member")
+        config = copy.deepcopy(config)
+        completed(config, {})
         base = plain(config)
         members: dict[str, Member] = {}
         for override in overrides:
@@ -98,7 +105,7 @@ class Sweep:
             node = config
             for group in groups:
                 node = node[group]
-            node[key] = value
+            node[key] = _copied(value)
         return config
 
     @property
@@ -178,7 +185,11 @@ def _label(value: Any) -> Any:
 
 
 def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override: Override) -> Member:
+    from dynamics.runs import identity
+    from dynamics.runs.parts import completed, named
+
     changed = copy.deepcopy(config)  # with its references, so that derived values follow
+    completed(changed, override)
     for path, value in override.items():
         check_path(changed, path, value)
         *groups, key = path.split(".")
@@ -193,11 +204,24 @@ def _member(config: ml_collections.ConfigDict, base: Mapping[str, Any], override
             kind = type(node[key]).__name__
             raise ConfigError(path, value, f"must be of type {kind}, as in the config") from None
     resolved = plain(changed)
-    before = dict(_flat(base))
-    changes = {path: value for path, value in _flat(resolved) if path not in before or before[path] != value}
-    changes |= {path: value for path, value in _flat(resolved) if path in override}
+    before, after = dict(_flat(base)), dict(_flat(resolved))
+    # A group that has lost keys, since it has another class, is replaced as a whole.
+    changes = dict(_left_of(resolved, path) for path in before if path not in after)
+    changes |= {path: value for path, value in after.items() if path not in before or before[path] != value}
+    changes |= {path: value for path, value in after.items() if path in override}
     content = {key: value for key, value in resolved.items() if key not in LABELS}
+    content["code"] = identity.digest(identity.code(named(content)))
     return Member(config_hash(content), dict(override), changes)
+
+
+def _left_of(config: Mapping[str, Any], path: str) -> tuple[str, Any]:
+    """The innermost group that a config still has of those around a key, and what it holds."""
+    group, node = "", config
+    for part in path.split("."):
+        if part not in node:
+            break
+        group, node = f"{group}.{part}".lstrip("."), node[part]
+    return group, node
 
 
 def _copied(value: Any) -> Any:

@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from dynamics.files import one_line
 from dynamics.runs import processes
 from dynamics.runs.engine import MOST_PATHS, Path, Program, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
 from dynamics.sweeps.launch import Attempts, Launch
 from dynamics.sweeps.ledger import Ledger, Worker, is_full
-from dynamics.sweeps.paths import Group, Plan, integrated, one_line
+from dynamics.sweeps.paths import Group, Plan, integrated
 from dynamics.sweeps.rows import Rows, rows_of, write_checkpoint, write_rows
 from dynamics.trajectory import NON_FINITE, Trajectory
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dynamics import grid, own_seeds
-from dynamics.config import load_config
+from dynamics.files import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case
 from experiments.cooccurrence import controls, measures

@@ -26,7 +26,7 @@ import xarray as xr
 
 from dynamics import grid, own_seeds
 from dynamics.analysis.fits import Interval
-from dynamics.config import load_config
+from dynamics.files import load_config
 from dynamics.studies.claims import Claim, Data, Finding, inside
 from dynamics.studies.evidence import Case
 from experiments.cooccurrence.controls import ALL_BUT_ATTENTION

@@ -16,7 +16,7 @@ def _order(low: float, high: float) -> Callable[[Data, str], Finding]:
     """Whether the interval of the order of the distance between two laws at t = 0.48 lies in [low, high]."""
 
     def measure(data: Data, case: str) -> Finding:
-        # At half time, about T1: in Gram variables the distance is mostly that of S, which crosses 0 later.
+        # At half time, about T1: in Gram variables S makes most of the distance, and its difference changes sign later.
         distance = data[case].parameters.isel(checkpoint=data[case].checkpoint.size // 2)
         fit = order(distance.step.values, distance.values)
         sizes = f"{distance.step.size} steps and {distance.seed.size} seeds"

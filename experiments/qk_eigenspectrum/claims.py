@@ -9,7 +9,7 @@ import pathlib
 from typing import Any
 
 from dynamics import seeds
-from dynamics.config import load_config
+from dynamics.files import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case, Measured
 from experiments.qk_eigenspectrum import measures

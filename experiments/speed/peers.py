@@ -24,8 +24,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 
-from dynamics.config import load_config
 from dynamics.environment import configure_compiler
+from dynamics.files import load_config
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import load_run, write_json
 from experiments.speed.benchmark import seconds_of, torch_model, torch_velocity, torchdiffeq_flow

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dynamics import grid, seeds
-from dynamics.config import load_config
+from dynamics.files import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case, Measured
 from experiments.cooccurrence.controls import ALL_BUT_ATTENTION

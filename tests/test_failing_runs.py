@@ -1,0 +1,102 @@
+"""A run that ends with an exception is recorded as failed, with the reason; what it had finished is kept."""
+
+import contextlib
+import errno
+import json
+import os
+
+import numpy as np
+import pytest
+from conftest import small_config
+
+import dynamics
+import dynamics.cli
+import dynamics.runs.engine
+import dynamics.runs.record
+from dynamics.runs.record import overwrite_json
+
+
+def no_space(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def failing(tmp_path, monkeypatch):
+    """failing(kind, calls): a run whose `calls`-th segment raises; its status."""
+
+    def run(error, calls):
+        segment, left = dynamics.runs.engine.Program.segment, iter(range(calls))
+
+        def raising(*inputs):
+            if next(left) == calls - 1:
+                raise error
+            return segment(*inputs)
+
+        monkeypatch.setattr(dynamics.runs.engine.Program, "segment", raising)
+        with pytest.raises(type(error)):
+            dynamics.execute(small_config(), tmp_path, "run")
+        return dynamics.load(tmp_path / "run")
+
+    return run
+
+
+def test_an_exception_while_a_law_is_integrated(failing, tmp_path, capsys):
+    record = failing(RuntimeError("a bug\nin a probe"), calls=5)  # of 3 segments of each of two laws
+    reason = record.status["reason"]
+    assert record.state == "failed" and reason.startswith("RuntimeError: a bug in a probe (test_failing_runs.py, line ")
+    assert record.laws == ["flow"] and record.status["laws"]["flow"]["state"] == "done"
+    assert np.isfinite(record["flow"].loss).all() and len(record.checkpoints("gd")) == 2
+    assert dynamics.cli.main(["dynamics", "ls", f"--workdir={tmp_path}"]) == 0
+    assert "failed" in capsys.readouterr().out
+    assert dynamics.cli.main(["dynamics", "show", str(record.path)]) == 0
+    assert "failed (RuntimeError: a bug in a probe" in capsys.readouterr().out
+
+
+def test_a_full_disk_while_a_law_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(dynamics.runs.record, "write_group", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        dynamics.execute(small_config(), tmp_path, "run")
+    status = dynamics.load(tmp_path / "run").status
+    assert status["state"] == "failed" and "No space left on device" in status["reason"]
+    assert set(status["laws"]) == {"flow", "gd"}
+
+
+def test_a_disk_so_full_that_no_file_can_be_made(failing, monkeypatch):
+    """The reason is written into the file that is there."""
+
+    @contextlib.contextmanager
+    def full(path):
+        if path.parent.name == "run":
+            no_space()
+        yield path
+
+    monkeypatch.setattr(dynamics.runs.record, "replacing", full)
+    record = failing(RuntimeError("x"), calls=1)
+    assert record.state == "failed" and record.status["reason"].startswith("RuntimeError: x")
+
+
+def test_a_shorter_text_leaves_nothing_of_the_longer_one(tmp_path, monkeypatch):
+    file = tmp_path / "status.json"
+    file.write_text(json.dumps({"reason": "x" * 1000}))
+    monkeypatch.setattr(dynamics.runs.record, "replacing", no_space)
+    overwrite_json(file, {"reason": "y"})
+    assert json.loads(file.read_text()) == {"reason": "y"}
+
+
+def test_ctrl_c_beside_the_integration_is_an_interruption(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynamics.runs.run.recorded", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        dynamics.execute(small_config(), tmp_path, "run")
+    assert dynamics.load(tmp_path / "run").state == "interrupted"
+
+
+def test_a_figure_that_fails_leaves_the_record_as_it_is(tmp_path):
+    def draw(record):
+        raise RuntimeError("a bug in a figure")
+
+    with pytest.raises(RuntimeError):
+        dynamics.execute(small_config(), tmp_path, "run", draw=draw)
+    assert dynamics.load(tmp_path / "run").state == "done"
