@@ -21,7 +21,7 @@ from dynamics.models import Balance, Gram
 
 # The largest drift that is trusted, calibrated by comparing drifts with errors of the loss: ALLOWED rtol; with steps of
 # the stabilised method, whose errors add up as rtol^(2/3), also ALLOWED_STABILISED rtol^(2/3).
-ALLOWED, ALLOWED_STABILISED = 10, 0.1
+ALLOWED, ALLOWED_STABILISED = 6, 0.06
 
 
 def allowed_drift(rtol: float, stabilised: bool) -> tuple[float, str]:
