@@ -263,7 +263,7 @@ def test_evidence_is_measured_again_only_for_other_settings(tmp_path):
     for length, seed in ((3, 0), (3, 0), (4, 0), (4, 1), (4, 1)):
         cases = {"walk": Measured({"length": length, "seed": seed}, walk), "evolved": Case(gram_config, [{}])}
         measure(module_with(cases), tmp_path, reported.append)
-    assert calls == [(3, 0), (4, 0), (4, 1)] and reported == ["walk"] * 3
+    assert calls == [(3, 0), (4, 0), (4, 1)] and reported == ["walk: measured"] * 3
     data = xarray.open_zarr(tmp_path / "measured.zarr" / "walk", consolidated=False)
     assert data.position.values.tolist() == [1, 2, 3, 4] and data.attrs["seed"] == 1
 
@@ -338,7 +338,7 @@ import dynamics
 
 
 @dataclasses.dataclass(frozen=True)
-class Liked:
+class Liked(dynamics.Task):
     '''y = sign exactly when word 0 occurs.'''
 
     length: int

@@ -129,7 +129,7 @@ def measure(module: types.ModuleType, folder: pathlib.Path, report: Callable[[st
             settings, made_of = json.dumps(case.settings, sort_keys=True), dict(code((case.measure,)))
             path, again = folder / STORE / name, ""
             if path.exists() and (before := _attributes(path)).get("settings") == settings:
-                names = ", ".join(changed(before["code"], made_of))
+                names = ", ".join(changed(before.get("code", {}), made_of))
                 if not names:
                     continue
                 again = f" again, since the code of {names} has changed"
