@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from dynamics.analysis.invariants import allowed_drift
 from dynamics.cli.status import print_table
-from dynamics.runs.experiment import TIGHTER
+from dynamics.runs.checks import TIGHTER
 from dynamics.runs.record import Record
 from dynamics.studies.claims import Verdict
 from dynamics.trajectory import Trajectory

@@ -48,9 +48,14 @@ class Descent(SteppingLaw):
     def __check_init__(self):
         require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
 
+    @property
+    def draws_samples(self) -> bool:
+        """Whether it has a batch size."""
+        return self.batch_size is not None
+
     def is_random(self, model):
         """Whether it has minibatches, or the model has noise."""
-        return self.batch_size is not None or "noise" in model.capabilities
+        return self.draws_samples or "noise" in model.capabilities
 
     def loss(self, objective: Objective, params: PyTree, k: Int[Array, ""], key: PRNGKeyArray) -> Float[Array, ""]:
         """The loss whose gradient is used at step k: of the whole training set, or of the minibatch.

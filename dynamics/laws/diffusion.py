@@ -57,9 +57,9 @@ class StochasticModifiedEquation(SteppingLaw):
         require(self.batch_size >= 1, "batch_size", self.batch_size, "must be at least 1")
         require(self.substeps >= 1, "substeps", self.substeps, "must be at least 1")
 
-    def is_random(self, model):
+    @property
+    def draws_samples(self) -> bool:
         """True."""
-        del model
         return True
 
     def kick(self, objective: Objective, params: PyTree, noise: Float[Array, " n"]) -> PyTree:

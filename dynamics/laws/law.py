@@ -23,10 +23,15 @@ class Law(eqx.Module):
 
     needs: ClassVar[tuple[str, ...]] = ("weights",)
 
-    def is_random(self, model: Any) -> bool:
-        """Whether the trajectory of a model's parameters depends on the key; by default it does not."""
-        del model
+    @property
+    def draws_samples(self) -> bool:
+        """Whether it looks at minibatches; by default it does not."""
         return False
+
+    def is_random(self, model: Any) -> bool:
+        """Whether the trajectory of a model's parameters depends on the key; by default, if it has minibatches."""
+        del model
+        return self.draws_samples
 
     @property
     @abc.abstractmethod

@@ -1,17 +1,142 @@
-"""Shapes and names of batches, losses and probes, checked before anything compiles or is written."""
+"""What an experiment must be: the parts of its config fit together, before anything compiles or is written."""
 
 import functools
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from dynamics.config import ConfigError
+from dynamics.config import ConfigError, require, under
+from dynamics.laws import Flow
 from dynamics.models.model import by_name
+from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.objective import Objective
 from dynamics.probes import PROBES, View, coordinates, evaluator
-from dynamics.runs.starts import Setup, abstract_draw, abstract_start
+from dynamics.runs.starts import Setup, abstract_draw, abstract_start, weight_shapes
+from dynamics.tasks import Task
+
+TIGHTER = 100  # certifying divides a flow's tolerances by it
+TIGHTEST = 1e-11  # the smallest rtol that can be certified
+WIDEST = 10**6  # weights have a row for every unit of width
+
+
+def check_experiment(experiment: Any, regulariser: str | None) -> None:
+    """Refuse what does not fit together: sizes, starts, parameters, probes, shapes.
+
+    Args:
+        experiment: a dynamics.Experiment.
+        regulariser: its name in the config.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    for name, law in experiment.laws.items():
+        with under(f"laws.{name}."):
+            law.check_times(experiment.times)
+    _check_sizes(experiment)
+    if experiment.certify:
+        _check_certifiable(experiment)
+    _check_start(experiment)
+    _check_parameters(experiment)
+    _check_probes(experiment, regulariser)
+    for name in experiment.laws:
+        structure, kinds = experiment.structure(name)
+        check_shapes(structure, kinds, experiment.setup, experiment.probes_of(name), experiment.words)
+
+
+def _check_sizes(experiment: Any) -> None:
+    count = len(experiment.times) - 1
+    allowed = f"must be 1 to {count}, the number of saved times"
+    require(1 <= experiment.checkpoints <= count, "checkpoints", experiment.checkpoints, allowed)
+
+
+def _check_certifiable(experiment: Any) -> None:
+    flows = {name: law for name, law in experiment.laws.items() if isinstance(law, Flow)}
+    require(bool(flows), "certify", True, "needs a flow among the laws")
+    allowed = f"must be at least {TIGHTEST} with certify, which solves again {TIGHTER} times tighter"
+    for name, law in flows.items():
+        require(law.rtol >= TIGHTEST, f"laws.{name}.rtol", law.rtol, allowed)
+
+
+def _check_start(experiment: Any) -> None:
+    """Whether the start can be drawn, and every law can move it."""
+    drawn, capabilities = experiment.initialisation.draw, experiment.model.capabilities
+    if "gram" in capabilities:
+        allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
+        require(drawn == "gram" or experiment.model.width <= WIDEST, "model.width", experiment.model.width, allowed)
+    allowed = "must be 'weights' for a model without Gram matrices"
+    require(drawn == "weights" or "gram" in capabilities, "init.draw", drawn, allowed)
+    for name, law in experiment.laws.items():
+        for need in law.needs:
+            allowed = f"must be 'weights': laws.{name} moves weights"
+            require(drawn == "weights" or need in experiment.start_model.capabilities, "init.draw", drawn, allowed)
+            allowed = f"needs a model with the capability {need!r}; this model has {_listed(capabilities)}"
+            require(need in experiment.start_model.capabilities, f"laws.{name}.name", type(law).__name__, allowed)
+
+
+def _check_parameters(experiment: Any) -> None:
+    """Whether the names of parameters in the config are those of the model's."""
+    shapes = weight_shapes(experiment.task, experiment.start_model)
+    with under("init."):
+        experiment.initialisation.check(shapes)
+    with under("train."):
+        experiment.trained.check(shapes)
+    if experiment.regulariser is not None:
+        with under("regulariser."):
+            experiment.regulariser.check(shapes)
+    for name, law in experiment.laws.items():
+        allowed = f"must be 'fixed' or 'fresh' with the minibatches of laws.{name}"
+        whole = experiment.regime != "population" or not law.draws_samples
+        require(whole, "data.regime", experiment.regime, allowed)
+        weights = "weights" in law.needs
+        require(
+            weights or not experiment.trained.tied,
+            "train.tied",
+            experiment.trained.tied,
+            f"must be empty for laws.{name}",
+        )
+
+
+def _check_probes(experiment: Any, regulariser: str | None) -> None:
+    """Whether every law can have the regulariser, and some law every probe."""
+    # What task and model can do, the model as a function of the variables of the law.
+    known = {
+        law: experiment.abstract_start(law)[1].model.capabilities | experiment.task.capabilities
+        for law in experiment.laws
+    }
+    if experiment.regulariser is not None:
+        for law, capabilities in known.items():
+            missing = set(experiment.regulariser.needs) - capabilities
+            allowed = f"must be left out: it needs {_listed(missing)}, which laws.{law} does not have"
+            require(not missing, "regulariser.name", regulariser, allowed)
+    for probe in experiment.probes:
+        missing = min((set(PROBES[probe].needs) - capabilities for capabilities in known.values()), key=len)
+        allowed = f"needs {_listed(missing)}, which this task, this model and the variables of its laws do not have"
+        require(not missing, "probes", probe, allowed)
+
+
+def check_class(part: Any, base: type, key: str, name: str) -> None:
+    """Refuse a task or a model of another class, and one that lacks an attribute."""
+    allowed = f"its class {type(part).__name__} must be a subclass of dynamics.{base.__name__}"
+    require(isinstance(part, base), key, name, allowed)
+    missing = sorted(set(inspect.get_annotations(base)).difference(dir(part)))
+    allowed = f"its class {type(part).__name__} lacks {', '.join(missing)}; dynamics.{base.__name__} describes them"
+    require(not missing, key, name, allowed)
+
+
+def loss_of(name: str | None, task: Task) -> str:
+    """The loss of that name, or if there is none, the task's own."""
+    key, name = ("task.loss", task.loss) if name is None else ("loss", name)
+    require(name in LOSSES, key, name, f"must be among {', '.join(LOSSES)}")
+    missing = set(LOSSES[name].needs) - task.capabilities
+    require(not missing, key, name, f"needs {_listed(missing)}, which this task does not have")
+    return name
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(name) for name in sorted(names))
 
 
 def check_shapes(structure: Any, kinds: tuple[type, ...], setup: Setup, probes: tuple[str, ...], words: int) -> None:

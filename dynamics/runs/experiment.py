@@ -1,7 +1,6 @@
 """A config with its meaning checked, and the starts that it draws."""
 
 import functools
-import inspect
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +11,13 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from dynamics.config import base, build, check_keys, choose, require, under
-from dynamics.laws import LAWS, Flow, Law
+from dynamics.laws import LAWS, Law
 from dynamics.models import MODELS, GramModel, Initialisation, Model
-from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
-from dynamics.runs.checks import check_shapes
+from dynamics.runs.checks import TIGHTER, check_class, check_experiment, loss_of
 from dynamics.runs.starts import (
     OWN_KEY,
     Regime,
@@ -28,17 +26,11 @@ from dynamics.runs.starts import (
     abstract_start,
     draw_start,
     noise_key,
-    weight_shapes,
 )
 from dynamics.tasks import TASKS, Task
 from dynamics.trajectory import Times
 
 GROUPS = ("task", "data", "model", "init", "train", "regulariser", "laws", "times", "compare", "launch", "wandb")
-TIGHTER, TIGHTEST = (
-    100,
-    1e-11,
-)  # certifying divides a flow's tolerances by TIGHTER; TIGHTEST is the smallest rtol allowed
-WIDEST = 10**6  # weights have a row for every unit of width
 
 
 @dataclass(frozen=True)
@@ -92,17 +84,17 @@ class Experiment:
             require(isinstance(config.get(group), Mapping), group, config.get(group), "must be a group of keys")
         build(_Mirror, config["wandb"], "wandb.")
         task = choose(TASKS, config["task"], "task.")
-        _check_class(task, Task, "task.name", config["task"]["name"])
+        check_class(task, Task, "task.name", config["task"]["name"])
         data = build(_Data, config["data"], "data.")
         initialisation = build(Initialisation, config["init"], "init.")
         regulariser = choose(REGULARISERS, config["regulariser"], "regulariser.") if config["regulariser"] else None
         given = {**task.sizes, "distribution": initialisation.distribution, "dtype": settings.dtype}
         model = choose(MODELS, config["model"], "model.", **given)
-        _check_class(model, Model, "model.name", config["model"]["name"])
+        check_class(model, Model, "model.name", config["model"]["name"])
         laws, steps = _laws(config["laws"], settings.step)
         for probe in settings.probes:
             require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
-        loss = _loss(settings.loss, task)
+        loss = loss_of(settings.loss, task)
         # The loss of a sample that stands for a distribution has an error.
         exact = data.regime == "fixed" or ("population_loss" in task.capabilities and loss == task.loss)
         probes = settings.probes if exact else tuple(dict.fromkeys((*settings.probes, "loss_error")))
@@ -125,75 +117,8 @@ class Experiment:
             seed=settings.seed,
             draw=settings.draw,
         )
-        for name, law in laws.items():
-            with under(f"laws.{name}."):
-                law.check_times(experiment.times)
-        experiment._check_sizes()
-        if experiment.certify:
-            experiment._check_certifiable()
-        experiment._check_start()
-        experiment._check_parameters()
-        experiment._check_probes(config["regulariser"].get("name"))
-        for name in laws:
-            check_shapes(*experiment._structure(name), experiment.setup, experiment.probes_of(name), experiment.words)
+        check_experiment(experiment, config["regulariser"].get("name"))
         return experiment
-
-    def _check_sizes(self) -> None:
-        count = len(self.times) - 1
-        allowed = f"must be 1 to {count}, the number of saved times"
-        require(1 <= self.checkpoints <= count, "checkpoints", self.checkpoints, allowed)
-
-    def _check_certifiable(self) -> None:
-        flows = {name: law for name, law in self.laws.items() if isinstance(law, Flow)}
-        require(bool(flows), "certify", True, "needs a flow among the laws")
-        allowed = f"must be at least {TIGHTEST} with certify, which solves again {TIGHTER} times tighter"
-        for name, law in flows.items():
-            require(law.rtol >= TIGHTEST, f"laws.{name}.rtol", law.rtol, allowed)
-
-    def _check_start(self) -> None:
-        """Whether the start can be drawn, and every law can move it."""
-        drawn, capabilities = self.initialisation.draw, self.model.capabilities
-        if "gram" in capabilities:
-            allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
-            require(drawn == "gram" or self.model.width <= WIDEST, "model.width", self.model.width, allowed)
-        allowed = "must be 'weights' for a model without Gram matrices"
-        require(drawn == "weights" or "gram" in capabilities, "init.draw", drawn, allowed)
-        for name, law in self.laws.items():
-            for need in law.needs:
-                allowed = f"must be 'weights': laws.{name} moves weights"
-                require(drawn == "weights" or need in self.start_model.capabilities, "init.draw", drawn, allowed)
-                allowed = f"needs a model with the capability {need!r}; this model has {_listed(capabilities)}"
-                require(need in self.start_model.capabilities, f"laws.{name}.name", type(law).__name__, allowed)
-
-    def _check_parameters(self) -> None:
-        """Whether the names of parameters in the config are those of the model's."""
-        shapes = weight_shapes(self.task, self.start_model)
-        with under("init."):
-            self.initialisation.check(shapes)
-        with under("train."):
-            self.trained.check(shapes)
-        if self.regulariser is not None:
-            with under("regulariser."):
-                self.regulariser.check(shapes)
-        for name, law in self.laws.items():
-            allowed = f"must be 'fixed' or 'fresh' with the minibatches of laws.{name}"
-            require(self.regime != "population" or not self.is_random(name), "data.regime", self.regime, allowed)
-            weights = "weights" in law.needs
-            require(weights or not self.trained.tied, "train.tied", self.trained.tied, f"must be empty for laws.{name}")
-
-    def _check_probes(self, regulariser: str | None) -> None:
-        """Whether every law can have the regulariser, and some law every probe."""
-        # What task and model can do, the model as a function of the variables of the law.
-        known = {law: self.abstract_start(law)[1].model.capabilities | self.task.capabilities for law in self.laws}
-        if self.regulariser is not None:
-            for law, capabilities in known.items():
-                missing = set(self.regulariser.needs) - capabilities
-                allowed = f"must be left out: it needs {_listed(missing)}, which laws.{law} does not have"
-                require(not missing, "regulariser.name", regulariser, allowed)
-        for probe in self.probes:
-            missing = min((set(PROBES[probe].needs) - capabilities for capabilities in known.values()), key=len)
-            allowed = f"needs {_listed(missing)}, which this task, this model and the variables of its laws do not have"
-            require(not missing, "probes", probe, allowed)
 
     def is_random(self, law: str) -> bool:
         """Whether the trajectory of a law depends on the draw of its noise."""
@@ -231,9 +156,9 @@ class Experiment:
 
     @functools.cached_property
     def _abstract_starts(self) -> dict[str, tuple[PyTree, Objective, Survey]]:
-        return {law: abstract_start(*self._structure(law), self.setup) for law in self.laws}
+        return {law: abstract_start(*self.structure(law), self.setup) for law in self.laws}
 
-    def _structure(self, law: str) -> tuple[Any, tuple[type, ...]]:
+    def structure(self, law: str) -> tuple[Any, tuple[type, ...]]:
         """The structure of a law and of the inputs of the start, and the types of their leaves."""
         leaves, structure = jax.tree.flatten((self.laws[law], self.start_inputs))
         return structure, tuple(map(type, leaves))
@@ -320,28 +245,6 @@ class _Mirror:
     project: str
     group: str
     each_member: bool | None
-
-
-def _check_class(part: Any, base: type, key: str, name: str) -> None:
-    """Refuse a task or a model of another class, and one that lacks an attribute."""
-    allowed = f"its class {type(part).__name__} must be a subclass of dynamics.{base.__name__}"
-    require(isinstance(part, base), key, name, allowed)
-    missing = sorted(set(inspect.get_annotations(base)).difference(dir(part)))
-    allowed = f"its class {type(part).__name__} lacks {', '.join(missing)}; dynamics.{base.__name__} describes them"
-    require(not missing, key, name, allowed)
-
-
-def _loss(name: str | None, task: Task) -> str:
-    """The loss of that name, or if there is none, the task's own."""
-    key, name = ("task.loss", task.loss) if name is None else ("loss", name)
-    require(name in LOSSES, key, name, f"must be among {', '.join(LOSSES)}")
-    missing = set(LOSSES[name].needs) - task.capabilities
-    require(not missing, key, name, f"needs {_listed(missing)}, which this task does not have")
-    return name
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(repr(name) for name in sorted(names))
 
 
 def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law], list[tuple[str, Any, float]]]:
