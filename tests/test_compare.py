@@ -67,6 +67,12 @@ def compared(folder, function, code=0):
     return dynamics.load(folder / "runs" / "run")
 
 
+def nothing_to_classify_config():
+    few = one_step_config()
+    few.probes = ("loss", "mlp", "drift")
+    return few
+
+
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     return compared(tmp_path_factory.mktemp("compare"), "config")
@@ -226,6 +232,11 @@ def test_weighted_order():
 def test_one_value_has_no_slope(tmp_path):
     by_step, _ = tables(compared(tmp_path, "one_step_config"))
     assert {row[4] for row in by_step.rows} == {"no slope: 1 value of the step"}
+
+
+def test_all_probes_have_distances_and_nothing_has_no_table(tmp_path):
+    (by_step,) = tables(compared(tmp_path, "nothing_to_classify_config"))
+    assert [row[2] for row in by_step.rows] == ["loss", "mlp"]
 
 
 LINES = {

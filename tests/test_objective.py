@@ -231,6 +231,15 @@ def test_rates_multiply_steps():
         np.testing.assert_allclose(end[name] - start[name], rate * (plain[name] - start[name]), rtol=1e-9, atol=1e-14)
 
 
+def test_frozen_parameters_have_no_part_in_the_norm_of_the_gradient():
+    """A step of normalised descent has the length η, all of it in the parameters that train."""
+    law = {"name": "normalised_gd", "learning_rate": 0.05, "epsilon": 1e-12}
+    once = {"times.spacing": "given", "times.given": (0.05,), "checkpoints": 1}
+    start, end = start_and_end(law, **{"train.only": ("W_[KQ]",), **once})
+    length = sum(float(jnp.sum((end[name] - start[name]) ** 2)) for name in WEIGHTS) ** 0.5
+    assert length == pytest.approx(0.05, rel=1e-9)
+
+
 def test_tied_parameters():
     """W_Q is W_K at all times; they move as one, by the sum of the gradients by both."""
     changes = {"train.tied": (("W_K", "W_Q"),), "times.spacing": "given", "times.given": (0.05,), "checkpoints": 1}

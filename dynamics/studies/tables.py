@@ -9,7 +9,8 @@ from dynamics.analysis.fits import FEWEST, order
 from dynamics.studies.comparison import distances, pairs_of
 from dynamics.sweeps.results import SweepRecord
 
-SHOWN = ("parameters", "output", "loss")  # probes whose distances are shown, if they are recorded
+FIRST = ("parameters", "output", "loss")  # probes whose distances are shown before those of the others
+WITHOUT_DISTANCE = ("drift", "loss_error")  # probes that say how good a trajectory is, and not where it is
 
 
 class Table(NamedTuple):
@@ -26,12 +27,15 @@ class Table(NamedTuple):
 
 
 def tables(record: SweepRecord) -> list[Table]:
-    """The table of distances and orders, and by law that of classification times, their shifts and departures."""
+    """The table of distances and orders, and by law that of classification times, their shifts and departures.
+
+    The second one is left out where there is nothing to classify and nothing failed.
+    """
     pairs = {pair: distances(record, *pair) for pair in pairs_of(record)}
     orders: list[tuple[str, ...]] = []
     for (law, reference), pair in pairs.items():
         last = pair.isel({dim: -1 for dim in ("t", "checkpoint") if dim in pair.dims})
-        for probe in (name for name in SHOWN if name in last):
+        for probe in _probes(last):
             distance = np.atleast_2d(last[probe].values)
             if "step" not in last.dims:
                 distance = distance.reshape(-1, 1)
@@ -57,7 +61,15 @@ def tables(record: SweepRecord) -> list[Table]:
         ("law", "step", "classified", "from", "shift", "leaves at t", "failed"),
         rows,
     )
-    return [by_step, events]
+    says_something = any(set(row[2:3] + row[4:6]) != {"-"} or row[6] != "0" for row in rows)
+    return [by_step, events] if says_something else [by_step]
+
+
+def _probes(distance: Any) -> list[str]:
+    """The probes whose distances are shown."""
+    beside = {f"{name}{ending}" for name in distance for ending in ("_error", "_variance")}
+    names = [str(name) for name in distance if name not in beside and name not in WITHOUT_DISTANCE]
+    return sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
 
 
 def _rows(record: SweepRecord, law: str, reference: str | None, pair: Any, tolerance: float) -> list[tuple[str, ...]]:
