@@ -47,7 +47,7 @@ class Causal(Mask):
 class Window(Mask):
     """|q − k| ≤ back: keys at most `back` positions away on either side."""
 
-    back: int
+    back: int = 1
 
     def __post_init__(self):
         require(self.back >= 0, "back", self.back, "must not be negative")
@@ -61,7 +61,7 @@ class Window(Mask):
 class CausalWindow(Mask):
     """0 ≤ q − k ≤ back: keys at or before the query, and at most `back` positions before it."""
 
-    back: int
+    back: int = 1
 
     def __post_init__(self):
         require(self.back >= 0, "back", self.back, "must not be negative")
@@ -76,7 +76,7 @@ class CausalWindow(Mask):
 class Blocks(Mask):
     """k ≤ q and ⌊k/size⌋ = ⌊q/size⌋: causal inside of blocks of `size` positions, which do not see each other."""
 
-    size: int
+    size: int = 4
 
     def __post_init__(self):
         require(self.size >= 1, "size", self.size, "must be at least 1")

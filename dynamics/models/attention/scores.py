@@ -154,7 +154,7 @@ class Tied(Score):
         scale: if not given, 1/√r.
     """
 
-    rank: int
+    rank: int = 1
     scale: float | None = None
 
     bilinear: ClassVar[bool] = True

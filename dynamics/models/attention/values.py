@@ -117,7 +117,7 @@ class MLPValue(Value):
         output: as in LinearValue.
     """
 
-    hidden: int
+    hidden: int = 16
     output: bool = True
 
     def __post_init__(self):

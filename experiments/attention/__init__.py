@@ -1,0 +1,1 @@
+"""Attention from parts: what each of them can learn."""

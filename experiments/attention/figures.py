@@ -1,0 +1,33 @@
+"""The figure of configs/attention/sweep_parts.py: by how much each part misses the best prediction."""
+
+import pathlib
+
+import jax
+import numpy as np
+
+import dynamics
+from dynamics.figures.style import COLOURS, figure, provenance, save, styled
+from dynamics.runs.starts import EVALUATION
+
+__all__ = ["draw"]
+
+
+@styled
+def draw(record: dynamics.SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
+    """The loss on the evaluation set minus that of the best prediction there, at the last time, for every member."""
+    settings = record.config.task.to_dict()
+    task = dynamics.Bag(**{key: value for key, value in settings.items() if key != "name"})
+    best = float(np.mean(task.best(task.evaluation_set(jax.random.key(EVALUATION), task.evaluation))))
+    labels = [
+        ", ".join(f"{key.partition('.')[2]} {value}" for key, value in member.overrides.items())
+        for member in record.sweep.members
+    ]
+    loss = record["adam"].population_loss.isel(t=-1).sel(estimate="mean").values.ravel() - best
+    worst_first = np.argsort(-loss)
+    drawn = figure(6, 0.22 * len(labels) + 1, left=1.8, top=0.2)
+    axes = drawn.subplots()
+    axes.plot(loss[worst_first], range(len(loss)), "o", markersize=5, color=COLOURS["blue"])
+    axes.set_yticks(range(len(loss)), [labels[i] for i in worst_first])
+    axes.axvline(0, color="0.7", linewidth=1)
+    axes.set(xlabel="loss above the best prediction, on the evaluation set (nats per word)")
+    return save(drawn, folder, "parts", provenance(record))
