@@ -244,7 +244,7 @@ def test_parts_are_picked_by_name(monkeypatch):
         ("nosuch", "model.mask = 'nosuch': must be one of 'full', 'causal', 'window', "),
         (3, "model.mask = 3: must be a group of keys, its name one of 'full', "),
         ({"name": "nosuch"}, "model.mask.name = 'nosuch': must be one of 'full', "),
-        ("window", "model.mask.back = None: is missing"),
+        ("given", "model.mask.rows = None: is missing"),
         ({"name": "window", "back": -1}, "model.mask.back = -1: must not be negative"),
         ({"name": "window", "back": 1, "bak": 1}, "model.mask.bak = 1: unknown key; did you mean 'back'?"),
         ({"name": "blocks", "size": 0}, "model.mask.size = 0: must be at least 1"),
