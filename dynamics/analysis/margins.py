@@ -47,7 +47,7 @@ def nearest_in_hull(points_NxD: Float[np.ndarray, "n d"], place_D: Float[np.ndar
     p_N = cvxpy.Variable(len(points_NxD), nonneg=True)
     distance = cvxpy.norm(points_NxD.T @ p_N - place_D)
     _solve(cvxpy.Problem(cvxpy.Minimize(distance), [cvxpy.sum(p_N) == 1]), "points")
-    weights_N = np.maximum(p_N.value, 0)
+    weights_N = np.maximum(np.asarray(p_N.value), 0)
     weights_N = weights_N / weights_N.sum()
     return Nearest(float(np.linalg.norm(points_NxD.T @ weights_N - place_D)), weights_N)
 
@@ -82,7 +82,8 @@ def hard_margin(
     of = {"operator": cvxpy.sigma_max, "frobenius": lambda W: cvxpy.norm(W, "fro"), "nuclear": cvxpy.normNuc}
     _solve(cvxpy.Problem(cvxpy.Minimize(of[norm](W_RxR)), [gaps_P >= 1]), "target")
     # Divided by the smallest gap, which is 1 up to the solver's tolerance, so that the constraints hold exactly.
-    separating_RxR = W_RxR.value / np.min(np.sum(rivals_PxR @ W_RxR.value * queries_PxR, axis=1))
+    found_RxR = np.asarray(W_RxR.value)
+    separating_RxR = found_RxR / np.min(np.sum(rivals_PxR @ found_RxR * queries_PxR, axis=1))
     return HardMargin(norm_of(separating_RxR, norm), span_RxD.T @ separating_RxR @ span_RxD)
 
 
@@ -95,7 +96,7 @@ def largest_margin(tokens_LxD: Float[np.ndarray, "L d"], target_Q: Int[np.ndarra
     rivals_PxR, queries_PxR = _pairs(tokens_LxD @ span_RxD.T, target_Q, None)
     gaps_P = cvxpy.sum(cvxpy.multiply(rivals_PxR @ W_RxR, queries_PxR), axis=1)
     _solve(cvxpy.Problem(cvxpy.Maximize(margin), [gaps_P >= margin, cvxpy.norm(W_RxR, "fro") <= 1]), "target")
-    return float(margin.value)
+    return float(np.asarray(margin.value))
 
 
 def margins(

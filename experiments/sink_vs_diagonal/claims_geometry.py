@@ -1,7 +1,7 @@
 """Claims about what a sink and a diagonal cost, what training finds, and what attention smooths.
 
-"derived" is derived in theory_geometry.py, and is no numbered theorem of arXiv:2605.08453; "abstract" is said in words by
-its abstract, with a bound of ours. Bounds were set before the seeds from 7000 on were looked at.
+"derived" is derived in theory_geometry.py, and is no numbered theorem of arXiv:2605.08453; "abstract" is said in words
+by its abstract, with a bound of ours. Bounds were set before the seeds from 7000 on were looked at.
 """
 
 import math
@@ -59,9 +59,7 @@ CASES: dict[str, Case | Measured] = {
     "correlated": Measured(
         {"tokens": 64, "dimension": 16, "draws": 100, "seeds": SAMPLING, "correlation": 0.95}, smoothing.one_layer
     ),
-    "layers": Measured(
-        {"tokens": 64, "dimension": 64, "depth": 6, "draws": 10, "seeds": SAMPLING}, smoothing.layers
-    ),
+    "layers": Measured({"tokens": 64, "dimension": 64, "depth": 6, "draws": 10, "seeds": SAMPLING}, smoothing.layers),
     **{
         f"value norms, n = {n}": Measured(
             {"tokens": n, "dimension": 64, "norms": [i / 40 for i in range(41)], "draws": 50, "seeds": SAMPLING},
@@ -112,7 +110,8 @@ COSTS = [
         "aligned",
         Claim(
             "derived (A3, A4)",
-            "Aligned tokens: sink 1/(γ_q γ_k); diagonal √(n − 1)/(1 − α²) in Frobenius, (n − 1)/(1 − α²) in nuclear norm",
+            "Aligned tokens: sink 1/(γ_q γ_k); diagonal √(n − 1)/(1 − α²) in Frobenius norm, "
+            "(n − 1)/(1 − α²) in nuclear norm",
             f"relative error at most {costs.RELATIVE:g} for α from 0 to 0.95, n = 4, 8, 16",
             costs.closed_forms(),
             elsewhere={"the closed forms of α = 0": costs.closed_forms(aligned=False)},
@@ -132,7 +131,8 @@ COSTS = [
         "aligned",
         Claim(
             "derived (A3, A4)",
-            "Aligned tokens: in Frobenius norm sink and diagonal cost the same at α = 0, the diagonal more at every other α",
+            "Aligned tokens: in Frobenius norm sink and diagonal cost the same at α = 0, the diagonal more at every "
+            "other α",
             f"relative error at α = 0 at most {costs.RELATIVE:g}",
             costs.ratio_grows_from("frobenius", 0.0),
             ("random",),
@@ -143,7 +143,8 @@ COSTS = [
         "random",
         Claim(
             "derived",
-            "Any tokens: a diagonal costs at least (n − 1)/‖X_cᵀX_c‖_F in Frobenius and (n − 1)/σ_max(X_c)² in nuclear norm",
+            "Any tokens: a diagonal costs at least (n − 1)/‖X_cᵀX_c‖_F in Frobenius norm, and (n − 1)/σ_max(X_c)² in "
+            "nuclear norm",
             "in every set of tokens",
             costs.bounded("diagonal"),
             elsewhere={"the sink": costs.bounded("sink")},
@@ -169,7 +170,8 @@ TRAINING = [
             "sink" + law,
             Claim(
                 "derived (A2, A3)",
-                f"Trained to a sink{under}, W tends to rank one and ‖W‖_* over the smallest margin to √(n − 1) = {ROOT:.4f}",
+                f"Trained to a sink{under}, W tends to rank one, and ‖W‖_* over the smallest margin to "
+                f"√(n − 1) = {ROOT:.4f}",
                 f"{OVER_SEEDS} within 1 %, effective rank at most 1.05",
                 training.ends_at("nuclear", 0.99 * ROOT, 1.01 * ROOT, (1.0, 1.05)),
                 ("diagonal" + law,),
@@ -269,7 +271,8 @@ SMOOTHING = [
         "layers",
         Claim(
             "derived (A7)",
-            "Nor with a residual path, if its value has the size of the others: tokens are more alike than by even attention",
+            "Nor with a residual path, if its value has the size of the others: tokens are more alike than by even "
+            "attention",
             f"mean cosine after 6 layers: paired difference, {OVER_SEEDS} above 0.3",
             smoothing.more_alike("sink", "uniform", 0.3),
             elsewhere={
@@ -295,17 +298,20 @@ SMOOTHING = [
         "layers",
         Claim(
             "derived",
-            "Over layers P ← 2P + R Z, Z ← (1 + S) Z with a residual path, P ← P + R Z, Z ← S Z without; cosine P/(P + Z)",
+            "Over layers P ← 2P + R Z, Z ← (1 + S) Z with a residual path, P ← P + R Z, Z ← S Z without; the cosine is "
+            "P/(P + Z)",
             f"mean cosine at each of 6 layers, 4 patterns, 2 paths: {OVER_SEEDS} within ± 0.05",
             smoothing.as_predicted(0.05),
             elsewhere={"one layer later": smoothing.as_predicted(0.05, shift=1)},
+            post_hoc="the sampling of V, which at first was not uniform over orthogonal matrices",
         ),
     ),
     (
         "value norms, n = 64",
         Claim(
             "derived (A7)",
-            "In one residual layer a sink smooths as even attention does where ‖v_s‖ is 1/√n of the others' norm, n = 64",
+            "In one residual layer a sink smooths as even attention does where ‖v_s‖ is 1/√n of the others' norm, "
+            "n = 64",
             f"measured over 1/√n: {OVER_SEEDS} in 1 ± 0.15",
             smoothing.equal_at(1 / 8, 0.15),
             ("value norms, n = 16",),

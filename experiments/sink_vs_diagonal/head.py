@@ -126,7 +126,7 @@ def pairwise_logistic(output: Float[Array, "n Q K"], target: Int[Array, "n Q"]) 
     return jnp.sum(jnp.where(rival, jax.nn.softplus(-jnp.where(rival, gaps, 0)), 0), axis=(1, 2))
 
 
-@dynamics.probe()
+@dynamics.probe(needs=("classes",))
 def target_margin(params: PyTree, view: dynamics.View) -> Array:
     """The smallest F_t − F_k over queries and their other keys."""
     return jnp.min(_gaps(view.objective.output(params), view.objective.batch.targets))
@@ -136,7 +136,7 @@ def target_margin(params: PyTree, view: dynamics.View) -> Array:
 def half_square(params: PyTree, view: dynamics.View) -> Array:
     """½ Σ θ² over all parameters; ½(‖W_Q‖² + ‖W_K‖²) of a factored head."""
     del view
-    return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)) / 2
+    return jnp.sum(jnp.stack([jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)])) / 2
 
 
 dynamics.TASKS["attention_pattern"] = PatternTask

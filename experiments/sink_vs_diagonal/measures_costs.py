@@ -53,9 +53,9 @@ def _distances(X: Float[np.ndarray, "n d"]) -> tuple[float, float]:
 
 
 def embeddings(tokens: int, dimensions: Sequence[int], alignments: Sequence[float], seeds: Sequence[int]) -> Evidence:
-    """Costs [d, alignment, seed] of tokens x_i ∝ α c + √(1 − α²) g_i of unit length, c a unit vector, g_i from N(0, I/d).
+    """Costs [d, alignment, seed] of random tokens of unit length, x_i ∝ α c + √(1 − α²) g_i.
 
-    Tokens of one length always have a diagonal, by W ∝ I.
+    c is a unit vector, and g_i is drawn from N(0, I/d). Tokens of one length always have a diagonal, by W ∝ I.
 
     "distances" is 1/(γ_q γ_k) and "distances_centred" that of the tokens without their mean, ∞ where there is no sink.
     "cost" has the dimensions pattern and norm, and is ∞ for a sink that does not exist; "top" is the share of the
@@ -109,7 +109,9 @@ def representable(*conditions: str) -> Measure:
         stated = np.all([one[name].values > SEPARATES for name in conditions], axis=0)
         separates = one.largest_margin.values > SEPARATES
         wrong = int(np.sum(stated != separates))
-        return Finding(wrong == 0, f"wrong in {wrong} of {stated.size} sets, {int(separates.sum())} of which have a sink")
+        return Finding(
+            wrong == 0, f"wrong in {wrong} of {stated.size} sets, {int(separates.sum())} of which have a sink"
+        )
 
     return measured
 

@@ -40,7 +40,7 @@ def attention(pattern: str, tokens: int, rng: np.random.Generator) -> Float[np.n
         weights = np.exp(rng.normal(scale={"dense": 1.0, "peaked": 3.0}[pattern], size=(tokens, tokens)))
         return weights / weights.sum(axis=1, keepdims=True)
     if pattern.endswith("own"):
-        k = int(pattern.split()[0])
+        k = int(pattern.split(maxsplit=1)[0])
         keys_QxK = np.argsort(rng.random((tokens, tokens)), axis=1)[:, :k]
         return eye[keys_QxK].sum(axis=1) / k
     if pattern == "4 shared":
@@ -123,10 +123,7 @@ def _states(
     states = [X]
     for _ in range(depth):
         V = orthogonal(rng, shape[1])
-        if pattern == "switch":
-            read = np.zeros(shape)
-        else:
-            read = attention(pattern, shape[0], rng) @ X @ V
+        read = np.zeros(shape) if pattern == "switch" else attention(pattern, shape[0], rng) @ X @ V
         X = X + read if residual else read
         if X.any():
             X = X * math.sqrt(X.size) / np.linalg.norm(X)
@@ -135,10 +132,10 @@ def _states(
 
 
 def value_norms(tokens: int, dimension: int, norms: Sequence[float], draws: int, seeds: Sequence[int]) -> Evidence:
-    """The mean cosine of two tokens after one residual layer: of a sink by the norm of its value, and of even attention.
+    """The mean cosine of two tokens after one residual layer: of a sink by its value's norm, and of even attention.
 
-    All values are V x with an orthogonal V; that of the sink is multiplied by a number from `norms`, so that this is the
-    quotient of its norm and the others', on average.
+    All values are V x with an orthogonal V; that of the sink is multiplied by a number from `norms`, so that this is
+    the quotient of its norm and the others', on average.
     """
     sink, even = np.empty((len(seeds), len(norms))), np.empty(len(seeds))
     for i, seed in enumerate(seeds):
@@ -216,7 +213,9 @@ def more_alike(pattern: str, than: str, least: float) -> Measure:
     def measured(data: Data, case: str) -> Finding:
         one, other = (last_similarity(data, case, name, "residual") for name in (pattern, than))
         gap = mean_interval(one - other)
-        return Finding(above(gap, least), f"mean cosine {float(one.mean()):.3f} against {float(other.mean()):.3f}, {gap}")
+        return Finding(
+            above(gap, least), f"mean cosine {float(one.mean()):.3f} against {float(other.mean()):.3f}, {gap}"
+        )
 
     return measured
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dynamics.analysis.fits import mean_interval
+from dynamics.analysis.fits import Interval, mean_interval
 from dynamics.studies.claims import Data, Finding, above, all_of, inside
 
 Measure = Callable[[Data, str], Finding]
@@ -30,7 +30,7 @@ def ends_at(norm: str, low: float, high: float, ranks: tuple[float, float]) -> M
         one = data[case].isel(t=-1)
         size, rank = mean_interval(per_margin(one, norm)), mean_interval(one.qk_rank)
         parts = {
-            "norm": Finding(inside(size, low, high), f"{norm} norm over margin {size}"),
+            "norm": Finding(inside(size, low, high), f"{norm} norm over margin {_digits(size)}"),
             "rank": Finding(inside(rank, *ranks), f"effective rank {rank}"),
         }
         return all_of(parts)
@@ -46,7 +46,7 @@ def two_norms(frobenius: float, nuclear: float, tolerance: float) -> Measure:
         for norm, limit in (("frobenius", frobenius), ("nuclear", nuclear)):
             size = mean_interval(per_margin(data[case].isel(t=-1), norm))
             holds = inside(size, limit * (1 - tolerance), limit * (1 + tolerance))
-            parts[norm] = Finding(holds, f"{norm} norm over margin {size}")
+            parts[norm] = Finding(holds, f"{norm} norm over margin {_digits(size)}")
         return all_of(parts)
 
     return measured
@@ -62,3 +62,8 @@ def dearer_than(other: str, factor: float, norm: str = "nuclear") -> Measure:
         return Finding(above(ratio, factor), f"ratio of the {norm} norms over margin {ratio}")
 
     return measured
+
+
+def _digits(interval: Interval) -> str:
+    """An interval that is narrower than three digits show."""
+    return f"{interval.value:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
