@@ -198,6 +198,11 @@ def test_layers_and_value_norms():
     # A value of 0 leaves the tokens as they are.
     switch = data["l"].similarity.sel(pattern="switch", path="residual")
     np.testing.assert_allclose(switch, np.tile(switch.isel(layer=[0]), 3), atol=1e-12)
+    # A vector of norm ρ added to all tokens of variance 1 makes cosines ρ²/(1 + ρ²).
+    norms, labels, _ = measures_smoothing.value_norms(16, 64, [0.0, 0.5, 1.0], 40, (1, 2))
+    cosines = xr.Dataset(norms, labels).mean("seed")
+    np.testing.assert_allclose(cosines.sink, [0, 0.2, 0.5], atol=0.02)
+    assert float(cosines.even) == pytest.approx(1 / 17, abs=0.005)
     line = xr.Dataset(
         {"sink": (("seed", "value_norm"), [[0.0, 0.1, 0.3], [0.0, 0.2, 0.4]]), "even": (("seed",), [0.2, 0.1])},
         {"seed": [0, 1], "value_norm": [0.0, 0.2, 0.4]},

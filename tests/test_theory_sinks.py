@@ -160,6 +160,9 @@ def test_similarity_over_layers():
     np.testing.assert_allclose(theory.similarity_over_layers(3, *of["even"], True), P / (P + 1), atol=1e-12)
     np.testing.assert_allclose(theory.similarity_over_layers(2, *of["sink"], False), [0, 1, 1])
     np.testing.assert_allclose(theory.similarity_over_layers(3, 1.0, 0.0, True), 0)
+    # P = 0, 1/4, 7/8 and Z = 1, 3/2, 9/4; without residual path P = 0, 1/4, 3/8 and Z = 1, 1/2, 1/4.
+    np.testing.assert_allclose(theory.similarity_over_layers(2, 0.5, 0.25, True), [0, 1 / 7, 7 / 25])
+    np.testing.assert_allclose(theory.similarity_over_layers(2, 0.5, 0.25, False), [0, 1 / 3, 3 / 5])
 
 
 def test_singular_values_of_a_known_matrix():

@@ -120,10 +120,7 @@ def _gaps(output: Float[Array, "n Q K"], target: Int[Array, "n Q"]) -> Float[Arr
 @dynamics.loss("classes")
 def pairwise_logistic(output: Float[Array, "n Q K"], target: Int[Array, "n Q"]) -> Float[Array, " n"]:
     """Σ_q Σ_{k≠t} log(1 + exp(F_k − F_t)) over queries q with the target t and their other keys k."""
-    gaps = _gaps(output, target)
-    rival = jnp.isfinite(gaps)
-    # 0 in place of ∞ before the softplus, whose derivative is to be finite.
-    return jnp.sum(jnp.where(rival, jax.nn.softplus(-jnp.where(rival, gaps, 0)), 0), axis=(1, 2))
+    return jnp.sum(jax.nn.softplus(-_gaps(output, target)), axis=(1, 2))
 
 
 @dynamics.probe(needs=("classes",))
