@@ -11,7 +11,7 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims max_margin xor compare sweeps qk_eigenspectrum qk_sweeps solvers test test-slow test-slurm check smoke bench lock clean
+.PHONY: figures claims max_margin xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers test test-slow test-slurm check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -80,6 +80,10 @@ qk_sweeps: .venv/ready
 
 qk-sweep-%:
 	$(BIN)/dynamics sweep --config=configs/qk_eigenspectrum/sweep_$*.py --name=qk-sweep-$*-$(STAMP)
+
+# The third paper: what sinks and diagonals cost, what training finds, what attention smooths.
+sink_vs_diagonal: .venv/ready
+	$(BIN)/dynamics claims sink_vs_diagonal --name=sinks-$(STAMP)
 
 # One after another, since seconds are compared. With torch and torchdiffeq importable, these are peers too.
 solvers: .venv/ready

@@ -49,6 +49,12 @@ WORDS_OF_PAPERS = {
         r"(?i)\b(rank|entropy) collapse|\bcollapses\b",
         r"(?i)\bcrossing probabilit",
     ),
+    "sink_vs_diagonal": (
+        r"2605\.08453",
+        r"(?i)sinks? (vs|versus|against)\b",
+        r"(?i)\boversmooth",
+        r"(?i)\bhard[ -]switch",
+    ),
 }
 OF_ANY_PAPER = r"(?i)\b(the|this) paper's\b|\bthe appendix's\b"
 # What implements equations of a paper cites it.

@@ -1,1 +1,1 @@
-"""What is computed from arrays: measures of attention, fits, curvature, conserved quantities."""
+"""What is computed from arrays: measures of attention, fits, curvature, conserved quantities, hard margins."""

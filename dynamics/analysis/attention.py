@@ -42,6 +42,17 @@ def mean_distance(p_KxQxN: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads
     return jnp.mean(jnp.einsum("...kqn,kq->...qn", p_KxQxN, distance_KxQ), axis=(-2, -1))
 
 
+def smoothing(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
+    """S = Σ_kq (p_kq − p̄_k)² / (Q − 1), p̄_k the mean over queries, the mean over samples.
+
+    What attention leaves of the differences between independent tokens x_k with a common mean and variance:
+    E Σ_q ‖y_q − ȳ‖² = S E Σ_k ‖x_k − x̄‖² for y_q = Σ_k p_kq x_k with as many queries as keys, if attention does not
+    depend on the tokens. 0 where all queries attend alike, 1 where each attends to one key of its own.
+    """
+    differences = p - jnp.mean(p, axis=-2, keepdims=True)
+    return jnp.mean(jnp.sum(differences**2, axis=(-3, -2)), axis=-1) / (p.shape[-2] - 1)
+
+
 def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"]) -> Array:
     """Decompose every matrix, one after another.
 
@@ -79,9 +90,14 @@ def numerical_rank(X: Float[Array, "*matrices r c"]) -> Float[Array, "*matrices"
     return _of_each(jnp.linalg.matrix_rank, X).astype(X.dtype)
 
 
+def singular_values(X: Float[Array, "*matrices r c"]) -> Float[Array, "*matrices s"]:
+    """By decreasing size. Their sum is the nuclear norm, the root of the sum of their squares the Frobenius norm."""
+    return _of_each(lambda matrix: jnp.linalg.svd(matrix, compute_uv=False), X)
+
+
 def effective_rank(X: Float[Array, "*matrices r c"]) -> Float[Array, "*matrices"]:
     """Exp of the entropy of s / Σ s for the singular values s: between 1 and min(r, c)."""
-    s = _of_each(lambda matrix: jnp.linalg.svd(matrix, compute_uv=False), X)
+    s = singular_values(X)
     share = s / jnp.sum(s, axis=-1, keepdims=True)
     return jnp.exp(-jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1)), 0), axis=-1))
 

@@ -73,6 +73,19 @@ def qk_numerical_rank(params: PyTree, view: View) -> Array:
     return measures.numerical_rank(_score_matrices(params, view))
 
 
+@probe("layer", "head", "mode", needs=("score_matrices",))
+def qk_singular_values(params: PyTree, view: View) -> Array:
+    """The singular values of the score matrices, by decreasing size."""
+    return measures.singular_values(_score_matrices(params, view))
+
+
+@probe("layer", "head", needs=("attention",))
+def attention_smoothing(params: PyTree, view: View) -> Array:
+    """The share S of the differences between independent tokens that attention leaves."""
+    del params
+    return measures.smoothing(_attention(view))
+
+
 @probe("depth", needs=("states",))
 def token_rank(params: PyTree, view: View) -> Array:
     """The effective rank of the token states of a sample, before the first and after every layer; mean over samples."""
