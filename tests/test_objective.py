@@ -210,13 +210,14 @@ RATES = {"train.rates": {"W_[KQ]": 0.5, "W_V": 3.0}, "train.only": ("W_*",), "mo
     ids=lambda law: law["name"] if isinstance(law, dict) else None,
 )
 def test_rates_in_gram_variables_are_those_of_the_weights(weights, gram, tolerance):
-    """With a frozen W, faster values and slower attention; and without rates the end is another one."""
+    """With a rate for every weight, and with a frozen one; without rates the end is another one."""
     probes = ("loss", "scores", "mlp", "value_gram", "key_gram", "query_gram")
-    one = solved(weights, probes=probes, **RATES)
-    other = solved(gram, probes=probes, **RATES)
-    for name in probes:
-        size = np.abs(one.probes[name]).max()
-        np.testing.assert_allclose(one.probes[name] / size, other.probes[name] / size, atol=tolerance, err_msg=name)
+    for rates in (RATES, {"train.rates": {"W": 0.7, "W_K": 0.5, "W_Q": 0.25, "W_V": 3.0}, "model.heads": 2}):
+        one = solved(weights, probes=probes, **rates)
+        other = solved(gram, probes=probes, **rates)
+        for name in probes:
+            size = np.abs(one.probes[name]).max()
+            np.testing.assert_allclose(one.probes[name] / size, other.probes[name] / size, atol=tolerance, err_msg=name)
     plain = solved(weights, **{"model.heads": 2})
     assert abs(plain.probes["loss"][-1] / one.probes["loss"][-1] - 1) > 0.01
 
