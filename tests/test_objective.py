@@ -7,7 +7,8 @@ import pytest
 from conftest import small_config
 
 import dynamics
-from dynamics.laws import Flow, GramLaw
+from dynamics.laws import Flow, GradientFlow, GramLaw, NormalisedFlow, PreconditionedFlow, StochasticModifiedEquation
+from dynamics.laws.flow import modified_velocity
 from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.regularisers import L2, NuclearNorm
 from experiments.cooccurrence import controls
@@ -220,6 +221,59 @@ def test_rates_in_gram_variables_are_those_of_the_weights(weights, gram, toleran
             np.testing.assert_allclose(one.probes[name] / size, other.probes[name] / size, atol=tolerance, err_msg=name)
     plain = solved(weights, **{"model.heads": 2})
     assert abs(plain.probes["loss"][-1] / one.probes["loss"][-1] - 1) > 0.01
+
+
+RATED = {"W": 0.7, "W_K": 0.5, "W_V": 3.0}
+
+
+@pytest.mark.parametrize(
+    "law",
+    [GradientFlow(), NormalisedFlow(epsilon=1e-3), PreconditionedFlow(epsilon=1e-3)],
+    ids=lambda law: type(law).__name__,
+)
+def test_rates_multiply_the_velocity_of_every_flow(law):
+    params, plain = dynamics.Experiment.from_config(small_config()).start
+    _, rated = dynamics.Experiment.from_config(small_config(**{"train.rates": RATED})).start
+    velocity, faster = jax.jit(lambda p: (law.velocity(plain, p), law.velocity(rated, p)))(params)
+    for name in WEIGHTS:
+        np.testing.assert_allclose(faster[name], RATED.get(name, 1.0) * velocity[name], rtol=1e-12)
+
+
+def test_the_modified_flow_weighs_the_gradient_by_rates():
+    """−r ∇(L + (η/4) Σ r g²), the derivative by hand of L and of Σ r g²; and the noise of SGD is multiplied by r."""
+    _, rated = dynamics.Experiment.from_config(small_config(**{"train.rates": RATED})).start
+    params, plain = dynamics.Experiment.from_config(small_config()).start
+
+    def squares(params):
+        gradient = jax.grad(plain.loss)(params)
+        return sum(RATED.get(name, 1.0) * jnp.sum(gradient[name] ** 2) for name in WEIGHTS)
+
+    velocity = jax.jit(lambda p: modified_velocity(rated, p, 0.3))(params)
+    of_loss, of_squares = jax.jit(lambda p: (jax.grad(plain.loss)(p), jax.grad(squares)(p)))(params)
+    law = StochasticModifiedEquation(0.1, batch_size=3)
+    noise = jnp.asarray(np.random.default_rng(0).normal(size=12))
+    kick, faster = jax.jit(lambda p: (law.kick(plain, p, noise), law.kick(rated, p, noise)))(params)
+    for name in WEIGHTS:
+        rate = RATED.get(name, 1.0)
+        np.testing.assert_allclose(
+            velocity[name], -rate * (of_loss[name] + 0.3 / 4 * of_squares[name]), rtol=1e-9, atol=1e-13
+        )
+        np.testing.assert_allclose(faster[name], rate * kick[name], rtol=1e-12, atol=1e-15)
+
+
+def test_every_step_of_a_descent_has_its_own_noise():
+    """A model with noise gets it from the key of the step, and none where it is only looked at."""
+    config = small_config(probes=("loss",), **{"init.std_of": {}, "loss": None})
+    config["task"] = {"name": "bag", "samples": 6, "length": 4, "vocabulary": 5}
+    config["model"] = {"name": "transformer", "width": 4, "normaliser": "hard"}
+    config["laws"] = {"gd": {"name": "gd", "learning_rate": 0.1}}
+    of = dynamics.Experiment.from_config(config)
+    (params, objective), law, key = of.start, of.laws["gd"], jax.random.key(3)
+    noisy = jax.jit(lambda k: law.loss(objective, params, k, key))
+    by_hand = objective.with_noise(jax.random.fold_in(jax.random.fold_in(key, 2), 1))
+    assert float(noisy(2)) == pytest.approx(float(jax.jit(lambda p: by_hand.loss(p))(params)), rel=1e-13)
+    assert len({float(noisy(k)) for k in range(4)} | {float(jax.jit(lambda p: objective.loss(p))(params))}) == 5
+    assert of.is_random("gd")
 
 
 def test_rates_multiply_steps():

@@ -11,7 +11,7 @@ from conftest import ROOT, small_config
 import dynamics
 import dynamics.cli
 from dynamics.cli.modules import config_of
-from dynamics.config import build, plain
+from dynamics.config import build, choose, plain
 from dynamics.laws import LAWS
 from dynamics.models import MODELS
 from dynamics.runs.parts import CLASSES, completed, named
@@ -233,3 +233,17 @@ def test_the_parts_that_a_config_names():
     parts = named(config)
     assert {TASKS["cooccurrence"], MODELS["one_layer"], LAWS["flow"], LAWS["gd"]} <= set(parts)
     assert LAWS["adam"] not in parts and set(CLASSES) == {"task", "model", "regulariser", "laws"}
+
+
+def test_a_default_that_the_task_gives_another_value():
+    """A completed config has the default of the field; the value of the task counts, and no other one is allowed."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Sized:
+        dimension: int | None = None
+        depth: int = 1
+
+    registry = {"sized": Sized}
+    assert choose(registry, {"name": "sized", "dimension": None, "depth": 2}, "model.", dimension=4) == Sized(4, 2)
+    with pytest.raises(dynamics.ConfigError, match=r"model.dimension = 3: unknown key"):
+        choose(registry, {"name": "sized", "dimension": 3}, "model.", dimension=4)
