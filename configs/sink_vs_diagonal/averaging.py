@@ -51,9 +51,9 @@ def get_config(variant: str = "softmax"):
     config.laws.adamw.schedule = {"name": "cosine", "steps": STEPS, "end": LAST}
     config.times.update(start=RATE, stop=RATE * STEPS * (1 + LAST) / 2 * 0.999, count=40)
     config.probes = ("loss", "mass", "read_by_row", "error", "first_value", "attention_entropy")
-    shown = ("attention_shown", "values_shown", "added_shown", "is_trigger")
-    if variant in SWITCH or variant == "additive":
-        config.probes += shown
+    config.probes += ("attention_shown", "is_trigger")
+    if variant in SWITCH or variant == "additive":  # without an MLP, what attention adds to the output is Σ_k p_k v_k
+        config.probes += ("values_shown", "added_shown")
     config.checkpoints = 1
     if variant == "sink_logit":
         config.model.sink = True

@@ -102,7 +102,7 @@ class Transformer(Model):
     @property
     def capabilities(self) -> frozenset[str]:
         """See dynamics.models.Model."""
-        known = {"weights", "attention", "values", "states", "edits"}
+        known = {"weights", "attention", "value_vectors", "states", "edits"}
         known |= {"score_matrices"} if self.scores.bilinear else set()
         known |= {"conserved"} if self._conserved() else set()
         known |= {"noise"} if self.normaliser.random else set()
@@ -154,8 +154,8 @@ class Transformer(Model):
                 after a layer [n, L, m]. See dynamics.probes.interventions.
 
         Returns:
-            The output, and {"attention": p [layer, H, key, query, n], "values": v^h(x̂) [layer, H, key, m/H, n],
-            "states": x [layer + 1, n, L, m]}.
+            The output, and {"attention": p [layer, H, key, query, n], "value_vectors": v^h(x̂)
+            [layer, H, key, m/H, n], "states": x [layer + 1, n, L, m]}.
 
         Raises:
             ConfigError: for an edit with another name, and inputs of another kind.
@@ -174,11 +174,11 @@ class Transformer(Model):
             x_NxLxM = _edited(edits, "states", layer, x_NxLxM)
             states.append(x_NxLxM)
             attention.append(attended["attention"])
-            values.append(attended["values"])
+            values.append(attended["value_vectors"])
         output_NxLxO = jnp.einsum("nlm,om->nlo", self._normed("before", x_NxLxM), U_OxM)
         attention_XxHxKxQxN = jnp.transpose(jnp.stack(attention), (0, 2, 4, 3, 1))
         values_XxHxKxExN = jnp.transpose(jnp.stack(values), (0, 3, 2, 4, 1))
-        seen = {"attention": attention_XxHxKxQxN, "values": values_XxHxKxExN, "states": jnp.stack(states)}
+        seen = {"attention": attention_XxHxKxQxN, "value_vectors": values_XxHxKxExN, "states": jnp.stack(states)}
         return output_NxLxO, seen
 
     def _embedded(self, inputs: Array) -> Float[Array, "n L m"]:
@@ -219,7 +219,7 @@ class Transformer(Model):
         values_NxKxHxE = self.values.values(of_values, x_NxLxM, self.heads)
         read_NxQxHxE = jnp.einsum("nhqk,nkhe->nqhe", attention_NxHxQxK, values_NxKxHxE)
         joined_NxQxM = self.values.joined(of_values, _edited(edits, "heads", layer, read_NxQxHxE))
-        return joined_NxQxM, {"attention": attention_NxHxQxK, "values": values_NxKxHxE}
+        return joined_NxQxM, {"attention": attention_NxHxQxK, "value_vectors": values_NxKxHxE}
 
     def _normalised(
         self, layer: int, scores_NxHxQxK: Float[Array, "n H Q K"], mask: Bool[Array, "Q K"]

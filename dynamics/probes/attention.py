@@ -16,8 +16,8 @@ def _attention(view: View) -> Array:
 
 
 def _values(view: View) -> Array:
-    """v [layer, head, key, m/H, n]."""
-    v = view.intermediates()["values"]
+    """The values v [layer, head, key, m/H, n]."""
+    v = view.intermediates()["value_vectors"]
     return v.reshape(view.objective.model.layers, *v.shape[-4:])
 
 
@@ -81,14 +81,14 @@ def attention_unspent(params: PyTree, view: View) -> Array:
     return _after_first(measures.unspent(_attention(view)))
 
 
-@probe("layer", "head", needs=("values",))
+@probe("layer", "head", needs=("value_vectors",))
 def value_norm_ratio(params: PyTree, view: View) -> Array:
     """‖v‖ at the first position over the median of ‖v‖ at the others."""
     del params
     return measures.norm_ratio(_values(view), 0)
 
 
-@probe("layer", "head", needs=("attention", "values"))
+@probe("layer", "head", needs=("attention", "value_vectors"))
 def read_norm(params: PyTree, view: View) -> Array:
     """‖Σ_k p_k v_k‖, the size of what a head reads; the mean over the queries after the first and over samples."""
     del params

@@ -66,17 +66,16 @@ class TriggerAveraging(Task):
         """Draw n new samples."""
         place_key, content_key = jax.random.split(key)
         place_N = jax.random.randint(place_key, (n,), 1, self.length, jnp.int32)
-        is_trigger_NxL = jnp.arange(self.length)[None] == place_N[:, None]
-        is_trigger_NxLx1 = is_trigger_NxL[..., None]
+        is_trigger_NxLx1 = jax.nn.one_hot(place_N, self.length, dtype=bool)[..., None]
         r_NxLxD = self._contents(content_key, n)
         before = jnp.maximum(jnp.arange(self.length), 1).astype(r_NxLxD.dtype)
         mean_NxLxD = (jnp.cumsum(r_NxLxD, axis=1) - r_NxLxD) / before[None, :, None]
         own = {"mean": 0, "mean_or_own": jnp.where(is_trigger_NxLx1, 0, r_NxLxD), "mean_plus_own": r_NxLxD}
         targets_NxLxD = jnp.where(is_trigger_NxLx1, mean_NxLxD, 0) + own[self.answers]
-        a = self.alignment
-        ordinary_NxL = jnp.where(is_trigger_NxL, 0.0, a)
-        kinds_NxLx3 = jnp.stack([ordinary_NxL, is_trigger_NxL, jnp.zeros_like(ordinary_NxL)], axis=-1)
-        inputs_NxLxP = jnp.concatenate([(1 - a**2) ** 0.5 * r_NxLxD, kinds_NxLx3.astype(r_NxLxD.dtype)], axis=-1)
+        alpha = jnp.array(self.alignment, r_NxLxD.dtype)
+        trigger_NxLx1 = is_trigger_NxLx1.astype(r_NxLxD.dtype)
+        kinds = (alpha * (1 - trigger_NxLx1), trigger_NxLx1, jnp.zeros_like(trigger_NxLx1))
+        inputs_NxLxP = jnp.concatenate([jnp.sqrt(1 - alpha**2) * r_NxLxD, *kinds], axis=-1)
         if self.bos:
             first = jnp.zeros((n, 1, inputs_NxLxP.shape[2]), inputs_NxLxP.dtype).at[..., -1].set(1)
             inputs_NxLxP = jnp.concatenate([first, inputs_NxLxP], axis=1)

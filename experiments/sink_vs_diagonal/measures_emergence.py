@@ -31,7 +31,7 @@ def at_most(values: Any, high: float, what: str) -> Finding:
 
 def _bounded(values: Any, what: str, holds: Callable[[Interval], bool | None]) -> Finding:
     interval = mean_interval(values)
-    spread = f"{np.min(values):.2g} to {np.max(values):.2g}"
+    spread = f"{np.min(values):.3g} to {np.max(values):.3g}"
     return Finding(holds(interval), f"{what} {interval}, seeds {spread}")
 
 
@@ -157,21 +157,29 @@ def a_switch(gain: Callable[[Any], Any] = switch.smallest_gain, corrected: bool 
     return measure
 
 
-def in_step(low: float) -> Measure:
-    """Whether 1 − a_s and ‖o‖ rise together: Spearman's rank correlation over all rows and times of a seed."""
+def in_step(low: float, late: bool = False, corrected: bool = False) -> Measure:
+    """Whether 1 − a_s and ‖o‖ rise together: Spearman's rank correlation over all rows and times of a seed.
+
+    Args:
+        low: the least mean correlation.
+        late: the last saved time alone.
+        corrected: whether a_s v_s is subtracted from o.
+    """
 
     def measure(data: Data, case: str) -> Finding:
-        return at_least(rank_correlations(data, case), low, "rank correlation")
+        return at_least(rank_correlations(data, case, late, corrected), low, "rank correlation")
 
     return measure
 
 
-def rank_correlations(data: Data, case: str) -> Sequence[float]:
-    """Spearman's correlation of 1 − a_s and ‖o‖ over all rows, samples and saved times [seed]."""
-    mass, read = ([], [])
+def rank_correlations(data: Data, case: str, late: bool, corrected: bool) -> Sequence[float]:
+    """Spearman's correlation of 1 − a_s and ‖o‖ over all rows, samples and saved times [seed]; see in_step."""
+    mass, read = [], []
     for row in rows(data, case):
-        mass.append(row.mass.reshape(len(row.mass), -1))
-        read.append(np.linalg.norm(row.added, axis=-1).reshape(len(row.mass), -1))
+        times = slice(-1, None) if late else slice(None)
+        size = np.linalg.norm(row.added - row.sink * corrected, axis=-1)
+        mass.append(row.mass[:, times].reshape(len(size), -1))
+        read.append(size[:, times].reshape(len(size), -1))
     of_seeds = zip(np.concatenate(mass, axis=1), np.concatenate(read, axis=1), strict=True)
     return [float(stats.spearmanr(*pair).statistic) for pair in of_seeds]
 

@@ -26,7 +26,7 @@ FEW = 8  # samples whose attention and values are recorded whole
 class ReLUOverOthers(dynamics.Normaliser):
     """p_k = max(s_k, 0) / max(1, K − left_out), where K is the number of shown keys.
 
-    With the keys left out that a mean does not count, p_k = 1/(number of keys in the mean) needs one score for all rows.
+    Where the mean counts all but `left_out` keys, one score for all of them gives each its weight in the mean.
 
     Attributes:
         left_out: the number of shown keys that the mean does not count.
@@ -38,8 +38,8 @@ class ReLUOverOthers(dynamics.Normaliser):
         self, scores: Float[Array, "*batch Q K"], mask: Bool[Array, "Q K"], key: Any = None
     ) -> Float[Array, "*batch Q K"]:
         """See dynamics.Normaliser."""
-        counted_Qx1 = jnp.maximum(mask.sum(axis=-1, keepdims=True) - self.left_out, 1)
-        return ReLU("none")(scores, mask, key) / counted_Qx1.astype(scores.dtype)
+        counted_Qx1 = jnp.maximum(mask.sum(axis=-1, keepdims=True) - self.left_out, 1).astype(scores.dtype)
+        return ReLU("none")(scores, mask, key) / jnp.expand_dims(counted_Qx1, tuple(range(scores.ndim - 2)))
 
 
 dynamics.NORMALISERS["relu_over_others"] = ReLUOverOthers
@@ -62,11 +62,11 @@ def _by_row(view: View, of_rows: Float[Array, "Q n"]) -> Float[Array, " row"]:
 def _head(params: PyTree, view: View) -> tuple[Float[Array, "K Q n"], Float[Array, "K d n"]]:
     """The attention and the values U W_O v of the one head: what it would add to the output from one key alone."""
     seen = view.intermediates()
-    p_KxQxN, v_KxExN = seen["attention"][0, 0], seen["values"][0, 0]
+    p_KxQxN, v_KxExN = seen["attention"][0, 0], seen["value_vectors"][0, 0]
     return p_KxQxN, jnp.einsum("dm,me,ken->kdn", params["U"], params["W_O"][0], v_KxExN)
 
 
-@probe("pattern", "row", needs=("attention", "values"), labels={"pattern": PATTERNS, "row": ROWS})
+@probe("pattern", "row", needs=("attention", "value_vectors"), labels={"pattern": PATTERNS, "row": ROWS})
 def mass(params: PyTree, view: View) -> Array:
     """The shares in Σ_k p_k of the first position and of the query itself, 1 − Σ_k p_k, and p of the first position."""
     p, _ = _head(params, view)
@@ -75,13 +75,13 @@ def mass(params: PyTree, view: View) -> Array:
     return jnp.stack([_by_row(view, rows) for rows in of_rows])
 
 
-@probe("row", needs=("attention", "values"), labels={"row": ROWS})
+@probe("row", needs=("attention", "value_vectors"), labels={"row": ROWS})
 def read_by_row(params: PyTree, view: View) -> Array:
     """‖o_i‖, what attention adds to the output, the mean over the rows of a kind."""
     return _by_row(view, jnp.linalg.norm(measures.reads(*_head(params, view)), axis=-2))
 
 
-@probe(needs=("values",))
+@probe(needs=("value_vectors",))
 def first_value(params: PyTree, view: View) -> Array:
     """‖v‖ at the first position over the median of ‖v‖ at the others, for v = U W_O W_V x as in _head."""
     return measures.norm_ratio(_head(params, view)[1], 0)
@@ -103,7 +103,7 @@ def attention_shown(params: PyTree, view: View) -> Array:
     return _head(params, view)[0][..., :FEW]
 
 
-@probe("key_position", "coordinate", "sample_shown", needs=("values",))
+@probe("key_position", "coordinate", "sample_shown", needs=("value_vectors",))
 def values_shown(params: PyTree, view: View) -> Array:
     """The values U W_O W_V x in the first samples."""
     return _head(params, view)[1][..., :FEW]

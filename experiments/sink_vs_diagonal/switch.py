@@ -5,10 +5,10 @@ A head reads o = Σ_j a_j v_j in a row, and s is the sink. Let m = Σ_{j≠s} a_
 
     (m/√n) σ_min(V) ≤ ‖o − a_s v_s‖ ≤ m max_{j≠s} ‖v_j‖,        σ_min(V) = min over unit vectors b of ‖Vᵀb‖.
 
-Left: o − a_s v_s = Vᵀa with the a_j of the other keys, ‖Vᵀa‖ ≥ σ_min ‖a‖, and ‖a‖ ≥ m/√n by Cauchy and Schwarz. Right:
-the triangle inequality. σ_min is 0 where the values are linearly dependent, as for n > d. So where they are independent
-and v_s = 0, the head reads nothing if and only if a_s = 1. The sink's own value is what remains: a head that is switched
-off reads v_s, and without the correction | ‖o‖ − ‖o − a_s v_s‖ | ≤ a_s ‖v_s‖ is all that can be said.
+Left: o − a_s v_s = Vᵀa with the a_j of the other keys, ‖Vᵀa‖ ≥ σ_min ‖a‖, and ‖a‖ ≥ m/√n by Cauchy and Schwarz.
+Right: the triangle inequality. σ_min is 0 where the values are linearly dependent, as for n > d. So where they are
+independent and v_s = 0, the head reads nothing if and only if a_s = 1. For v_s ≠ 0 a head that is switched off reads
+v_s, and what is read as a whole has the bounds above with an error of at most a_s ‖v_s‖.
 
 Where 0 is in the convex hull of the values, o = 0 is possible for every a_s: the lower bound needs independence.
 
