@@ -123,3 +123,15 @@ def test_every_case_of_the_claims_is_a_variant():
         dynamics.Experiment.from_config(case.config().to_dict())
     for name, alignment in (("skip", 0.6), ("additive, α = 0", 0.0), ("skip, α = 0.3", 0.3)):
         assert module.CASES[name].config().task.alignment == alignment
+
+
+def test_the_mean_on_the_first_token_beside_others():
+    """Of four rows the third counts: row 1 sees the first token and itself alone, and row 3 is that of the trigger."""
+    on_first = np.array([[1.0, 0.9, 0.4, 0.2]])  # [sample, query]
+    attention = np.concatenate([on_first.T[None], np.zeros((3, 4, 1))])  # [key, query, sample]
+    arrays = {
+        "attention_shown": (("key_position", "query_position", "sample_shown"), attention),
+        "is_trigger": (("query_position", "sample_shown"), np.array([[0.0], [0], [0], [1]])),
+    }
+    data = {"one": xarray.Dataset(arrays).expand_dims(("seed", "t"))}
+    np.testing.assert_allclose(measures.on_first_beside_others(data, "one"), [0.4])

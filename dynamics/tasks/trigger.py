@@ -70,8 +70,10 @@ class TriggerAveraging(Task):
         r_NxLxD = self._contents(content_key, n)
         before = jnp.maximum(jnp.arange(self.length), 1).astype(r_NxLxD.dtype)
         mean_NxLxD = (jnp.cumsum(r_NxLxD, axis=1) - r_NxLxD) / before[None, :, None]
-        own = {"mean": 0, "mean_or_own": jnp.where(is_trigger_NxLx1, 0, r_NxLxD), "mean_plus_own": r_NxLxD}
-        targets_NxLxD = jnp.where(is_trigger_NxLx1, mean_NxLxD, 0) + own[self.answers]
+        # What the rows say of their own: that of the trigger, the others.
+        of_trigger, of_others = {"mean": (0, 0), "mean_or_own": (0, 1), "mean_plus_own": (1, 1)}[self.answers]
+        asked_NxLxD, silent_NxLxD = mean_NxLxD + of_trigger * r_NxLxD, of_others * r_NxLxD
+        targets_NxLxD = jnp.where(is_trigger_NxLx1, asked_NxLxD, silent_NxLxD)
         alpha = jnp.array(self.alignment, r_NxLxD.dtype)
         trigger_NxLx1 = is_trigger_NxLx1.astype(r_NxLxD.dtype)
         kinds = (alpha * (1 - trigger_NxLx1), trigger_NxLx1, jnp.zeros_like(trigger_NxLx1))

@@ -200,7 +200,7 @@ COMPETE = [
             Claim(
                 DERIVED,
                 f"Without alignment there is no sink: the mean on the token in front is at most 1/2 ({case}, α = 0)",
-                f"mean over {SEEDS} seeds, whole interval",
+                f"mean over rows without a trigger that see a third key, {SEEDS} seeds, whole interval",
                 measures.little_on_first(0.5),
                 (case,),
             ),

@@ -23,6 +23,11 @@ CHOICES = ("copy", "copy, no BOS", "skip", "skip, no BOS", "additive")
 PATTERNS = {"first": ("first token", "blue", "o"), "itself": ("itself", "orange", "s")}
 PATHS = {"skip": "MLP sees the token", "additive": "additive"}
 POINTS = 4000  # of a scatter
+BESIDE = """Key 0 is the token in front,
+except for no BOS and the
+sink logit. What a row of
+the sink logit or of ReLU
+lacks to 1 is off."""
 
 
 @styled
@@ -66,31 +71,29 @@ def _emergence(data: dict[str, Any]) -> Figure:
     read.set_title("What attention reads; dotted: in the row of the trigger")
     for axes in (sink, error, value, read):
         axes.set(xscale="log", xlim=(0.01, None), xlabel="t = ηk")
-    sink.legend(fontsize=8, loc="center left")
+    error.legend(fontsize=8, loc="lower left")
     return drawn
 
 
 def _maps(data: dict[str, Any]) -> Figure:
-    drawn = figure(12.5, 6.2, top=0.5, right=0.9, wspace=0.32, hspace=0.5)
+    drawn = figure(12, 5.6, top=0.35, right=1.0, wspace=0.35, hspace=0.5)
     panels = drawn.subplots(2, 5)
     for axes, case in zip(panels.flat, MAPS, strict=False):
         one = data[case].isel(seed=0, t=-1, sample_shown=0)
-        image = axes.imshow(
-            one.attention_shown.transpose("query_position", "key_position"), cmap="Greys", vmin=0, vmax=1
-        )
-        row = int(one.is_trigger.argmax())
-        axes.plot([-1.1], [row], ">", color=COLOURS["vermilion"], markersize=5, clip_on=False)
+        shown = one.attention_shown.transpose("query_position", "key_position")
+        image = axes.imshow(shown, cmap="Greys", vmin=0, vmax=1)
+        size, row = len(shown), int(one.is_trigger.argmax("query_position"))
+        axes.plot([size - 0.2], [row], "<", color=COLOURS["vermilion"], markersize=6, clip_on=False)
         axes.set_title(case, fontsize=9)
+        axes.set(
+            xlabel="key", ylabel="query", xticks=range(0, size, 4), yticks=range(0, size, 4), xlim=(-0.5, size - 0.5)
+        )
         axes.tick_params(labelsize=7)
-        axes.set(xlabel="key", xlim=(-0.5, None))
-        if axes in panels[:, 0]:
-            axes.set_ylabel("query", labelpad=8)
-    panels.flat[-1].axis("off")
-    panels.flat[-1].text(0, 0.7, "▸ row of the trigger", color=COLOURS["vermilion"], fontsize=9)
-    panels.flat[-1].text(
-        0, 0.25, "Position 0 is the token in front,\nunless the name says no BOS\nor sink logit.", fontsize=9
-    )
-    drawn.colorbar(image, ax=panels, shrink=0.6, pad=0.02, label="attention at the end")
+    last = panels.flat[-1]
+    last.axis("off")
+    last.text(-0.1, 0.75, "◂ the row of the trigger", color=COLOURS["vermilion"], fontsize=9)
+    last.text(-0.1, 0.1, BESIDE, fontsize=9)
+    drawn.colorbar(image, cax=drawn.add_axes((0.945, 0.25, 0.012, 0.5)), label="attention at the end")
     return drawn
 
 
@@ -99,8 +102,8 @@ def _switch(data: dict[str, Any]) -> Figure:
     left, middle, right = drawn.subplots(1, 3)
     random = np.random.default_rng(0)
     for axes, case, title in (
-        (left, "softmax", "values in 4 dimensions"),
-        (middle, "additive", "values in 8 dimensions"),
+        (left, "softmax", "softmax: values in 4 dimensions"),
+        (middle, "additive", "additive: values in 8 dimensions"),
     ):
         mass, lower, read = _scatter(data, case, switch.smallest_gain)
         shown = random.permutation(len(mass))[:POINTS]
@@ -130,6 +133,7 @@ def _switch(data: dict[str, Any]) -> Figure:
     right.axvline(1, color="black", linewidth=1)
     right.set(xscale="log", xlabel="measured / lower bound with the listed σ", ylabel="rows and times")
     right.set_title("The control: left of 1 the bound is broken")
+    right.set_ylim(0, 1.3 * right.get_ylim()[1])
     right.legend(fontsize=8)
     return drawn
 
@@ -147,7 +151,7 @@ def _scatter(data: dict[str, Any], case: str, gain: Any) -> tuple[np.ndarray, np
 
 
 def _competition(data: dict[str, Any]) -> Figure:
-    drawn = figure(11, 3.9, top=0.4, wspace=0.22)
+    drawn = figure(12.2, 3.9, top=0.4, right=2.4, wspace=0.25)
     left, right = drawn.subplots(1, 2, width_ratios=(1.3, 1))
     for number, case in enumerate(CHOICES):
         for offset, (pattern, (label, colour, marker)) in zip((-0.12, 0.12), PATTERNS.items(), strict=True):
@@ -159,18 +163,14 @@ def _competition(data: dict[str, Any]) -> Figure:
     left.set(ylim=(-0.03, 1.03), ylabel="attention in rows without a trigger")
     left.set_title("α = 0.6: what training picks")
     left.legend(fontsize=8, loc="center right")
-    for (case, label), style in zip(PATHS.items(), ("-", "--"), strict=True):
+    for (case, label), line in zip(PATHS.items(), ("-", "--"), strict=True):
         of_path = _by_alignment(data, case)
         for pattern, (name, colour, marker) in PATTERNS.items():
-            _curve(
-                right,
-                of_path,
-                pattern,
-                {"color": COLOURS[colour], "linestyle": style, "marker": marker, "label": f"{name}, {label}"},
-            )
+            looks = {"color": COLOURS[colour], "linestyle": line, "marker": marker, "label": f"{name}, {label}"}
+            _curve(right, of_path, pattern, looks)
     right.set(ylim=(-0.03, 1.03), xlabel="alignment α of the tokens", ylabel="attention in rows without a trigger")
     right.set_title("With a skip path and a token in front")
-    right.legend(fontsize=7.5, loc="center right")
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
     return drawn
 
 

@@ -209,10 +209,18 @@ def sharper_than(other: str) -> Measure:
     return measure
 
 
+def on_first_beside_others(data: Data, case: str) -> Any:
+    """The mean attention to the first token in rows without a trigger that see a third key, in whole samples [seed]."""
+    one = data[case].isel(t=-1, query_position=slice(2, None))
+    silent = 1 - one.is_trigger
+    on_first = (one.attention_shown.isel(key_position=0) * silent).sum(("query_position", "sample_shown"))
+    return (on_first / silent.sum(("query_position", "sample_shown"))).values
+
+
 def little_on_first(high: float) -> Measure:
-    """Whether the mean attention to the first token in the rows other than the trigger's is at most this."""
+    """Whether the mean attention to the first token, where a row sees another key, is at most this."""
 
     def measure(data: Data, case: str) -> Finding:
-        return at_most(_other(data, case, "first"), high, "on the first token")
+        return at_most(on_first_beside_others(data, case), high, "on the first token")
 
     return measure
