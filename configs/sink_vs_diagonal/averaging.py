@@ -3,13 +3,13 @@
 One head without positions, trained by AdamW on fresh samples, from a random start. Does it make the token in front a
 sink, and does it still if a token may as well attend to itself?
 
-    dynamics run --config=configs/sink_vs_diagonal/averaging.py[:variant]    5 s on 2 cores
+    dynamics run --config=configs/sink_vs_diagonal/averaging.py[:variant]    10 s on 2 cores
 
 Variants: softmax (default), with a token in front; no_bos, without it; sink_logit, with a learned sink logit in its
 place; relu, attention max(s, 0) over the number of tokens in the mean: 16 tokens with contents N(0, I_4), the target 0
 in all rows but that of the trigger. Then 8 tokens ±e_k whose rows answer with their own content: copy, copy_no_bos, an
 MLP that sees what attention reads; skip, skip_no_bos, one that sees the token as well; additive, no MLP, the token's
-content is added. full: softmax as in the sources, 512 samples a step, 3000 steps at a constant rate, 2 minutes. smoke.
+content is added. full: softmax with 512 samples a step, 3000 steps at a constant rate, 30 s. smoke.
 """
 
 import dynamics

@@ -126,7 +126,7 @@ def _switch(data: dict[str, Any]) -> Figure:
         axes.legend(fontsize=8, loc="lower right", markerscale=4)
     left.set_ylabel("‖o − a_s v_s‖ / max ‖v‖")
     one = _scatter(data, "softmax", switch.smallest_listed)
-    quotient, edges = one[2] / one[1], np.geomspace(1e-2, 1e3, 60)
+    quotient, edges = one[2] / one[1] * (1 + measures.ROUNDING), np.geomspace(1e-2, 1e3, 61)
     independent = _scatter(data, "softmax", switch.smallest_gain)[1] > 0
     right.hist(quotient[independent], edges, color=COLOURS["blue"], alpha=0.7, label="independent values")
     right.hist(quotient[~independent], edges, color=COLOURS["vermilion"], alpha=0.6, label="dependent values")
