@@ -47,6 +47,7 @@ class TriggerAveraging(Task):
         "inputs": ("position", "entry"),
         "targets": ("position", "coordinate"),
     }
+    capabilities: ClassVar[frozenset[str]] = frozenset({"kinds_of_tokens"})
     evaluation: ClassVar[int] = 512
 
     def __post_init__(self):

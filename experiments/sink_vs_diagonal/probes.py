@@ -19,6 +19,7 @@ from dynamics.tasks.trigger import KINDS
 
 ROWS = ("trigger", "other")
 PATTERNS = ("first", "itself", "off", "first, absolute")
+NEEDS = ("kinds_of_tokens", "attention", "value_vectors")
 FEW = 8  # samples whose attention and values are recorded whole
 
 
@@ -66,7 +67,7 @@ def _head(params: PyTree, view: View) -> tuple[Float[Array, "K Q n"], Float[Arra
     return p_KxQxN, jnp.einsum("dm,me,ken->kdn", params["U"], params["W_O"][0], v_KxExN)
 
 
-@probe("pattern", "row", needs=("attention", "value_vectors"), labels={"pattern": PATTERNS, "row": ROWS})
+@probe("pattern", "row", needs=NEEDS, labels={"pattern": PATTERNS, "row": ROWS})
 def mass(params: PyTree, view: View) -> Array:
     """The shares in Σ_k p_k of the first position and of the query itself, 1 − Σ_k p_k, and p of the first position."""
     p, _ = _head(params, view)
@@ -75,19 +76,31 @@ def mass(params: PyTree, view: View) -> Array:
     return jnp.stack([_by_row(view, rows) for rows in of_rows])
 
 
-@probe("row", needs=("attention", "value_vectors"), labels={"row": ROWS})
+@probe("row", needs=NEEDS, labels={"row": ROWS})
 def read_by_row(params: PyTree, view: View) -> Array:
     """‖o_i‖, what attention adds to the output, the mean over the rows of a kind."""
     return _by_row(view, jnp.linalg.norm(measures.reads(*_head(params, view)), axis=-2))
 
 
-@probe(needs=("value_vectors",))
+@probe(
+    needs=(
+        "kinds_of_tokens",
+        "value_vectors",
+    )
+)
 def first_value(params: PyTree, view: View) -> Array:
     """‖v‖ at the first position over the median of ‖v‖ at the others, for v = U W_O W_V x as in _head."""
     return measures.norm_ratio(_head(params, view)[1], 0)
 
 
-@probe("row", needs=("weights",), labels={"row": ROWS})
+@probe(
+    "row",
+    needs=(
+        "kinds_of_tokens",
+        "weights",
+    ),
+    labels={"row": ROWS},
+)
 def error(params: PyTree, view: View) -> Array:
     """Σ ‖F − y‖² over the rows of a kind, divided by Σ ‖y‖² over all rows of the batch."""
     batch = view.objective.batch
@@ -97,19 +110,43 @@ def error(params: PyTree, view: View) -> Array:
     return jnp.stack([jnp.sum(wrong_QxN * kinds[kind]) for kind in ROWS]) / jnp.sum(target**2)
 
 
-@probe("key_position", "query_position", "sample_shown", needs=("attention",))
+@probe(
+    "key_position",
+    "query_position",
+    "sample_shown",
+    needs=(
+        "kinds_of_tokens",
+        "attention",
+    ),
+)
 def attention_shown(params: PyTree, view: View) -> Array:
     """The attention in the first samples."""
     return _head(params, view)[0][..., :FEW]
 
 
-@probe("key_position", "coordinate", "sample_shown", needs=("value_vectors",))
+@probe(
+    "key_position",
+    "coordinate",
+    "sample_shown",
+    needs=(
+        "kinds_of_tokens",
+        "value_vectors",
+    ),
+)
 def values_shown(params: PyTree, view: View) -> Array:
     """The values U W_O W_V x in the first samples."""
     return _head(params, view)[1][..., :FEW]
 
 
-@probe("coordinate", "query_position", "sample_shown", needs=("edits",))
+@probe(
+    "coordinate",
+    "query_position",
+    "sample_shown",
+    needs=(
+        "kinds_of_tokens",
+        "edits",
+    ),
+)
 def added_shown(params: PyTree, view: View) -> Array:
     """What attention adds to the output in the first samples: the output minus that without the head."""
     inputs, without = view.objective.batch.inputs[:FEW], edited(view.objective, head_zeroed(0, 0))
@@ -117,7 +154,14 @@ def added_shown(params: PyTree, view: View) -> Array:
     return jnp.transpose(added_NxQxD, (2, 1, 0))
 
 
-@probe("query_position", "sample_shown", needs=("weights",))
+@probe(
+    "query_position",
+    "sample_shown",
+    needs=(
+        "kinds_of_tokens",
+        "weights",
+    ),
+)
 def is_trigger(params: PyTree, view: View) -> Array:
     """1 in the row of the trigger, in the first samples; the same at all times."""
     del params
