@@ -82,25 +82,13 @@ def read_by_row(params: PyTree, view: View) -> Array:
     return _by_row(view, jnp.linalg.norm(measures.reads(*_head(params, view)), axis=-2))
 
 
-@probe(
-    needs=(
-        "kinds_of_tokens",
-        "value_vectors",
-    )
-)
+@probe(needs=NEEDS)
 def first_value(params: PyTree, view: View) -> Array:
     """‖v‖ at the first position over the median of ‖v‖ at the others, for v = U W_O W_V x as in _head."""
     return measures.norm_ratio(_head(params, view)[1], 0)
 
 
-@probe(
-    "row",
-    needs=(
-        "kinds_of_tokens",
-        "weights",
-    ),
-    labels={"row": ROWS},
-)
+@probe("row", needs=NEEDS, labels={"row": ROWS})
 def error(params: PyTree, view: View) -> Array:
     """Σ ‖F − y‖² over the rows of a kind, divided by Σ ‖y‖² over all rows of the batch."""
     batch = view.objective.batch
@@ -110,43 +98,19 @@ def error(params: PyTree, view: View) -> Array:
     return jnp.stack([jnp.sum(wrong_QxN * kinds[kind]) for kind in ROWS]) / jnp.sum(target**2)
 
 
-@probe(
-    "key_position",
-    "query_position",
-    "sample_shown",
-    needs=(
-        "kinds_of_tokens",
-        "attention",
-    ),
-)
+@probe("key_position", "query_position", "sample_shown", needs=NEEDS)
 def attention_shown(params: PyTree, view: View) -> Array:
     """The attention in the first samples."""
     return _head(params, view)[0][..., :FEW]
 
 
-@probe(
-    "key_position",
-    "coordinate",
-    "sample_shown",
-    needs=(
-        "kinds_of_tokens",
-        "value_vectors",
-    ),
-)
+@probe("key_position", "coordinate", "sample_shown", needs=NEEDS)
 def values_shown(params: PyTree, view: View) -> Array:
     """The values U W_O W_V x in the first samples."""
     return _head(params, view)[1][..., :FEW]
 
 
-@probe(
-    "coordinate",
-    "query_position",
-    "sample_shown",
-    needs=(
-        "kinds_of_tokens",
-        "edits",
-    ),
-)
+@probe("coordinate", "query_position", "sample_shown", needs=(*NEEDS, "edits"))
 def added_shown(params: PyTree, view: View) -> Array:
     """What attention adds to the output in the first samples: the output minus that without the head."""
     inputs, without = view.objective.batch.inputs[:FEW], edited(view.objective, head_zeroed(0, 0))
@@ -154,14 +118,7 @@ def added_shown(params: PyTree, view: View) -> Array:
     return jnp.transpose(added_NxQxD, (2, 1, 0))
 
 
-@probe(
-    "query_position",
-    "sample_shown",
-    needs=(
-        "kinds_of_tokens",
-        "weights",
-    ),
-)
+@probe("query_position", "sample_shown", needs=NEEDS)
 def is_trigger(params: PyTree, view: View) -> Array:
     """1 in the row of the trigger, in the first samples; the same at all times."""
     del params
