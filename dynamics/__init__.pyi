@@ -78,5 +78,6 @@ from .tasks import Cooccurrence as Cooccurrence
 from .tasks import MarkovChain as MarkovChain
 from .tasks import Task as Task
 from .tasks import Text as Text
+from .tasks import TriggerAveraging as TriggerAveraging
 from .trajectory import Times as Times
 from .trajectory import Trajectory as Trajectory

@@ -52,6 +52,26 @@ def test_the_peak_is_not_the_mass():
     assert peaks == 2  # query 0, which sees itself alone, and query 5
 
 
+def test_sinks_and_diagonals():
+    """Two queries, the first sees key 0 alone; the second pays 0.2 to key 0 and 0.5 to itself, and 0.3 to a sink."""
+    p = jnp.array([[1.0, 0.2], [0.0, 0.5]])[:, :, None]
+    np.testing.assert_allclose(measures.on_key(p, 0)[:, 0], [1, 0.2])
+    np.testing.assert_allclose(measures.on_key(p, 1)[:, 0], [0, 0.5])
+    np.testing.assert_allclose(measures.on_self(p)[:, 0], [1, 0.5])
+    np.testing.assert_allclose(measures.unspent(p)[:, 0], [0, 0.3], atol=1e-15)
+    np.testing.assert_allclose(measures.shares(p)[:, 1, 0], [0.2 / 0.7, 0.5 / 0.7])
+    assert not measures.shares(jnp.zeros((2, 2, 1))).any()
+    v = jnp.array([[3.0, 4.0], [0.0, 1.0]])[:, :, None]
+    np.testing.assert_allclose(measures.reads(p, v)[:, :, 0], [[3, 4], [0.6, 1.3]])
+
+
+def test_the_norm_of_one_value():
+    """5 against the median of 1, 2, 9, which is 2: three other keys of one sample."""
+    v = jnp.array([[3.0, 4.0], [1.0, 0.0], [0.0, 2.0], [9.0, 0.0]])[:, :, None]
+    np.testing.assert_allclose(measures.norm_ratio(v, 0), 2.5)
+    np.testing.assert_allclose(measures.norm_ratio(v, 1), 1 / 5)
+
+
 def test_spectra_of_known_matrices():
     angle = 0.3
     rotation = 2 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

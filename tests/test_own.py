@@ -32,6 +32,7 @@ TASK_SETTINGS = {
         "length": 3,
         "vocabulary": 5,
     },
+    "trigger_averaging": {"samples": 4, "length": 3, "dimension": 2},
 }
 MODEL_SETTINGS = {
     "one_layer": {"vocabulary": 9, "width": 4, "neurons": 6, "heads": 2},
@@ -255,7 +256,7 @@ def test_models_have_what_they_promise(name):
     assert model.coordinates["matrix"] == sorted(variables["params"])
     assert "weights" in model.capabilities
     _, intermediates = jax.jit(model.apply)(variables, tokens)
-    for capability in ("states", "attention"):
+    for capability in ("states", "attention", "value_vectors"):
         assert (capability in model.capabilities) == (capability in intermediates)
     for capability in ("gram", "score_matrices", "conserved"):
         assert (capability in model.capabilities) == (capability in dir(model))

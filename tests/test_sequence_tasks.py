@@ -1,4 +1,4 @@
-"""Chains, bags and texts: their distributions, and the smallest possible loss on each."""
+"""Chains, bags, texts and averaging on demand: their distributions, and the smallest possible loss on each."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import pytest
 from scipy.special import gammaln
 
 import dynamics
-from dynamics.tasks import Bag, MarkovChain, Text
+from dynamics.tasks import Bag, MarkovChain, Text, TriggerAveraging
 
 KEY = jax.random.key(5)
 
@@ -90,3 +90,49 @@ def test_text(book):
 def test_texts_that_do_not_do(book, changes, message):
     with pytest.raises(dynamics.ConfigError, match=message):
         Text(**{"path": str(book), "samples": 20, "length": 4, "vocabulary": 4, **changes})
+
+
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("answers", ["mean", "mean_or_own", "mean_plus_own"])
+def test_averaging_on_demand(bos, answers):
+    task = TriggerAveraging(
+        samples=200, length=5, dimension=6, contents="axes", alignment=0.6, bos=bos, answers=answers
+    )
+    batch = training_set(task)
+    assert batch.inputs.shape == (200, 5 + bos, 9) and batch.targets.shape == (200, 5 + bos, 6)
+    ordinary, trigger, first = np.moveaxis(batch.inputs[..., -3:], -1, 0)
+    assert (ordinary + trigger + first > 0).all() and (trigger.sum(axis=1) == 1).all()
+    np.testing.assert_allclose(np.unique(ordinary), [0, 0.6], rtol=1e-6)
+    assert set(np.unique(trigger)) == {0, 1}
+    assert (first[:, :bos] == 1).all() and (first[:, bos:] == 0).all() and (batch.targets[:, :bos] == 0).all()
+    places = trigger.argmax(axis=1) - bos
+    assert set(places) == {1, 2, 3, 4}
+    r = batch.inputs[:, bos:, :6] / 0.8
+    np.testing.assert_allclose(np.einsum("nld,nkd->nlk", r, r), np.tile(np.eye(5), (200, 1, 1)), atol=1e-6)
+    for one, place, target in zip(r, places, batch.targets[:, bos:], strict=True):
+        expected = {"mean": 0 * one, "mean_or_own": one.copy(), "mean_plus_own": one.copy()}[answers]
+        mean = one[:place].mean(axis=0)
+        expected[place] = mean + one[place] if answers == "mean_plus_own" else mean
+        np.testing.assert_allclose(target, expected, atol=1e-6)
+
+
+def test_normal_contents_and_their_alignment():
+    batch = training_set(TriggerAveraging(samples=3000, length=4, dimension=2))
+    r = batch.inputs[:, 1:, :2].reshape(-1, 2) * 2**0.5
+    error = 4.5 / np.sqrt(len(r))
+    np.testing.assert_allclose(r.mean(axis=0), 0, atol=error)
+    np.testing.assert_allclose(np.cov(r.T), np.eye(2), atol=1.5 * error)
+    assert not np.allclose(batch.targets, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"length": 1}, "length = 1: must be at least 2"),
+        ({"alignment": 1.5}, "alignment = 1.5: must be in"),
+        ({"contents": "axes"}, "dimension = 2: must be at least length = 4 with contents='axes'"),
+    ],
+)
+def test_averaging_that_does_not_do(changes, message):
+    with pytest.raises(dynamics.ConfigError, match=message):
+        TriggerAveraging(**{"samples": 4, "length": 4, "dimension": 2, **changes})

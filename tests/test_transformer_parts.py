@@ -8,6 +8,7 @@ from scipy.special import softmax
 from test_sequence import TOKENS, L, M, V, markov
 
 import dynamics
+from dynamics.analysis import attention as measures
 from dynamics.config import build
 from dynamics.laws import GradientDescent
 from dynamics.models import MODELS
@@ -99,9 +100,21 @@ def test_gradients(settings):
     np.testing.assert_allclose(*both(params), rtol=1e-6)
 
 
+@pytest.mark.parametrize("values", ["linear", {"name": "mlp", "hidden": 5}], ids=["linear", "mlp"])
+def test_what_heads_read_is_attention_times_values(values):
+    """W_O times the reads of all heads, side by side, is what attention adds to the stream."""
+    model, params = start(heads=2, layers=2, values=values)
+    _, seen = jax.jit(model.apply)({"params": params}, TOKENS)
+    reads_XxHxQxExN = measures.reads(seen["attention"], seen["value_vectors"])
+    joined_XxNxQxP = jnp.moveaxis(reads_XxHxQxExN, (4, 2), (1, 2)).reshape(2, 3, L, -1)
+    added = jnp.einsum("xnqp,xmp->xnqm", joined_XxNxQxP, params["W_O"])
+    np.testing.assert_allclose(added, seen["states"][1:] - seen["states"][:-1], atol=1e-12)
+
+
 def test_capabilities():
     model, _ = start()
-    assert model.capabilities == {"weights", "attention", "states", "edits", "score_matrices", "conserved"}
+    known = {"weights", "attention", "value_vectors", "states", "edits", "score_matrices", "conserved"}
+    assert model.capabilities == known
     assert "score_matrices" not in start(scores="additive")[0].capabilities
     for name in ("hard", "gumbel"):
         assert "noise" in start(normaliser=name)[0].capabilities

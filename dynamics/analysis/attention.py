@@ -1,6 +1,7 @@
 """Measures of attention, of score matrices and of token vectors, which probes report.
 
 Attention p is [..., key, query, n], and zero at keys that are masked for a query; means are over queries and samples.
+Values v are [..., key, e, n], with e entries.
 """
 
 from collections.abc import Callable
@@ -51,6 +52,39 @@ def smoothing(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
     """
     differences = p - jnp.mean(p, axis=-2, keepdims=True)
     return jnp.mean(jnp.sum(differences**2, axis=(-3, -2)), axis=-1) / (p.shape[-2] - 1)
+
+
+def on_key(p: Float[Array, "*heads K Q n"], key: int) -> Float[Array, "*heads Q n"]:
+    """p_{key,q}, the attention of every query to one position: its mass as a sink."""
+    return p[..., key, :, :]
+
+
+def on_self(p_KxQxN: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads Q n"]:
+    """p_{q,q}, the attention of every query to itself: the diagonal."""
+    return jnp.einsum("...qqn->...qn", p_KxQxN)
+
+
+def unspent(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads Q n"]:
+    """1 − Σ_k p_k: with a learned sink its mass; 0 for softmax without one."""
+    return 1 - jnp.sum(p, axis=-3)
+
+
+def shares(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads K Q n"]:
+    """p_k / Σ_j p_j, for attention that does not add up to 1; 0 where all p are 0."""
+    total = jnp.sum(p, axis=-3, keepdims=True)
+    return p / jnp.where(total == 0, 1, total)
+
+
+def reads(p_KxQxN: Float[Array, "*heads K Q n"], v_KxExN: Float[Array, "*heads K e n"]) -> Float[Array, "*heads Q e n"]:
+    """o_q = Σ_k p_{k,q} v_k, what a head reads."""
+    return jnp.einsum("...kqn,...ken->...qen", p_KxQxN, v_KxExN)
+
+
+def norm_ratio(v: Float[Array, "*heads K e n"], key: int) -> Float[Array, "*heads"]:
+    """The mean ‖v_key‖ over samples, divided by the median of ‖v_k‖ over all other keys and samples."""
+    norms = jnp.linalg.norm(v, axis=-2)
+    others = jnp.delete(norms, key, axis=-2)
+    return jnp.mean(norms[..., key, :], axis=-1) / jnp.median(others, axis=(-2, -1))
 
 
 def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"]) -> Array:

@@ -26,6 +26,7 @@ class Model(nn.Module):
         "conserved": a method `conserved` gives a tuple of dynamics.models.Balance, what gradient flow keeps constant;
             their names are the labels of the dimension "conserved".
         "attention": the intermediates have "attention", p [(layer,) H, key, query, n].
+        "value_vectors": the intermediates have "value_vectors", what a head reads of a key, v [layer, H, key, m/H, n].
         "edits": __call__(inputs, edits) evaluates with arrays changed where they are made; see
             dynamics.probes.interventions.
         "noise": attention is random where a stream of random numbers with the name "noise" is given to `apply`.

@@ -102,7 +102,7 @@ class Transformer(Model):
     @property
     def capabilities(self) -> frozenset[str]:
         """See dynamics.models.Model."""
-        known = {"weights", "attention", "states", "edits"}
+        known = {"weights", "attention", "value_vectors", "states", "edits"}
         known |= {"score_matrices"} if self.scores.bilinear else set()
         known |= {"conserved"} if self._conserved() else set()
         known |= {"noise"} if self.normaliser.random else set()
@@ -154,16 +154,17 @@ class Transformer(Model):
                 after a layer [n, L, m]. See dynamics.probes.interventions.
 
         Returns:
-            The output, and {"attention": p [layer, H, key, query, n], "states": x [layer + 1, n, L, m]}.
+            The output, and {"attention": p [layer, H, key, query, n], "value_vectors": v^h(x̂)
+            [layer, H, key, m/H, n], "states": x [layer + 1, n, L, m]}.
 
         Raises:
             ConfigError: for an edit with another name, and inputs of another kind.
         """
         check_keys(edits, EDITS, "edits.")
         x_NxLxM, U_OxM = self._embedded(inputs), self.weights["U"]
-        mask, states, attention = self.mask(inputs.shape[1]), [x_NxLxM], []
+        mask, states, attention, values = self.mask(inputs.shape[1]), [x_NxLxM], [], []
         for layer in range(self.layers):
-            read_NxLxM, attention_NxHxQxK = self._attention(layer, self._normed("before", x_NxLxM), mask, edits)
+            read_NxLxM, attended = self._attention(layer, self._normed("before", x_NxLxM), mask, edits)
             x_NxLxM = self._normed("after", x_NxLxM + read_NxLxM if self.residual else read_NxLxM)
             if self.neurons:
                 normed_NxLxM, W_1_JxM = self._normed("before", x_NxLxM), self.weights["W_1"][layer]
@@ -172,10 +173,13 @@ class Transformer(Model):
                 x_NxLxM = self._normed("after", x_NxLxM + jnp.einsum("nlj,mj->nlm", hidden_NxLxJ, W_2_MxJ))
             x_NxLxM = _edited(edits, "states", layer, x_NxLxM)
             states.append(x_NxLxM)
-            attention.append(attention_NxHxQxK)
+            attention.append(attended["attention"])
+            values.append(attended["value_vectors"])
         output_NxLxO = jnp.einsum("nlm,om->nlo", self._normed("before", x_NxLxM), U_OxM)
         attention_XxHxKxQxN = jnp.transpose(jnp.stack(attention), (0, 2, 4, 3, 1))
-        return output_NxLxO, {"attention": attention_XxHxKxQxN, "states": jnp.stack(states)}
+        values_XxHxKxExN = jnp.transpose(jnp.stack(values), (0, 3, 2, 4, 1))
+        seen = {"attention": attention_XxHxKxQxN, "value_vectors": values_XxHxKxExN, "states": jnp.stack(states)}
+        return output_NxLxO, seen
 
     def _embedded(self, inputs: Array) -> Float[Array, "n L m"]:
         if self.inputs is None:
@@ -203,8 +207,8 @@ class Transformer(Model):
 
     def _attention(
         self, layer: int, x_NxLxM: Float[Array, "n L m"], mask: Bool[Array, "Q K"], edits: Edits
-    ) -> tuple[Float[Array, "n L m"], Float[Array, "n H Q K"]]:
-        """What attention adds to the stream, and p."""
+    ) -> tuple[Float[Array, "n L m"], dict[str, Array]]:
+        """What attention adds to the stream; p [n, H, Q, K] and v [n, K, H, m/H]."""
         of_scores, of_values = ({name: self.weights[name][layer] for name in part} for part in self._parts().values())
         scores_NxHxQxK = self.scores(of_scores, x_NxLxM, self.heads)
         if self.positions == "relative":
@@ -214,7 +218,8 @@ class Transformer(Model):
         attention_NxHxQxK = _edited(edits, "attention", layer, self._normalised(layer, scores_NxHxQxK, mask))
         values_NxKxHxE = self.values.values(of_values, x_NxLxM, self.heads)
         read_NxQxHxE = jnp.einsum("nhqk,nkhe->nqhe", attention_NxHxQxK, values_NxKxHxE)
-        return self.values.joined(of_values, _edited(edits, "heads", layer, read_NxQxHxE)), attention_NxHxQxK
+        joined_NxQxM = self.values.joined(of_values, _edited(edits, "heads", layer, read_NxQxHxE))
+        return joined_NxQxM, {"attention": attention_NxHxQxK, "value_vectors": values_NxKxHxE}
 
     def _normalised(
         self, layer: int, scores_NxHxQxK: Float[Array, "n H Q K"], mask: Bool[Array, "Q K"]

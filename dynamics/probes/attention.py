@@ -15,6 +15,17 @@ def _attention(view: View) -> Array:
     return p.reshape(view.objective.model.layers, *p.shape[-4:])
 
 
+def _values(view: View) -> Array:
+    """The values v [layer, head, key, m/H, n]."""
+    v = view.intermediates()["value_vectors"]
+    return v.reshape(view.objective.model.layers, *v.shape[-4:])
+
+
+def _after_first(by_query: Array) -> Array:
+    """The mean over samples and over all queries but the first, which may see no other key than itself."""
+    return jnp.mean(by_query[..., 1:, :], axis=(-2, -1))
+
+
 def _score_matrices(params: PyTree, view: View) -> Array:
     return view.objective.apply(params, method="score_matrices")
 
@@ -47,6 +58,42 @@ def attention_distance(params: PyTree, view: View) -> Array:
     """Σ_k p_k |q − k|, the mean over queries and samples."""
     del params
     return measures.mean_distance(_attention(view))
+
+
+@probe("layer", "head", needs=("attention",))
+def attention_on_first(params: PyTree, view: View) -> Array:
+    """The attention to the first position: its mass as a sink; the mean over the queries after it and over samples."""
+    del params
+    return _after_first(measures.on_key(_attention(view), 0))
+
+
+@probe("layer", "head", needs=("attention",))
+def attention_on_self(params: PyTree, view: View) -> Array:
+    """The attention of a query to itself, the diagonal; the mean over the queries after the first and over samples."""
+    del params
+    return _after_first(measures.on_self(_attention(view)))
+
+
+@probe("layer", "head", needs=("attention",))
+def attention_unspent(params: PyTree, view: View) -> Array:
+    """1 − Σ_k p_k, the mass of a learned sink; the mean over the queries after the first and over samples."""
+    del params
+    return _after_first(measures.unspent(_attention(view)))
+
+
+@probe("layer", "head", needs=("value_vectors",))
+def value_norm_ratio(params: PyTree, view: View) -> Array:
+    """‖v‖ at the first position over the median of ‖v‖ at the others."""
+    del params
+    return measures.norm_ratio(_values(view), 0)
+
+
+@probe("layer", "head", needs=("attention", "value_vectors"))
+def read_norm(params: PyTree, view: View) -> Array:
+    """‖Σ_k p_k v_k‖, the size of what a head reads; the mean over the queries after the first and over samples."""
+    del params
+    reads_XxHxQxExN = measures.reads(_attention(view), _values(view))
+    return _after_first(jnp.linalg.norm(reads_XxHxQxExN, axis=-2))
 
 
 @probe("layer", "head", "mode", "part", needs=("score_matrices",), labels={"part": ("real", "imaginary")})

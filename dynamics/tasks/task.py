@@ -41,7 +41,8 @@ class Task(abc.ABC):
             given), and of each array in the `source` of its batches.
         capabilities: what losses and probes may ask for: "signed_targets" (y = ±1, classified by the sign of the
             output), "classes" (y counts the entries of the last axis of the output), "types" (samples of more than one
-            type), "canonical", "population_loss".
+            type), "canonical", "population_loss", "kinds_of_tokens" (inputs end with a mark of the kind
+            of each token, see dynamics.tasks.trigger).
         types: the names of the types of samples.
         evaluation: how many samples its evaluation set has; config.data.evaluation sets another number.
         named_words: how many of the first words have a meaning of their own; wandb shows these alone.

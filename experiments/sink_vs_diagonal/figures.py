@@ -3,9 +3,10 @@
 import pathlib
 
 from dynamics.studies.evidence import ClaimsRecord
+from experiments.sink_vs_diagonal import figures_emergence as emergence
 from experiments.sink_vs_diagonal import figures_geometry as geometry
 
-PARTS = (geometry,)
+PARTS = (geometry, emergence)
 
 
 def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
