@@ -19,30 +19,6 @@ def entropy(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
     return -jnp.mean(jnp.sum(plogp, axis=-3), axis=(-2, -1))
 
 
-def _near(keys: int, window: int) -> Bool[Array, "K Q"]:
-    distance = jnp.arange(keys)[None, :] - jnp.arange(keys)[:, None]  # from the key forward to the query
-    return (distance >= 0) & (distance < window)
-
-
-def within(p_KxQxN: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
-    """The mean attention to the last `window` positions up to the query; window 1 is the query itself."""
-    near_KxQ = _near(p_KxQxN.shape[-3], window).astype(p_KxQxN.dtype)
-    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p_KxQxN, near_KxQ), axis=(-2, -1))
-
-
-def peak_within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
-    """The share of queries that attend most to one of the last `window` positions up to the query."""
-    peak = jax.nn.one_hot(jnp.argmax(p, axis=-3), p.shape[-3], axis=-3, dtype=p.dtype)
-    return within(peak, window)
-
-
-def mean_distance(p_KxQxN: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
-    """The mean of Σ_k p_k |q − k|, the average distance between a query and the keys that it attends to."""
-    keys = jnp.arange(p_KxQxN.shape[-3])
-    distance_KxQ = jnp.abs(keys[None, :] - keys[:, None]).astype(p_KxQxN.dtype)
-    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p_KxQxN, distance_KxQ), axis=(-2, -1))
-
-
 def smoothing(p: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
     """S = Σ_kq (p_kq − p̄_k)² / (Q − 1), p̄_k the mean over queries, the mean over samples.
 
@@ -85,6 +61,30 @@ def norm_ratio(v: Float[Array, "*heads K e n"], key: int) -> Float[Array, "*head
     norms = jnp.linalg.norm(v, axis=-2)
     others = jnp.delete(norms, key, axis=-2)
     return jnp.mean(norms[..., key, :], axis=-1) / jnp.median(others, axis=(-2, -1))
+
+
+def _near(keys: int, window: int) -> Bool[Array, "K Q"]:
+    distance = jnp.arange(keys)[None, :] - jnp.arange(keys)[:, None]  # from the key forward to the query
+    return (distance >= 0) & (distance < window)
+
+
+def within(p_KxQxN: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
+    """The mean attention to the last `window` positions up to the query; window 1 is the query itself."""
+    near_KxQ = _near(p_KxQxN.shape[-3], window).astype(p_KxQxN.dtype)
+    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p_KxQxN, near_KxQ), axis=(-2, -1))
+
+
+def peak_within(p: Float[Array, "*heads K Q n"], window: int) -> Float[Array, "*heads"]:
+    """The share of queries that attend most to one of the last `window` positions up to the query."""
+    peak = jax.nn.one_hot(jnp.argmax(p, axis=-3), p.shape[-3], axis=-3, dtype=p.dtype)
+    return within(peak, window)
+
+
+def mean_distance(p_KxQxN: Float[Array, "*heads K Q n"]) -> Float[Array, "*heads"]:
+    """The mean of Σ_k p_k |q − k|, the average distance between a query and the keys that it attends to."""
+    keys = jnp.arange(p_KxQxN.shape[-3])
+    distance_KxQ = jnp.abs(keys[None, :] - keys[:, None]).astype(p_KxQxN.dtype)
+    return jnp.mean(jnp.einsum("...kqn,kq->...qn", p_KxQxN, distance_KxQ), axis=(-2, -1))
 
 
 def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"]) -> Array:
