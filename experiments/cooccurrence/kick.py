@@ -152,7 +152,8 @@ def decays(data: Data, case: str, random_words: bool = True) -> Finding:
         {
             "rate": always(
                 np.abs(decay - 1) <= SHARP,
-                f"rate over λ: {float(decay.min()):.4f} to {float(decay.max()):.4f} (λ t at t = {STOP:g}: {float(last.mean()):.3f}; late {limit:.3f}), "
+                f"rate over λ: {float(decay.min()):.4f} to {float(decay.max()):.4f} "
+                f"(λ t at t = {STOP:g}: {float(last.mean()):.3f}; late {limit:.3f}), "
                 f"within {SHARP:g} of 1",
             ),
             "share": always(
