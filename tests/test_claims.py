@@ -72,6 +72,21 @@ def test_a_detectable_mean_is_seen_at_the_stated_power():
     assert abs(seen - 0.9) < 0.03
 
 
+@pytest.mark.parametrize("bend", [0.0, 1.0])
+def test_a_detectable_exponent_is_seen_at_the_stated_power(bend):
+    """Of a line, the exponent itself; of a curve, whose local exponents are b and b + 1, the smaller of them."""
+    random, x = np.random.default_rng(0), np.repeat([1.0, 10.0, 100.0], 4)
+
+    def fit(b):
+        curve = np.maximum(x / 10, 1) ** bend
+        return exponent(x, x**b * curve * np.exp(0.1 * random.normal(size=x.size)))
+
+    assert fit(0.0).curved == (bend > 0)
+    effect = np.mean([fit(0.0).detectable for _ in range(500)])
+    seen = np.mean([fit(effect).low > 0 for _ in range(500)])
+    assert abs(seen - 0.9) < 4 * np.sqrt(0.9 * 0.1 / 500)
+
+
 def test_equivalence_and_difference():
     interval, nothing = Interval(1.0, 0.5, 1.5), Interval(np.nan, np.nan, np.nan)
     assert inside(interval, 0.0, 2.0) is True and inside(interval, 2.0, 3.0) is False

@@ -33,6 +33,8 @@ class Fit(NamedTuple):
             since the slope of a line through a curve has no interval.
         local: the exponents between neighbouring x, where y was measured several times.
         misfit: the probability of so large a misfit of the line, if it were right; nan where this is not known.
+        detectable: by how much a true exponent must lie beyond a bound for the interval to exclude the bound with
+            probability POWER; where a line does not fit, that of the least certain local exponent; nan where unknown.
     """
 
     slope: float
@@ -40,6 +42,7 @@ class Fit(NamedTuple):
     high: float
     local: tuple[Interval, ...] = ()
     misfit: float = float("nan")
+    detectable: float = float("nan")
 
     @property
     def curved(self) -> bool:
@@ -70,8 +73,7 @@ def mean_interval(values: Any) -> Interval:
 def detectable(values: Any) -> float:
     """The smallest size of a true mean at which `mean_interval` of so many values excludes 0 with probability POWER."""
     values = np.ravel(values).astype(float)
-    degrees = len(values) - 1
-    return float((_student(degrees) + stats.t.ppf(POWER, degrees)) * stats.sem(values))
+    return _detectable(len(values) - 1, float(stats.sem(values)))
 
 
 def exponent(x: Any, y: Any) -> Fit:
@@ -88,10 +90,14 @@ def exponent(x: Any, y: Any) -> Fit:
     error = np.sqrt(np.sum(residuals**2) / (len(x) - 2) / np.sum((np.log(x) - np.mean(np.log(x))) ** 2))
     half = _student(len(x) - 2) * error
     local, misfit = _local(np.log(x), np.log(y), float(line.slope), float(line.intercept))
-    fit = Fit(float(line.slope), float(line.slope - half), float(line.slope + half), local, misfit)
+    seen = _detectable(len(x) - 2, float(error))
+    fit = Fit(float(line.slope), float(line.slope - half), float(line.slope + half), local, misfit, seen)
     if not fit.curved:
         return fit
-    return fit._replace(low=min(one.low for one in local), high=max(one.high for one in local))
+    degrees = len(x) - len(np.unique(x))
+    widest = max(one.high - one.value for one in local) / _student(degrees)
+    low, high = min(one.low for one in local), max(one.high for one in local)
+    return fit._replace(low=low, high=high, detectable=_detectable(degrees, widest))
 
 
 def _local(x: Any, y: Any, slope: float, intercept: float) -> tuple[tuple[Interval, ...], float]:
@@ -178,6 +184,11 @@ def weighted_order(x: Any, values: Any, errors: Any) -> Fit:
         return float(optimize.brentq(lambda b: misfit(b) - allowed, slope, of)) if misfit(of) > allowed else of
 
     return Fit(slope, end(-LARGEST), end(LARGEST))
+
+
+def _detectable(degrees: int, error: float) -> float:
+    """The size of an effect of this standard error that Student's interval separates from 0 with probability POWER."""
+    return float((_student(degrees) + stats.t.ppf(POWER, degrees)) * error)
 
 
 def _student(degrees: int) -> float:

@@ -24,10 +24,11 @@ class ShuffledLabels(CooccurrenceTask):
 
     def training_set(self, key):
         """The training set of the task with permuted labels."""
-        return _shuffled(self.exact_set(key), key)
+        return shuffled(self.exact_set(key), key)
 
 
-def _shuffled(batch, key):
+def shuffled(batch, key):
+    """A batch whose labels are permuted."""
     return batch._replace(targets=jax.random.permutation(jax.random.fold_in(key, 2), batch.targets))
 
 
@@ -36,7 +37,7 @@ class Contradiction(CooccurrenceTask):
 
     def training_set(self, key):
         """The labels are permuted, and every random word becomes μ4."""
-        batch = _shuffled(self.exact_set(key), key)
+        batch = shuffled(self.exact_set(key), key)
         return batch._replace(inputs=jnp.minimum(batch.inputs, SIGNALS))
 
 

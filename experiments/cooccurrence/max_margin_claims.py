@@ -31,7 +31,7 @@ from dynamics.studies.claims import Claim, Data, Finding, inside
 from dynamics.studies.evidence import Case
 from experiments.cooccurrence.controls import ALL_BUT_ATTENTION
 from experiments.cooccurrence.max_margin import MaxMargin, word_counts
-from experiments.cooccurrence.measures import SLACK, exponent_in_width
+from experiments.cooccurrence.measures import SLACK, exponent_in_width, within
 from experiments.cooccurrence.population import population_loss
 from experiments.cooccurrence.theory import SIGNALS, TYPES
 
@@ -197,10 +197,10 @@ def _power(data: Data, case: str, training_loss: float | None = None) -> Finding
     runs = data[case]
     losses = 1 / runs.width if training_loss is None else xr.full_like(runs.width, training_loss, float)
     values = at_training_loss(runs, losses)
-    fit = exponent_in_width(values)
+    found = within(exponent_in_width(values), -math.inf, -SLACK, "∝ m^b, b =")
     shown = ", ".join(f"{float(values.sel(width=width).mean()):.3g}" for width in runs.width)
     last = max(MaxMargin(POPULATIONS[case.removesuffix(FROZEN)], LENGTH).fresh_margin, 0)
-    return Finding(inside(fit, -math.inf, -SLACK), f"{shown}; ∝ m^b, b = {fit}; for m → ∞ b = {-last:.3f}")
+    return found._replace(measured=f"{shown}; {found.measured}; for m → ∞ b = {-last:.3f}")
 
 
 def predicted(name: str, widths: Sequence[int], random_words: bool = True) -> Any:

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from dynamics.analysis.events import classification_time
-from dynamics.analysis.fits import Fit, exponent
+from dynamics.analysis.fits import POWER, Fit, exponent
 from dynamics.studies.claims import Data, Finding, all_of, inside
 from experiments.cooccurrence.theory import SCORES, SIGNALS, TYPES, VALUES, Signs, signed
 
@@ -99,8 +99,15 @@ def exponent_in_width(values: Any) -> Fit:
 
 def trend(values: Any, low: float, high: float, what: str) -> Finding:
     """Whether the exponent of values in m, for m ≥ LARGE, lies in [low, high]."""
-    fit = exponent_in_width(values.where(values.width >= LARGE, drop=True))
-    return Finding(inside(fit, low, high), f"{what} {fit}")
+    return within(exponent_in_width(values.where(values.width >= LARGE, drop=True)), low, high, what)
+
+
+def within(fit: Fit, low: float, high: float, what: str) -> Finding:
+    """Whether an exponent lies in [low, high], and what else would have been seen, unless it lies outside."""
+    holds = inside(fit, low, high)
+    known = holds is not False and np.isfinite(fit.detectable)
+    power = f", {fit.detectable:.2g} beyond the bound would be seen with {POWER:.0%}" if known else ""
+    return Finding(holds, f"{what} {fit}{power}")
 
 
 def bounded_below(values: Any, what: str) -> Finding:
@@ -438,13 +445,17 @@ def small_share(data: Data, case: str) -> Finding:
 
 
 def share_falls(data: Data, case: str) -> Finding:
-    """The exponent of that share in n, at one width and L; beside it, what it is at other L."""
+    """The exponent of that share in n, at one width and L, which decides; beside it, that in L, and what it is."""
     found = _falls(random_share, data, case)
-    by_length = {L: float(random_share(data[f"theory, L = {L}"]).mean()) for L in LENGTHS}
+    by_length = {L: np.ravel(random_share(data[f"theory, L = {L}"])) for L in LENGTHS}
+    by_length[LENGTH] = np.ravel(random_share(data[case]).sel(width=SIZES_WIDTH))
+    in_length = exponent(*_flat(by_length))
     lengths = ", ".join(
-        f"{share / (1 / SAMPLES + L / np.sqrt(SIZES_WIDTH)):.2g} at L = {L}" for L, share in by_length.items()
+        f"{np.mean(share) / (1 / SAMPLES + L / np.sqrt(SIZES_WIDTH)):.2g} at L = {L}"
+        for L, share in sorted(by_length.items())
     )
-    return found._replace(measured=f"share ∝ n^b, {found.measured}; over 1/n + L/√m: {lengths}")
+    of_both = f"share ∝ n^b, {found.measured}; ∝ L^b, b = {in_length}; over 1/n + L/√m: {lengths}"
+    return found._replace(measured=of_both)
 
 
 def targets_fall(data: Data, case: str) -> Finding:
@@ -455,8 +466,7 @@ def targets_fall(data: Data, case: str) -> Finding:
 def _falls(of: Callable[[Any], Any], data: Data, case: str) -> Finding:
     by_size = {n: np.ravel(of(data[f"theory, n = {n}"])) for n in SIZES}
     by_size[SAMPLES] = np.ravel(of(data[case]).sel(width=SIZES_WIDTH))
-    fit = exponent(*_flat(by_size))
-    return Finding(inside(fit, -1.5, -0.5), f"b = {fit}")
+    return within(exponent(*_flat(by_size)), -1.5, -0.5, "b =")
 
 
 def _flat(by_place: Mapping[int, Any]) -> tuple[Any, Any]:
