@@ -15,6 +15,7 @@ import dynamics
 import dynamics.cli
 from dynamics.config import build
 from dynamics.files import is_users, module_of
+from dynamics.objectives.losses import Loss
 from dynamics.probes import PROBES
 from dynamics.runs.identity import changed, code, digest
 from dynamics.runs.parts import CLASSES, named
@@ -348,3 +349,16 @@ def test_the_code_that_judges_is_named_and_changes_no_path(tmp_path, package, re
     origin = json.loads((tmp_path / "sweep" / "provenance.json").read_text())
     assert set(origin["judges"]) == {"own", "own.judge"} and set(origin["code"]) == {"own", "own.parts"}
     assert with_judge.members == plan.members
+
+
+def test_only_the_losses_that_a_config_or_its_task_names_count(monkeypatch):
+    """A loss that another paper has registered changes no identity; one that is used does."""
+
+    def unused(output, target):
+        return (output - target) ** 4
+
+    before = named(small_config())
+    monkeypatch.setitem(dynamics.LOSSES, "unused", Loss(unused))
+    assert named(small_config()) == before and unused not in before
+    assert unused in named(small_config(loss="unused"))
+    assert dynamics.LOSSES["logistic"].of_samples in before  # the task's own, which no key of the config names

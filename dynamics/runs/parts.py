@@ -115,13 +115,15 @@ def _kinds(hint: Any) -> set[type]:
 def named(values: Any) -> tuple[Any, ...]:
     """The registered parts whose names are among the texts of a config or of some of its values.
 
-    A task names its loss in its class, where no config shows it: all losses count.
+    The usual losses of tasks count, too, which their classes name.
     """
     texts = set(_texts(values))
+    tasks: Iterator[Any] = (TASKS[name] for name in TASKS if name in texts)
+    losses = texts | {task.loss for task in tasks if "loss" in dir(task)}
     classes = (registry[name] for registry in (*CLASSES.values(), *CHOICES) for name in registry if name in texts)
     probes = (PROBES[name] for name in PROBES if name in texts)
     looks = (look for probe in probes for look in (probe.measure, probe.at_start) if look is not None)
-    return (*classes, *looks, *(loss.of_samples for loss in LOSSES.values()))
+    return (*classes, *looks, *(LOSSES[name].of_samples for name in LOSSES if name in losses))
 
 
 def _texts(values: Any) -> Iterator[str]:

@@ -70,7 +70,7 @@ def _until_t1(case: Case) -> Case:
 
 
 FROZEN = ", attention frozen"
-CASES = {
+CASES: dict[str, Any] = {
     "theory": _case("theory", WIDTHS, STARTS),
     "appendix": _case("appendix", APPENDIX_WIDTHS, STARTS),
     "phase 1": _until_t1(_case("theory", PHASE_1_WIDTHS, 12)),

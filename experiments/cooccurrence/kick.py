@@ -38,6 +38,7 @@ from dynamics.files import load_config
 from dynamics.laws import GramFlow
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
+from dynamics.runs.record import Arrays
 from dynamics.studies.claims import Data, Finding, all_of
 from dynamics.studies.evidence import Evidence
 from dynamics.tasks.cooccurrence import FIRST_TARGET, SECOND_TARGET
@@ -122,8 +123,8 @@ def kicks(samples: int, width: int, seeds: Sequence[int], shuffle: bool = False,
         require(completed, "seed", seed, "must give flows that reach their last time")
         seen.append(jax.tree.map(lambda *of_kicks: np.stack(of_kicks), *(one.probes for one in paths)))
     stacked = jax.tree.map(lambda *of_seeds: np.stack(of_seeds), *seen)
-    arrays = {name: (("seed", "kick", "t"), values) for name, values in stacked.items()}
-    labels = {"seed": list(seeds), "kick": list(KICKS), "t": np.asarray(after)}
+    arrays: Arrays = {name: (("seed", "kick", "t"), values) for name, values in stacked.items()}
+    labels: dict[str, Any] = {"seed": list(seeds), "kick": list(KICKS), "t": np.asarray(after)}
     return arrays, labels, {"samples": samples, "length": config.task.length}
 
 
