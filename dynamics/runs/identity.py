@@ -69,7 +69,7 @@ def _code(parts: tuple[Any, ...]) -> Mapping[str, str]:
         spec = _spec(name)
         if spec is not None and spec.origin and is_users(spec.origin):
             package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
-            source = _read(spec.origin, package, pathlib.Path(spec.origin).stat().st_mtime_ns)
+            source = _read(pathlib.Path(spec.origin).read_bytes(), package, spec.origin.endswith(".py"))
             hashes[name] = source.hash
             needed = [*_with_packages(name), *source.imports, *_config_files(name)]
             waiting += [other for other in dict.fromkeys(needed) if other not in seen]
@@ -190,17 +190,15 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec | None:
 
 
 @functools.cache
-def _read(file: str, package: str, changed_ns: int) -> _Source:
+def _read(content: bytes, package: str, is_python: bool) -> _Source:
     """A file of a user's code.
 
     Args:
-        file: its path; a compiled one is hashed as it is.
+        content: of the file, not the time of its last change, which two changes in a row may share.
         package: the one that relative imports of it are relative to.
-        changed_ns: the time of its last change, after which it is read again.
+        is_python: whether it is a text; a compiled file is hashed as it is.
     """
-    del changed_ns
-    content = pathlib.Path(file).read_bytes()
-    if not file.endswith(".py"):
+    if not is_python:
         return _Source(_hash(content), ())
     tree = ast.parse(content)
     tree.body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name not in OF_CONFIGS]
