@@ -241,7 +241,7 @@ def check_path(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
 
 
 def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
-    """cls(**values, **given), with unknown keys, missing keys and wrong types refused under `path`.
+    """Make an object of a class from a part of a config; refuse unknown keys, missing keys and values of wrong types.
 
     Args:
         cls: a dataclass whose annotations are the schema of `values`.

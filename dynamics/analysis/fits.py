@@ -187,7 +187,7 @@ def weighted_order(x: Any, values: Any, errors: Any) -> Fit:
 
 
 def _detectable(degrees: int, error: float) -> float:
-    """The size of an effect of this standard error that Student's interval separates from 0 with probability POWER."""
+    """The smallest effect that is told from 0 with probability POWER, when its estimate has this standard error."""
     return float((_student(degrees) + stats.t.ppf(POWER, degrees)) * error)
 
 

@@ -71,7 +71,7 @@ def largest_drift(drift: Any) -> float | None:
 
 
 def spectra(gram: Gram, neurons: int) -> tuple[Float[Array, " value_mode"], Float[Array, "H score_mode"]]:
-    """The eigenvalues that the flow conserves, ascending: it is isospectral in the Gram variables.
+    """Eigenvalues that gradient flow keeps constant, in ascending order, from the Gram matrices.
 
     These are the H d + 1 of diag(−I, 1/m1) · Gram([W_V, u]), and 2 d of diag(I, −I) · Gram([W_Q, W_K]) in every head:
     the non-zero eigenvalues of u uᵀ/m1 − Σ_h W_V^h W_V^hᵀ and of W_Q W_Qᵀ − W_K W_Kᵀ, and zeros.

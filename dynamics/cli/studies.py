@@ -44,7 +44,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 
 def claims(arguments: argparse.Namespace) -> int:
-    """Check what a paper states."""
+    """Run the command `dynamics claims`: collect the evidence, judge every claim, write the tables and figures."""
     begin = time.monotonic()
     key, name = "--module", arguments.module
     if not name:

@@ -61,7 +61,9 @@ class Law(eqx.Module):
 
     @staticmethod
     def variables(params: PyTree, objective: Objective) -> tuple[PyTree, Objective]:
-        """The variables that the law moves, and the objective as a function of them: by default the parameters.
+        """The variables that the law moves, and the objective as a function of these variables.
+
+        By default the variables are the parameters themselves.
 
         A static method, so that laws of the same variables share the program that draws their starts.
 

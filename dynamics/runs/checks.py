@@ -61,7 +61,7 @@ def _check_certifiable(experiment: Any) -> None:
 
 
 def _check_start(experiment: Any) -> None:
-    """Whether the start can be drawn, and every law can move it."""
+    """Refuse a start that cannot be drawn, or that some law cannot move."""
     drawn, capabilities = experiment.initialisation.draw, experiment.model.capabilities
     if "gram" in capabilities:
         allowed = f"must be at most {WIDEST} with init.draw='weights'; 'gram' has no such limit"
@@ -77,7 +77,7 @@ def _check_start(experiment: Any) -> None:
 
 
 def _check_parameters(experiment: Any) -> None:
-    """Whether the names of parameters in the config are those of the model's."""
+    """Refuse names of parameters that the model does not have, and what a law cannot do with them."""
     shapes = weight_shapes(experiment.task, experiment.start_model)
     with under("init."):
         experiment.initialisation.check(shapes)
@@ -100,7 +100,7 @@ def _check_parameters(experiment: Any) -> None:
 
 
 def _check_probes(experiment: Any, regulariser: str | None) -> None:
-    """Whether every law can have the regulariser, and some law every probe."""
+    """Refuse a regulariser that some law cannot have, and a probe that no law can have."""
     # What task and model can do, the model as a function of the variables of the law.
     known = {
         law: experiment.abstract_start(law)[1].model.capabilities | experiment.task.capabilities

@@ -99,7 +99,7 @@ def _ended(path: Path, trajectory: Trajectory) -> dict[str, Any]:
 
 
 class _Crew:
-    """One process, or the first one of jax.distributed."""
+    """What a process does that claims paths and writes results: alone, or as the first process of jax.distributed."""
 
     def __init__(self, launch: Launch, worker: Worker, report: Report):
         self._folder, self._worker, self._report = launch.folder, worker, report

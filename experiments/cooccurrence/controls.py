@@ -75,7 +75,7 @@ class UnequalTargets(CooccurrenceTask):
 
 
 class WithFixedAttention(Descent):
-    """A descent of W_V and W with fixed W_K and W_Q; abstract."""
+    """A descent that trains W_V and W, while W_K and W_Q stay as they were drawn; abstract."""
 
     def loss(self, objective: Objective, params: PyTree, k: Any, key: Any) -> Any:
         """The loss as a function of W_V and W alone: its gradient is 0 for W_K and W_Q, and they stay as they are."""

@@ -322,7 +322,7 @@ class Phases:
         return self._ratios(one + two + three + four, two + three + four - one, one - two)
 
     def targets_as_ratio(self, data: Data, case: str) -> Finding:
-        """The same with Σ_{I2} g − Σ_{I3} g, which tends to 0, in place of Σ_{I1} g − Σ_{I2} g."""
+        """A control: types_balance with the denominator Σ_{I2} g − Σ_{I3} g, which tends to 0: no ratio converges."""
         one, two, three, four = self._g(data[case])
         return self._ratios(one + two + three + four, two + three + four - one, two - three)
 
@@ -414,7 +414,10 @@ def loss_decays(data: Data, case: str) -> Finding:
 
 
 def coefficients(data: Any) -> Any:
-    """C_{1,2}, C_{2,1}, −C_{3,1}, −C_{3,2} at T* [pair, width, seed]; the paper's indices are C_{key, query}."""
+    """The changes of four scores from t = 0 to T*: C_{1,2}, C_{2,1}, −C_{3,1}, −C_{3,2} [pair, width, seed].
+
+    C_{key, query} as in the paper: C_{1,2} is that of the key μ1 for the query μ2.
+    """
     change = data.scores - data.scores.isel(t=0)
     return at(data, final_time(data), signed(change, SCORES))
 

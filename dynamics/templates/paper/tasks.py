@@ -62,7 +62,7 @@ class NoisyLabels(dynamics.Task):
         return self._batch(1 + number // self.copies, flipped)
 
     def sample(self, key: jax.Array, n: int, source: Any = None) -> dynamics.Batch:
-        """N fresh samples: words uniform, each flipped with probability p."""
+        """Draw n new samples: the word is uniform, and its label is flipped with probability p."""
         del source
         word_key, flip_key = jax.random.split(key)
         words = jax.random.randint(word_key, (n,), 1, self.vocabulary)
