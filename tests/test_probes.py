@@ -168,3 +168,30 @@ def test_matrices_are_decomposed_one_after_another(kind):
     assert len(shapes) >= 3
     for name, shape in shapes:
         assert len(shape) == 2, (name, shape)
+
+
+def test_attention_to_the_first_position_to_itself_and_what_is_read():
+    """The general probes of sinks and diagonals, by loops over layers, heads, queries and samples; a sink takes a part."""
+    config = small_config(probes=("loss",), **{"init.std_of": {}, "checkpoints": 1})
+    config["task"] = {"name": "markov", "samples": 3, "length": 4, "vocabulary": 5}
+    config["model"] = {"name": "transformer", "width": 4, "heads": 2, "layers": 2, "sink": True}
+    config["laws"] = {"gd": {"name": "gd", "learning_rate": 0.1}}
+    names = ("attention_on_first", "attention_on_self", "attention_unspent", "value_norm_ratio", "read_norm")
+    experiment = dynamics.Experiment.from_config({**config, "probes": names})
+    params, objective, survey = experiment.drawn
+    view = View(objective, survey, params, experiment.words)
+    seen = jax.jit(lambda p: evaluator(names, view)(p))(params)
+    inside = jax.tree.map(np.asarray, jax.jit(lambda p: objective.apply(p, objective.batch.inputs)[1])(params))
+    p, v = inside["attention"], inside["value_vectors"]  # [layer, H, key, query, n], [layer, H, key, e, n]
+    by_hand = {name: np.zeros((2, 2)) for name in names}
+    for x, h in np.ndindex(2, 2):
+        rows = [(q, i) for q in range(1, 4) for i in range(3)]
+        by_hand["attention_on_first"][x, h] = np.mean([p[x, h, 0, q, i] for q, i in rows])
+        by_hand["attention_on_self"][x, h] = np.mean([p[x, h, q, q, i] for q, i in rows])
+        by_hand["attention_unspent"][x, h] = np.mean([1 - p[x, h, :, q, i].sum() for q, i in rows])
+        by_hand["read_norm"][x, h] = np.mean([np.linalg.norm(p[x, h, :, q, i] @ v[x, h, :, :, i]) for q, i in rows])
+        norms = np.linalg.norm(v[x, h], axis=1)
+        by_hand["value_norm_ratio"][x, h] = norms[0].mean() / np.median(norms[1:])
+    for name in names:
+        np.testing.assert_allclose(seen[name], by_hand[name], rtol=1e-11, err_msg=name)
+    assert (by_hand["attention_unspent"] > 0.01).all()
