@@ -171,7 +171,7 @@ def test_matrices_are_decomposed_one_after_another(kind):
 
 
 def test_attention_to_the_first_position_to_itself_and_what_is_read():
-    """The general probes of sinks and diagonals, by loops over layers, heads, queries and samples; a sink takes a part."""
+    """By loops over layers, heads, queries and samples; a learned sink takes a part of the attention."""
     config = small_config(probes=("loss",), **{"init.std_of": {}, "checkpoints": 1})
     config["task"] = {"name": "markov", "samples": 3, "length": 4, "vocabulary": 5}
     config["model"] = {"name": "transformer", "width": 4, "heads": 2, "layers": 2, "sink": True}
@@ -180,7 +180,7 @@ def test_attention_to_the_first_position_to_itself_and_what_is_read():
     experiment = dynamics.Experiment.from_config({**config, "probes": names})
     params, objective, survey = experiment.drawn
     view = View(objective, survey, params, experiment.words)
-    seen = jax.jit(lambda p: evaluator(names, view)(p))(params)
+    seen = jax.jit(evaluator(names, view))(params)
     inside = jax.tree.map(np.asarray, jax.jit(lambda p: objective.apply(p, objective.batch.inputs)[1])(params))
     p, v = inside["attention"], inside["value_vectors"]  # [layer, H, key, query, n], [layer, H, key, e, n]
     by_hand = {name: np.zeros((2, 2)) for name in names}
