@@ -43,6 +43,8 @@ def registries():
 def package(tmp_path, monkeypatch):
     """package(files): writes {name: text} into the package `own`, and imports own.parts afresh."""
     monkeypatch.syspath_prepend(tmp_path)
+    # Python takes old bytecode for that of a new file of the same size, written in the same second.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def write(**files):
         folder = tmp_path / "own"
