@@ -42,7 +42,7 @@ class Path(NamedTuple):
         shapes = tuple(np.shape(leaf) for leaf in leaves)
         segments = len(experiment.segments), len(experiment.segment(0)), len(experiment.times)
         integrates = structure, shapes, experiment.probes_of(self.law), experiment.words, segments
-        draws = jax.tree.structure(experiment.start_inputs), experiment.setup
+        draws = jax.tree.structure(experiment.start_inputs(self.law)), experiment.setup
         return integrates, draws
 
 
@@ -132,7 +132,7 @@ class Program:
             if self._alone:
                 drawn: Any = jax.eval_shape(_start_alone, experiment.noise_key, *experiment.abstract_start(first.law))
             else:
-                inputs = self._wanted(1), self._dealt([experiment.start_inputs])
+                inputs = self._wanted(1), self._dealt([experiment.start_inputs(first.law)])
                 variables = experiment.laws[first.law].variables
                 self._starts, drawn = compiled_starts(*hashable(inputs), variables, experiment.setup)
             places = jax.eval_shape(lambda drawn: self._given(self._places([first], drawn)), drawn)
@@ -201,7 +201,7 @@ class Program:
 
     def _drawn(self, paths: Sequence[Path]) -> Any:
         """The starts at all places; paths that differ only in the draw of their noise share one start."""
-        inputs = [path.experiment.start_inputs for path in paths]
+        inputs = [path.experiment.start_inputs(path.law) for path in paths]
         starts = [tuple(jax.tree.leaves(start._replace(draw=OWN_KEY))) for start in inputs]
         drawn_at = [int(self._order[starts.index(start)]) for start in starts]
         needed = np.zeros(len(self._order), bool)

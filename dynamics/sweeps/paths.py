@@ -5,7 +5,7 @@ import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -133,6 +133,7 @@ def path_id(config: Mapping[str, Any], path: Path) -> str:
     """Twelve hexadecimal digits of all that a path depends on; neither the law's name nor the other laws are."""
     experiment, law = path.experiment, path.experiment.laws[path.law]
     content = {key: config[key] for key in CONTENT} | {
+        "train": asdict(experiment.trained_of(path.law)),
         "law": described(law),
         "draw": experiment.draw if experiment.is_random(path.law) else None,
         "times": experiment.times.tolist(),
