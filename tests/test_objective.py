@@ -22,7 +22,8 @@ from dynamics.laws.flow import modified_velocity
 from dynamics.laws.optimizers import AdamMoments, MeanSquare
 from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.regularisers import L2, NuclearNorm
-from dynamics.runs.engine import Path, Program
+from dynamics.runs.engine import Program
+from dynamics.runs.path import Path
 from dynamics.sweeps.paths import integrated, path_id
 from experiments.cooccurrence import controls
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from dynamics.files import one_line
 from dynamics.runs import processes
-from dynamics.runs.engine import MOST_PATHS, Path, Program, State
+from dynamics.runs.engine import MOST_PATHS, Program
+from dynamics.runs.path import Path, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
 from dynamics.sweeps.launch import Attempts, Launch
@@ -156,8 +157,7 @@ class _Crew:
 
         def keep(trajectories: Sequence[Trajectory], state: State) -> None:
             for i, (path, trajectory) in enumerate(zip(batch, trajectories, strict=True)):
-                params, memory, outcome = jax.tree.map(lambda leaf, i=i: leaf[i], state[1:])
-                write_checkpoint(self._checkpoint(path), trajectory, State(state.segment, params, memory, outcome))
+                write_checkpoint(self._checkpoint(path), trajectory, state.of_path(i))
 
         begin = time.perf_counter()
         try:
