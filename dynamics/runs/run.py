@@ -22,7 +22,8 @@ from dynamics.runs.experiment import Experiment
 from dynamics.runs.identity import code
 from dynamics.runs.origin import provenance
 from dynamics.runs.parts import named
-from dynamics.runs.record import Arrays, Record, Recorder
+from dynamics.runs.record import Record, Recorder
+from dynamics.runs.storage import Arrays
 from dynamics.runs.tracking import Shown, Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
 

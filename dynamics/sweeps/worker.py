@@ -12,6 +12,7 @@ import numpy as np
 from dynamics.files import one_line
 from dynamics.runs import processes
 from dynamics.runs.engine import MOST_PATHS, Path, Program, State
+from dynamics.runs.manifest import Manifest, hashes
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
 from dynamics.sweeps.launch import Attempts, Launch
@@ -72,8 +73,9 @@ def strategy_of(folder: pathlib.Path, groups: Sequence[Group]) -> Strategy:
     path = folder / "strategy"
     if not path.exists() and groups:
         chosen = MEASURED.get(jax.default_backend()) or _faster(max(groups, key=lambda group: group.size))
-        with contextlib.suppress(FileExistsError), path.open("x") as file:
+        with contextlib.suppress(FileExistsError), path.open("x") as file, Manifest(folder).writing("strategy"):
             file.write(chosen)
+            file.flush()
     return "batched" if path.exists() and path.read_text() == "batched" else "sequential"
 
 
@@ -103,6 +105,7 @@ class _Crew:
 
     def __init__(self, launch: Launch, worker: Worker, report: Report):
         self._folder, self._worker, self._report = launch.folder, worker, report
+        self._manifest = Manifest(launch.folder)
         self._failures_left = launch.max_failures
         self._checkpoint_s = np.inf if processes.several() else launch.resources.checkpoint_s
         self._parts = 0
@@ -157,7 +160,8 @@ class _Crew:
         def keep(trajectories: Sequence[Trajectory], state: State) -> None:
             for i, (path, trajectory) in enumerate(zip(batch, trajectories, strict=True)):
                 params, memory, outcome = jax.tree.map(lambda leaf, i=i: leaf[i], state[1:])
-                write_checkpoint(self._checkpoint(path), trajectory, State(state.segment, params, memory, outcome))
+                with self._manifest.writing(f"checkpoints/{path}.npz"):
+                    write_checkpoint(self._checkpoint(path), trajectory, State(state.segment, params, memory, outcome))
 
         begin = time.perf_counter()
         try:
@@ -203,7 +207,8 @@ class _Crew:
             part = f"{self._worker.name}-{self._parts}.npz"
             self._parts += 1
             write_rows(self._folder / "parts" / part, rows)
-            lines = [{**line, "part": part, "row": row} for row, line in enumerate(lines)]
+            listed = hashes(self._folder, f"parts/{part}")
+            lines = [{**line, "part": part, "row": row, "files": listed} for row, line in enumerate(lines)]
         lines = [line for line in lines if self._worker.owns(line["id"], line["attempt"])]
         self._worker.commit(lines)
         if rows is not None:
