@@ -21,7 +21,8 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
 from dynamics.config import ConfigError
@@ -166,13 +167,19 @@ def _hash(file: pathlib.Path, most: int | None = None) -> tuple[int, str]:
     return len(content), hashlib.sha256(content).hexdigest()
 
 
-def check_files(folder: pathlib.Path, ended: bool, elsewhere: Mapping[str, Sequence[Any]] | None = None) -> Findings:
+def check_files(
+    folder: pathlib.Path,
+    ended: bool,
+    elsewhere: Mapping[str, Sequence[Any]] = MappingProxyType({}),
+    gone: Collection[str] = (),
+) -> Findings:
     """Compare every byte of a record with its manifest.
 
     Args:
         folder: of the record.
         ended: whether its process came to its end, and so wrote the manifest to its end.
         elsewhere: {name: (bytes, SHA-256)} of files that are listed in other places than the manifest.
+        gone: names of files that have been of use, and may be missing.
     """
     if not (folder / NAME).is_file():
         return Findings([f"{NAME}: is missing"], [])
@@ -181,8 +188,8 @@ def check_files(folder: pathlib.Path, ended: bool, elsewhere: Mapping[str, Seque
         damaged.append(f"{NAME}: its last line was cut off")
     paths = {line["path"]: line["files"] for line in lines if line.keys() == {"path", "files"}}
     listed = {name: tuple(entry) for files in paths.values() for name, entry in (files or {}).items()}
-    listed |= {name: tuple(entry) for name, entry in (elsewhere or {}).items()}
-    open_paths = [path for path, files in paths.items() if files is None]
+    listed |= {name: tuple(entry) for name, entry in elsewhere.items()}
+    open_paths = [path for path, files in paths.items() if files is None and path not in gone]
     found = {
         name: _hash(folder / name, listed[name][0] if name in listed and name.startswith(f"{GROWING}/") else None)
         for name in _names(folder, folder)
@@ -192,7 +199,7 @@ def check_files(folder: pathlib.Path, ended: bool, elsewhere: Mapping[str, Seque
     notes = []
     for name, entry in listed.items():
         if name not in found:
-            damaged.append(f"{name}: is missing")
+            damaged += [] if name in gone else [f"{name}: is missing"]
         elif found[name] != entry:
             other = of_content.get(found[name])
             size = f"has {found[name][0]} bytes instead of {entry[0]}" if found[name][0] != entry[0] else "was changed"

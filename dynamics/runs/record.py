@@ -99,13 +99,13 @@ class Recorder:
             partial.rename(self.path / STORE / name)
             consolidate(self.path / STORE)
 
-    def checkpoint(self, law: str, t: float, params: PyTree) -> None:
-        """Store parameters, in the background."""
-        self._later(self._write_checkpoint, f"checkpoints/{law}/{float(t)!r}", params)
+    def checkpoint(self, law: str, t: float, params: PyTree, memory: PyTree) -> None:
+        """Store parameters and what else the law needs to go on, in the background."""
+        self._later(self._write_checkpoint, f"checkpoints/{law}/{float(t)!r}", {"params": params, "memory": memory})
 
-    def _write_checkpoint(self, path: str, params: PyTree) -> None:
+    def _write_checkpoint(self, path: str, state: PyTree) -> None:
         with self._manifest.writing(path):
-            self._checkpointer.save((self.path / path).absolute(), params)
+            self._checkpointer.save((self.path / path).absolute(), state)
             self._checkpointer.wait_until_finished()
 
     def failed(self, error: BaseException, laws: Mapping[str, Any]) -> None:
@@ -229,6 +229,18 @@ class Record:
         Raises:
             KeyError: when none are stored at t (see `checkpoints`).
         """
+        return jax.tree.map(np.asarray, self._restored(law, t)["params"])
+
+    def state_at(self, law: str, t: float, like: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+        """The stored parameters and memory of a law at time t; `like` are others of the same structure.
+
+        Raises:
+            KeyError: when none are stored at t (see `checkpoints`).
+        """
+        state = jax.tree.map(np.asarray, self._restored(law, t, {"params": like[0], "memory": like[1]}))
+        return state["params"], state["memory"]
+
+    def _restored(self, law: str, t: float, like: PyTree = None) -> Any:
         stored = self.checkpoints(law)
         matches = [time for time in stored if np.isclose(time, t, rtol=1e-9, atol=0.0)]  # t may be a rounded sum
         if not matches:
@@ -236,8 +248,7 @@ class Record:
             raise KeyError(f"no parameters of {law!r} at t = {t}; stored at t = {times}")
         with ocp.StandardCheckpointer() as checkpointer, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # orbax warns that no sharding is given; these become numpy arrays
-            params = checkpointer.restore((self.path / "checkpoints" / law / repr(matches[0])).absolute())
-        return jax.tree.map(np.asarray, params)
+            return checkpointer.restore((self.path / "checkpoints" / law / repr(matches[0])).absolute(), like)
 
 
 def load_run(path: pathlib.Path) -> Record:

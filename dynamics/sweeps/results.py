@@ -118,7 +118,7 @@ class SweepRecord:
 
         if law not in self.laws:
             raise KeyError(f"{law!r} is not a law of {self.path}; there is: {', '.join(self.laws)}")
-        if self._is_current():
+        if self.is_current():
             data = xarray.open_zarr(self.path / STORE, group=self._group(law))
         else:
             arrays, labels, attributes = self._assembly.group(law)
@@ -138,13 +138,14 @@ class SweepRecord:
         """Another one when there is more to read."""
         return f"{Ledger(self.path).size()} {(self.path / 'sweep.json').stat().st_mtime_ns}"
 
-    def _is_current(self) -> bool:
+    def is_current(self) -> bool:
+        """Whether the store has all that there is to read."""
         root = self.path / STORE / "zarr.json"
         return root.is_file() and json.loads(root.read_text())["attributes"].get("signature") == self._signature()
 
     def consolidate(self) -> None:
         """Write the store and the table of all cases, when there is more than they have."""
-        if self._is_current():
+        if self.is_current():
             return
         signature, manifest = self._signature(), Manifest(self.path)
         manifest.add(GROWING)

@@ -13,6 +13,7 @@ from dynamics.files import one_line
 from dynamics.runs import processes
 from dynamics.runs.engine import MOST_PATHS, Path, Program, State
 from dynamics.runs.manifest import Manifest, hashes
+from dynamics.runs.origin import numerics, provenance
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
 from dynamics.sweeps.launch import Attempts, Launch
@@ -106,6 +107,7 @@ class _Crew:
     def __init__(self, launch: Launch, worker: Worker, report: Report):
         self._folder, self._worker, self._report = launch.folder, worker, report
         self._manifest = Manifest(launch.folder)
+        self._numerics = numerics(provenance("", "", {}))
         self._failures_left = launch.max_failures
         self._checkpoint_s = np.inf if processes.several() else launch.resources.checkpoint_s
         self._parts = 0
@@ -181,7 +183,8 @@ class _Crew:
                 return time.perf_counter() - begin
             return max(self._attempt(index, group, {path: attempt}, 1) for path, attempt in batch.items())
         seconds = (time.perf_counter() - begin) / len(batch)
-        ends = [{**_ended(*pair), "seconds": seconds} for pair in zip(paths, trajectories, strict=True)]
+        how = {"seconds": seconds, "size": size, "numerics": self._numerics}
+        ends = [{**_ended(*pair), **how} for pair in zip(paths, trajectories, strict=True)]
         self.commit(batch, ends, rows_of(paths, trajectories))
         return seconds
 
