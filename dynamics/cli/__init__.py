@@ -149,7 +149,13 @@ def _parser() -> argparse.ArgumentParser:
     what = "compare every byte of a record with its manifest, and integrate random parts of it again"
     verify = add(commands, "records.verify", what)
     verify.add_argument("record", type=pathlib.Path, metavar="DIR")
-    for one in (verify,):
+    what = "find what a probe would have recorded in a run, by integrating again from its checkpoints"
+    probe = add(commands, "records.probe", what)
+    probe.add_argument("record", type=pathlib.Path, metavar="DIR")
+    probe.add_argument("probe", metavar="NAME", help="of the probe")
+    probe.add_argument("--law", default="", help="its name in the record; default: all of them")
+    probe.add_argument("--t", type=float, help="the time; default: all that are saved")
+    for one in (verify, probe):
         one.add_argument("--module", default="", help="a module that registers the parts of the record")
 
     what = "check the claims of a paper, and write their table as JSON and Markdown"

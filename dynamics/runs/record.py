@@ -3,7 +3,8 @@
     RUN/config.json       the resolved config          RUN/provenance.json   format, versions, commit, device, command
     RUN/status.json       state, reason, timings       RUN/checkpoints/LAW/T the parameters at time T (orbax)
     RUN/trajectory.zarr   a group for each law, and `data`, the training set
-    RUN/manifest.jsonl    the SHA-256 of all of these  RUN/figures, wandb    drawn from them, and in no manifest
+    RUN/probes/LAW/NAME   probes asked for later       RUN/manifest.jsonl    the SHA-256 of all that is above
+    RUN/figures, wandb    drawn from the record, and not in the manifest
 
 Files and groups are written under a hidden name and then renamed, so that no reader sees half of one. The format is the
 number dynamics.runs.manifest.FORMAT; a record of another format is not read.
@@ -17,7 +18,7 @@ import pathlib
 import platform
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -239,6 +240,27 @@ class Record:
         """
         state = jax.tree.map(np.asarray, self._restored(law, t, {"params": like[0], "memory": like[1]}))
         return state["params"], state["memory"]
+
+    def probe(self, name: str, law: str, t: float | Sequence[float] | None = None) -> Any:
+        """A probe that was not recorded, as an xarray DataArray over t with the bits that it would have had.
+
+        It is found by integrating again from the checkpoint before, by the program of the recorded config with this
+        probe; where that does not end at the next checkpoint, a warning says so. What `dynamics probe` found is kept in
+        RUN/probes, and is read from there.
+
+        Args:
+            name: of a registered probe.
+            law: of the record.
+            t: one or more times, multiples of the step if the law makes steps; if not given, all saved times, for a
+                large probe all checkpoints. A flow is interpolated at times that are not saved, as at those that are,
+                and for large probes integrated up to them.
+
+        Raises:
+            ConfigError: for a probe that is not registered or does not fit, and a time that the law does not reach.
+        """
+        from dynamics.runs.asking import ask  # here, since it reads records
+
+        return ask(self, name, law, t)
 
     def _restored(self, law: str, t: float, like: PyTree = None) -> Any:
         stored = self.checkpoints(law)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -112,8 +112,8 @@ class Replay:
         """The state at the beginning of a segment, as it is stored."""
         _, _, start = self._begun
         like = jax.tree.map(lambda leaf: np.asarray(leaf[0]), (start.params, start.memory))
-        params, memory = self.record.state_at(self.path.law, float(self.experiment.checkpoint_times[number]), like)
-        params, memory = jax.tree.map(lambda leaf: np.asarray(leaf)[None], (params, memory))
+        stored = self.record.state_at(self.path.law, float(self.experiment.checkpoint_times[number]), like)
+        params, memory = jax.tree.map(lambda leaf: np.asarray(leaf)[None], stored)
         return State(number, params, memory, np.full(1, COMPLETED, np.int32))
 
     def segment(self, number: int) -> Segment:
@@ -121,6 +121,25 @@ class Replay:
         program, places, _ = self._begun
         return program.segment([self.path], places, self.stored(number))
 
-    def trajectory(self, number: int) -> Trajectory:
-        """The trajectory of a segment."""
-        return self.segment(number).of_path(0, self.experiment)
+    def stretch(self, number: int, times: np.ndarray) -> Trajectory:
+        """The trajectory at other times, of which the first is that of the checkpoint at which a segment begins."""
+        experiment = replace(self.experiment, times=times, checkpoints=1)
+        path = Path(experiment, self.path.law)
+        program = Program(path, size=1)
+        places, _ = program.begin([path])
+        return program.segment([path], places, self.stored(number)._replace(segment=0)).of_path(0, experiment)
+
+    def ends(self, segment: Segment) -> tuple[dict[str, Any], dict[str, Any]]:
+        """{name: array} of the checkpoint at the end of a segment: as it is stored, and as it was integrated again.
+
+        Nothing, where none is stored.
+        """
+        number = segment.number + 1
+        if number >= len(self.record.checkpoints(self.path.law)):
+            return {}, {}
+        stored = self.stored(number)
+        here = jax.tree.leaves_with_path((segment.state.params, segment.state.memory))
+        names = [f"the checkpoint{jax.tree_util.keystr(where)}" for where, _ in here]
+        there = map(np.asarray, jax.tree.leaves((stored.params, stored.memory)))
+        again = (np.asarray(leaf) for _, leaf in here)
+        return dict(zip(names, there, strict=True)), dict(zip(names, again, strict=True))

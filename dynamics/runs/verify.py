@@ -6,9 +6,6 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
 from dynamics.runs.manifest import Findings, check_files
 from dynamics.runs.record import Record
 from dynamics.runs.replay import Agreement, Replay
@@ -81,21 +78,14 @@ def _recorded_stretches(record: Record, law: str) -> int:
 def _both(replay: Replay, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """{name: array} of a stretch as it was recorded, and the same integrated again."""
     record, law = replay.record, replay.path.law
-    before: dict[str, Any] = {}
-    again: dict[str, Any] = {}
     segment = replay.segment(number)
-    part = segment.of_path(0, replay.experiment)
+    before, again = replay.ends(segment)
     if law in record.groups():
-        data = record[law].load()
-        begin, end = replay.experiment.segments[number].start, replay.experiment.segments[number].stop
-        rows = {"t": slice(begin + (number > 0), end), "checkpoint": slice(number + (number > 0), number + 2)}
+        part, data = segment.of_path(0, replay.experiment), record[law].load()
+        of_segment = replay.experiment.segments[number]
+        rows = {"t": slice(of_segment.start + (number > 0), of_segment.stop)}
+        rows["checkpoint"] = slice(number + (number > 0), number + 2)
         for name, (dims, values) in recorded(replay.path, part)[0].items():
             before[name], again[name] = data[name].values[rows[dims[0]]], values
         before["t"], again["t"] = data.t.values[rows["t"]], part.t
-    if number + 1 < len(record.checkpoints(law)):
-        here = jax.tree.leaves_with_path((segment.state.params, segment.state.memory))
-        there = jax.tree.leaves((replay.stored(number + 1).params, replay.stored(number + 1).memory))
-        for (where, leaf), stored in zip(here, there, strict=True):
-            name = f"the checkpoint{jax.tree_util.keystr(where)}"
-            before[name], again[name] = np.asarray(stored), np.asarray(leaf)
     return before, again
