@@ -13,7 +13,7 @@ import dynamics
 import dynamics.cli
 import dynamics.runs.engine
 import dynamics.runs.record
-from dynamics.runs.record import overwrite_json
+from dynamics.runs.storage import overwrite_json
 
 
 def no_space(*_):
@@ -70,7 +70,7 @@ def test_a_disk_so_full_that_no_file_can_be_made(failing, monkeypatch):
             no_space()
         yield path
 
-    monkeypatch.setattr(dynamics.runs.record, "replacing", full)
+    monkeypatch.setattr(dynamics.runs.storage, "replacing", full)
     record = failing(RuntimeError("x"), calls=1)
     assert record.state == "failed" and record.status["reason"].startswith("RuntimeError: x")
 
@@ -78,7 +78,7 @@ def test_a_disk_so_full_that_no_file_can_be_made(failing, monkeypatch):
 def test_a_shorter_text_leaves_nothing_of_the_longer_one(tmp_path, monkeypatch):
     file = tmp_path / "status.json"
     file.write_text(json.dumps({"reason": "x" * 1000}))
-    monkeypatch.setattr(dynamics.runs.record, "replacing", no_space)
+    monkeypatch.setattr(dynamics.runs.storage, "replacing", no_space)
     overwrite_json(file, {"reason": "y"})
     assert json.loads(file.read_text()) == {"reason": "y"}
 

@@ -18,7 +18,8 @@ from test_theory_gradients import equation_one
 import dynamics
 import dynamics.cli
 from dynamics.config import config_hash
-from dynamics.runs.record import Recorder, write_json
+from dynamics.runs.record import Recorder
+from dynamics.runs.storage import write_json
 
 
 def test_returns_what_was_computed(smoke):

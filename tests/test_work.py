@@ -484,8 +484,8 @@ def slowed(monkeypatch):
             used.append(its)
             program = Program(first, size, its)
             if its == strategy:
-                segment = program.segment
-                program.segment = lambda *inputs: time.sleep(0.2) or segment(*inputs)
+                stretch = program.stretch
+                program.stretch = lambda *inputs: time.sleep(0.2) or stretch(*inputs)
             return program
 
         monkeypatch.setattr(paths, "Program", made)

@@ -8,7 +8,8 @@ from conftest import ROOT
 
 from dynamics.config import plain
 from dynamics.files import load_config
-from dynamics.runs.record import Recorder, load_run, write_json
+from dynamics.runs.record import Recorder, load_run
+from dynamics.runs.storage import write_json
 from experiments.speed.solvers import Point, draw, points, title, work_at
 
 ERRORS = {"1e-3": 1e-2, "1e-6": 1e-6}

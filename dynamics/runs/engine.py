@@ -26,7 +26,7 @@ from dynamics.runs.processes import on_host, several
 from dynamics.runs.programs import MEASURED, Strategy, compiled_paths, compiled_starts, hashable, memories, states
 from dynamics.runs.starts import OWN_KEY
 from dynamics.runs.stopping import awaited
-from dynamics.trajectory import COMPLETED, HANDED_OVER, PAUSED, Trajectory, joined
+from dynamics.trajectory import HANDED_OVER, PAUSED, Trajectory, joined
 
 MOST_PATHS = 32  # integrated by one call of a program
 STRETCH_S = 0.5  # that a stretch is to take
@@ -150,8 +150,7 @@ class Program:
         params, memory, t = jax.tree.map(
             lambda leaf: leaf[rows], (places.params, places.stretch.memory, places.stretch.t)
         )
-        none = np.zeros(len(paths), np.int64)
-        return places, State(0, params, memory, none + COMPLETED, t, none, none, {})
+        return places, State.begin(0, params, memory, t)
 
     def _drawn(self, paths: Sequence[Path]) -> Any:
         """The starts at all places; paths that differ only in the draw of their noise share one start."""
@@ -236,7 +235,11 @@ def integrate(program: Program, paths: Sequence[Path], state: State | None = Non
         KeyboardInterrupt: when a signal to stop comes, between two stretches.
     """
     places, at_start = program.begin(paths)
-    state = at_start if state is None else state
+    yield from going_on(program, paths, places, at_start if state is None else state)
+
+
+def going_on(program: Program, paths: Sequence[Path], places: Any, state: State) -> Iterator[Stretched]:
+    """Integrate paths from a state on; `places` are those of program.begin. See `integrate`."""
     while state.segment < len(paths[0].experiment.segments) and state.goes_on.any():
         stretched = program.stretch(paths, places, state)
         yield stretched

@@ -59,6 +59,12 @@ class State(NamedTuple):
         """Which paths have not ended this segment."""
         return np.isin(self.outcome, (PAUSED, HANDED_OVER)) | ((self.outcome == COMPLETED) & (self.row == 0))
 
+    @classmethod
+    def begin(cls, segment: int, params: PyTree, memory: PyTree, t: np.ndarray) -> "State":
+        """The state in which a segment begins, at times t."""
+        none = np.zeros(len(t), np.int64)
+        return cls(segment, params, memory, none + COMPLETED, t, none, none, {})
+
     def of_path(self, i: int) -> "State":
         """The state of one path, which keeps its axis; of its pauses only the one that it needs."""
         turn = int(self.turn[i])
@@ -99,7 +105,8 @@ class Stretched(NamedTuple):
         rows = np.flatnonzero(one.valid[: len(times)])
         rows = rows[rows >= int(self.segment > 0)]
         probes, notes = ({name: of[name][rows] for name in of} for of in (one.probes, one.notes))
-        ends = slice(int(not (self.segment == 0 and 0 in rows)), 2 if one.outcome == COMPLETED else 1)
+        starts = len(rows) > 0 and rows[0] == 0 and times[0] == 0
+        ends = slice(0 if starts else 1, 2 if one.outcome == COMPLETED else 1)
         at_checkpoints = {name: values[ends] for name, values in one.at_checkpoints.items()}
         return one._replace(
             t=times[rows], probes=probes, valid=one.valid[rows], at_checkpoints=at_checkpoints, notes=notes

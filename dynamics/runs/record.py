@@ -1,10 +1,13 @@
 """Write and read run folders.
 
-    RUN/config.json       the resolved config          RUN/provenance.json   versions, commit, device, dtype, command
+    RUN/config.json       the resolved config          RUN/provenance.json   format, versions, commit, device, command
     RUN/status.json       state, reason, timings       RUN/checkpoints/LAW/T the parameters at time T (orbax)
     RUN/trajectory.zarr   a group for each law, and `data`, the training set
+    RUN/probes/LAW/NAME   probes asked for later       RUN/manifest.jsonl    the SHA-256 of all that is above
+    RUN/figures, wandb    drawn from the record, and not in the manifest
 
-Files and groups are written under a hidden name and then renamed, so that no reader sees half of one.
+Files and groups are written under a hidden name and then renamed, so that no reader sees half of one. The format is the
+number dynamics.runs.manifest.FORMAT; a record of another format is not read.
 """
 
 import contextlib
@@ -15,7 +18,7 @@ import pathlib
 import platform
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -28,63 +31,10 @@ from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
 from dynamics.files import one_line
+from dynamics.runs.manifest import FORMAT, Manifest, check_format
+from dynamics.runs.storage import Arrays, consolidate, overwrite_json, write_group, write_json
 
-Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
 STORE = "trajectory.zarr"
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Write a file completely or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(text)
-
-
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to; the file there then replaces the one at `path`, unless there was an error."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_json(path: pathlib.Path, content: Any) -> None:
-    """Write plain values as JSON, completely or not at all."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def overwrite_json(path: pathlib.Path, content: Any) -> None:
-    """As write_json; if there is no room for another file, write into the old one, which has its place on the disk."""
-    try:
-        write_json(path, content)
-    except OSError:
-        with path.open("r+") as file:
-            file.write(json.dumps(content, ensure_ascii=False) + "\n")
-            file.truncate()
-
-
-def consolidate(store: pathlib.Path) -> None:
-    """List all groups in the root's metadata, where readers look for them."""
-    # The standard of zarr 3 does not have this metadata yet, but xarray reads it, and warns where it is missing.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        zarr.consolidate_metadata(store)
-
-
-def write_group(
-    path: pathlib.Path, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]
-) -> None:
-    """Write a zarr group that xarray opens; the arguments are those of Recorder.group."""
-    group = zarr.create_group(path, attributes=dict(attributes))
-    used = {dim for dims, _ in arrays.values() for dim in dims}
-    labels = {dim: ((dim,), values) for dim, values in coordinates.items() if dim in used}
-    for key, (dims, values) in {**arrays, **labels}.items():
-        data = np.asarray(values)
-        if data.dtype.kind == "U":
-            data = data.astype(np.dtypes.StringDType())
-        group.create_array(key, data=data, dimension_names=dims, chunks=tuple(max(s, 1) for s in data.shape))
 
 
 class Recorder:
@@ -104,16 +54,20 @@ class Recorder:
         partial = workdir / f".{name}.partial-{os.getpid()}"
         partial.mkdir()
         write_json(partial / "config.json", config)
-        write_json(partial / "provenance.json", origin)
+        write_json(partial / "provenance.json", {"format": FORMAT, **origin})
         status = {"state": "running", "reason": "", "laws": {}, "pid": os.getpid(), "host": platform.node()}
         write_json(partial / "status.json", status)
         zarr.create_group(partial / STORE)
         consolidate(partial / STORE)
+        for path in ("config.json", "provenance.json", f"{STORE}/zarr.json"):
+            Manifest(partial).add(path)
+        Manifest(partial).begin("status.json")  # until the end, so that it needs no room on a full disk then
         try:
             partial.rename(self.path)
         except OSError:  # another process made it meanwhile
             shutil.rmtree(partial)
             raise exists from None
+        self._manifest = Manifest(self.path)
         self._checkpointer = ocp.StandardCheckpointer()
         self._thread = ThreadPoolExecutor(max_workers=1)
         self._writes: list[Future] = []
@@ -123,7 +77,8 @@ class Recorder:
 
     def status(self, **status: Any) -> None:
         """Replace status.json."""
-        write_json(self.path / "status.json", status)
+        with self._manifest.writing("status.json"):
+            write_json(self.path / "status.json", status)
 
     def group(self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         """Add a group to trajectory.zarr, in the background.
@@ -141,13 +96,18 @@ class Recorder:
     ) -> None:
         partial = self.path / f".{name}.partial"
         write_group(partial, arrays, coordinates, attributes)
-        partial.rename(self.path / STORE / name)
-        consolidate(self.path / STORE)
+        with self._manifest.writing(f"{STORE}/zarr.json"), self._manifest.writing(f"{STORE}/{name}"):
+            partial.rename(self.path / STORE / name)
+            consolidate(self.path / STORE)
 
-    def checkpoint(self, law: str, t: float, params: PyTree) -> None:
-        """Store parameters, in the background."""
-        path = (self.path / "checkpoints" / law / repr(float(t))).absolute()
-        self._later(self._checkpointer.save, path, params)
+    def checkpoint(self, law: str, t: float, params: PyTree, memory: PyTree) -> None:
+        """Store parameters and what else the law needs to go on, in the background."""
+        self._later(self._write_checkpoint, f"checkpoints/{law}/{float(t)!r}", {"params": params, "memory": memory})
+
+    def _write_checkpoint(self, path: str, state: PyTree) -> None:
+        with self._manifest.writing(path):
+            self._checkpointer.save((self.path / path).absolute(), state)
+            self._checkpointer.wait_until_finished()
 
     def failed(self, error: BaseException, laws: Mapping[str, Any]) -> None:
         """Record that the run ends with an exception; what was written before is kept.
@@ -159,8 +119,13 @@ class Recorder:
         with contextlib.suppress(Exception):  # the first error is the one to be seen
             self.close()
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        status = {"state": state, "reason": one_line(error), "laws": dict(laws)}
         with contextlib.suppress(OSError):
-            overwrite_json(self.path / "status.json", {"state": state, "reason": one_line(error), "laws": dict(laws)})
+            overwrite_json(self.path / "status.json", status)
+            try:
+                self._manifest.add("status.json")
+            except OSError as full:
+                overwrite_json(self.path / "status.json", {**status, "manifest": one_line(full)})
 
     def close(self) -> None:
         """Wait until all writes that go on in the background are on disk, and end the thread that makes them.
@@ -223,7 +188,7 @@ class Record:
 
     @functools.cached_property
     def provenance(self) -> dict[str, Any]:
-        """Versions, commit, device, dtype and command."""
+        """Format, versions, commit, device, dtype and command."""
         return self._json("provenance.json")
 
     def groups(self) -> set[str]:
@@ -265,6 +230,39 @@ class Record:
         Raises:
             KeyError: when none are stored at t (see `checkpoints`).
         """
+        return jax.tree.map(np.asarray, self._restored(law, t)["params"])
+
+    def state_at(self, law: str, t: float, like: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+        """The stored parameters and memory of a law at time t; `like` are others of the same structure.
+
+        Raises:
+            KeyError: when none are stored at t (see `checkpoints`).
+        """
+        state = jax.tree.map(np.asarray, self._restored(law, t, {"params": like[0], "memory": like[1]}))
+        return state["params"], state["memory"]
+
+    def probe(self, name: str, law: str, t: float | Sequence[float] | None = None) -> Any:
+        """A probe that was not recorded, as an xarray DataArray over t with the bits that it would have had.
+
+        It is found by integrating again from the checkpoint before, by the program of the recorded config with this
+        probe; where that does not end at the next checkpoint, a warning says so. What `dynamics probe` found is kept in
+        RUN/probes, and is read from there.
+
+        Args:
+            name: of a registered probe.
+            law: of the record.
+            t: one or more times, multiples of the step if the law makes steps; if not given, all saved times, for a
+                large probe all checkpoints. A flow is interpolated at times that are not saved, as at those that are,
+                and for large probes integrated up to them.
+
+        Raises:
+            ConfigError: for a probe that is not registered or does not fit, and a time that the law does not reach.
+        """
+        from dynamics.runs.asking import ask  # here, since it reads records
+
+        return ask(self, name, law, t)
+
+    def _restored(self, law: str, t: float, like: PyTree = None) -> Any:
         stored = self.checkpoints(law)
         matches = [time for time in stored if np.isclose(time, t, rtol=1e-9, atol=0.0)]  # t may be a rounded sum
         if not matches:
@@ -272,18 +270,18 @@ class Record:
             raise KeyError(f"no parameters of {law!r} at t = {t}; stored at t = {times}")
         with ocp.StandardCheckpointer() as checkpointer, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # orbax warns that no sharding is given; these become numpy arrays
-            params = checkpointer.restore((self.path / "checkpoints" / law / repr(matches[0])).absolute())
-        return jax.tree.map(np.asarray, params)
+            return checkpointer.restore((self.path / "checkpoints" / law / repr(matches[0])).absolute(), like)
 
 
 def load_run(path: pathlib.Path) -> Record:
     """The record in a run folder, whose arrays are read when they are used.
 
     Raises:
-        ConfigError: when the folder does not hold a run.
+        ConfigError: when the folder does not hold a run, or one of another format.
     """
     if not (path / "config.json").is_file():
         raise ConfigError("run", str(path), "must be the folder of a run or of a sweep (config.json or sweep.json)")
+    check_format(path)
     return Record(path)
 
 

@@ -22,7 +22,8 @@ from dynamics.runs.experiment import Experiment
 from dynamics.runs.identity import code
 from dynamics.runs.origin import provenance
 from dynamics.runs.parts import named
-from dynamics.runs.record import Arrays, Record, Recorder
+from dynamics.runs.record import Record, Recorder
+from dynamics.runs.storage import Arrays
 from dynamics.runs.tracking import Shown, Tracker
 from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
 
@@ -141,7 +142,8 @@ def _follow(run: _Run, law: str, program: Program) -> dict[str, Any]:
     try:
         compile_s = program.wait()
         with clock("record"):
-            recorder.checkpoint(law, 0.0, experiment.start_of(law)[0])
+            start = experiment.start_of(law)[0]
+            recorder.checkpoint(law, 0.0, start, experiment.laws[law].memory(start))
         for segment in integrate(program, [path]):
             part = segment.of_path(0, experiment)
             solve_s += segment.seconds
@@ -149,7 +151,7 @@ def _follow(run: _Run, law: str, program: Program) -> dict[str, Any]:
             run.report(law, part, float(part.end / experiment.times[-1]))
             if part.outcome == COMPLETED:
                 with clock("record"):
-                    recorder.checkpoint(law, float(part.t[-1]), part.params)
+                    recorder.checkpoint(law, float(part.t[-1]), part.params, part.memory)
             with clock("tracking"):
                 _mirror(run, law, part, sum(len(before.t) for before in parts[:-1]))
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from dynamics.runs.path import Path, State
-from dynamics.runs.record import replacing
+from dynamics.runs.storage import replacing
 from dynamics.trajectory import PAUSED, Trajectory
 
 Rows = dict[str, Any]  # {name: [path, ...]}, numpy arrays

@@ -12,6 +12,8 @@ import numpy as np
 from dynamics.files import one_line
 from dynamics.runs import processes
 from dynamics.runs.engine import MOST_PATHS, Program
+from dynamics.runs.manifest import Manifest, hashes
+from dynamics.runs.origin import numerics, provenance
 from dynamics.runs.path import Path, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
@@ -73,8 +75,9 @@ def strategy_of(folder: pathlib.Path, groups: Sequence[Group]) -> Strategy:
     path = folder / "strategy"
     if not path.exists() and groups:
         chosen = MEASURED.get(jax.default_backend()) or _faster(max(groups, key=lambda group: group.size))
-        with contextlib.suppress(FileExistsError), path.open("x") as file:
+        with contextlib.suppress(FileExistsError), path.open("x") as file, Manifest(folder).writing("strategy"):
             file.write(chosen)
+            file.flush()
     return "batched" if path.exists() and path.read_text() == "batched" else "sequential"
 
 
@@ -104,6 +107,8 @@ class _Crew:
 
     def __init__(self, launch: Launch, worker: Worker, report: Report):
         self._folder, self._worker, self._report = launch.folder, worker, report
+        self._manifest = Manifest(launch.folder)
+        self._numerics = numerics(provenance("", "", {}))
         self._failures_left = launch.max_failures
         self._checkpoint_s = np.inf if processes.several() else launch.resources.checkpoint_s
         self._parts = 0
@@ -123,7 +128,7 @@ class _Crew:
 
     def _run_group(self, index: int, groups: Sequence[Group], attempts: Attempts, ahead: Sequence[int]) -> None:
         group = groups[index]
-        by_segment: dict[int, dict[str, int]] = {}
+        by_segment: dict[int | None, dict[str, int]] = {}
         for path, attempt in attempts.items():
             if path in group.paths:
                 by_segment.setdefault(self._segment(path), {})[path] = attempt
@@ -153,11 +158,12 @@ class _Crew:
             The seconds that a path took.
         """
         paths = [group.paths[i] for i in batch]
-        stored = [self._checkpoint(i) for i in batch if self._segment(i)]
+        stored = [self._checkpoint(i) for i in batch if self._segment(i) is not None]
 
         def keep(trajectories: Sequence[Trajectory], state: State) -> None:
             for i, (path, trajectory) in enumerate(zip(batch, trajectories, strict=True)):
-                write_checkpoint(self._checkpoint(path), trajectory, state.of_path(i))
+                with self._manifest.writing(f"checkpoints/{path}.npz"):
+                    write_checkpoint(self._checkpoint(path), trajectory, state.of_path(i))
 
         begin = time.perf_counter()
         try:
@@ -177,7 +183,8 @@ class _Crew:
                 return time.perf_counter() - begin
             return max(self._attempt(index, group, {path: attempt}, 1) for path, attempt in batch.items())
         seconds = (time.perf_counter() - begin) / len(batch)
-        ends = [{**_ended(*pair), "seconds": seconds} for pair in zip(paths, trajectories, strict=True)]
+        how = {"seconds": seconds, "size": size, "numerics": self._numerics}
+        ends = [{**_ended(*pair), **how} for pair in zip(paths, trajectories, strict=True)]
         self.commit(batch, ends, rows_of(paths, trajectories))
         return seconds
 
@@ -203,7 +210,8 @@ class _Crew:
             part = f"{self._worker.name}-{self._parts}.npz"
             self._parts += 1
             write_rows(self._folder / "parts" / part, rows)
-            lines = [{**line, "part": part, "row": row} for row, line in enumerate(lines)]
+            listed = hashes(self._folder, f"parts/{part}")
+            lines = [{**line, "part": part, "row": row, "files": listed} for row, line in enumerate(lines)]
         lines = [line for line in lines if self._worker.owns(line["id"], line["attempt"])]
         self._worker.commit(lines)
         if rows is not None:
@@ -216,11 +224,11 @@ class _Crew:
     def _checkpoint(self, path: str) -> pathlib.Path:
         return self._folder / "checkpoints" / f"{path}.npz"
 
-    def _segment(self, path: str) -> int:
-        """The next segment of a path."""
+    def _segment(self, path: str) -> int | None:
+        """The segment in which a path goes on; None for one that begins."""
         file = self._checkpoint(path)
         if self._checkpoint_s == np.inf or not file.exists():
-            return 0
+            return None
         with np.load(file) as content:
             return int(content["segment"])
 
