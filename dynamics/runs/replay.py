@@ -138,8 +138,9 @@ class Replay:
         if number >= len(self.record.checkpoints(self.path.law)):
             return {}, {}
         stored = self.stored(number)
-        here = jax.tree.leaves_with_path((segment.state.params, segment.state.memory))
-        names = [f"the checkpoint{jax.tree_util.keystr(where)}" for where, _ in here]
-        there = map(np.asarray, jax.tree.leaves((stored.params, stored.memory)))
+        reached = {"params": segment.state.params, "memory": segment.state.memory}
+        here = jax.tree.leaves_with_path({"checkpoint": reached})
+        names = [jax.tree_util.keystr(where, simple=True, separator="/") for where, _ in here]
+        there = map(np.asarray, jax.tree.leaves({"params": stored.params, "memory": stored.memory}))
         again = (np.asarray(leaf) for _, leaf in here)
         return dict(zip(names, there, strict=True)), dict(zip(names, again, strict=True))
