@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from dynamics.config import ConfigError
 from dynamics.laws import Flow, Law
 from dynamics.runs.engine import Path, Program, Segment, State
 from dynamics.runs.experiment import Experiment
@@ -112,7 +113,12 @@ class Replay:
         """The state at the beginning of a segment, as it is stored."""
         _, _, start = self._begun
         like = jax.tree.map(lambda leaf: np.asarray(leaf[0]), (start.params, start.memory))
-        stored = self.record.state_at(self.path.law, float(self.experiment.checkpoint_times[number]), like)
+        t = float(self.experiment.checkpoint_times[number])
+        try:
+            stored = self.record.state_at(self.path.law, t, like)
+        except ValueError:  # orbax prints all of both
+            allowed = f"must have the parameters and the memory of the law {self.path.law!r}, as its code is now"
+            raise ConfigError("checkpoint", t, allowed) from None
         params, memory = jax.tree.map(lambda leaf: np.asarray(leaf)[None], stored)
         return State(number, params, memory, np.full(1, COMPLETED, np.int32))
 
