@@ -15,12 +15,11 @@ import numpy as np
 from dynamics.config import require
 from dynamics.laws import Law
 from dynamics.probes import PROBES, coordinates, dimensions
-from dynamics.runs.engine import Segment
 from dynamics.runs.identity import code
 from dynamics.runs.manifest import Manifest
 from dynamics.runs.parts import named
 from dynamics.runs.record import Record
-from dynamics.runs.replay import Agreement, Replay
+from dynamics.runs.replay import Again, Agreement, Replay
 from dynamics.runs.storage import write_group
 
 FOLDER = "probes"
@@ -120,13 +119,13 @@ class _Asked:
         """{t: value} at the saved times of a segment."""
         segment = self._replay.segment(number)
         self._compare(segment)
-        part = segment.of_path(0, self._replay.experiment)
+        part = segment.trajectory
         if not self._large:
             return dict(zip(part.t.tolist(), part.probes[self._name], strict=True))
         ends = self._replay.experiment.checkpoint_times[number + (number > 0) : number + 2]
         return dict(zip(ends.tolist(), part.at_checkpoints[self._name], strict=False))
 
-    def _compare(self, segment: Segment) -> None:
+    def _compare(self, segment: Again) -> None:
         """Say where a segment does not end as it did."""
         stored, again = self._replay.ends(segment)
         law: Law = self._replay.law

@@ -3,20 +3,21 @@
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from dynamics.config import ConfigError
 from dynamics.laws import Flow, Law
-from dynamics.runs.engine import Path, Program, Segment, State
+from dynamics.runs.engine import Program, going_on
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.identity import changed, code
 from dynamics.runs.origin import NEEDED, provenance
 from dynamics.runs.parts import named
+from dynamics.runs.path import Path, State
 from dynamics.runs.record import Record
-from dynamics.trajectory import COMPLETED, Trajectory
+from dynamics.trajectory import Trajectory, joined
 
 # Elsewhere sums are taken in another order: errors of about 1e-16 and 1e-7, which a trajectory may amplify.
 TOLERANCES = {"float64": 1e-6, "float32": 1e-2}
@@ -84,6 +85,20 @@ def difference(one: Any, other: Any) -> float:
     return float(max(np.max(off, initial=0.0) / scale, np.finfo(float).tiny))
 
 
+class Again(NamedTuple):
+    """A segment that was integrated again.
+
+    Attributes:
+        number: of the segment.
+        trajectory: what it adds to those before.
+        state: after it.
+    """
+
+    number: int
+    trajectory: Trajectory
+    state: State
+
+
 class Replay:
     """One law of a run, to be integrated again from any of its checkpoints."""
 
@@ -120,12 +135,20 @@ class Replay:
             allowed = f"must have the parameters and the memory of the law {self.path.law!r}, as its code is now"
             raise ConfigError("checkpoint", t, allowed) from None
         params, memory = jax.tree.map(lambda leaf: np.asarray(leaf)[None], stored)
-        return State(number, params, memory, np.full(1, COMPLETED, np.int32))
+        return State.begin(number, params, memory, self.experiment.segment(number)[:1])
 
-    def segment(self, number: int) -> Segment:
+    def segment(self, number: int) -> Again:
         """A segment again, from the checkpoint at which it began."""
         program, places, _ = self._begun
-        return program.segment([self.path], places, self.stored(number))
+        return self._again(program, self.path, places, self.stored(number))
+
+    def _again(self, program: Program, path: Path, places: Any, state: State) -> Again:
+        number, parts = state.segment, []
+        for stretched in going_on(program, [path], places, state):
+            parts.append(stretched.of_path(0, path.experiment))
+            if stretched.state.segment > number:
+                break
+        return Again(number, joined(parts), stretched.state)
 
     def stretch(self, number: int, times: np.ndarray) -> Trajectory:
         """The trajectory at other times, of which the first is that of the checkpoint at which a segment begins."""
@@ -133,9 +156,9 @@ class Replay:
         path = Path(experiment, self.path.law)
         program = Program(path, size=1)
         places, _ = program.begin([path])
-        return program.segment([path], places, self.stored(number)._replace(segment=0)).of_path(0, experiment)
+        return self._again(program, path, places, self.stored(number)._replace(segment=0)).trajectory
 
-    def ends(self, segment: Segment) -> tuple[dict[str, Any], dict[str, Any]]:
+    def ends(self, segment: Again) -> tuple[dict[str, Any], dict[str, Any]]:
         """{name: array} of the checkpoint at the end of a segment: as it is stored, and as it was integrated again.
 
         Nothing, where none is stored.

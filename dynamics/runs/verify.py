@@ -81,7 +81,7 @@ def _both(replay: Replay, number: int) -> tuple[dict[str, Any], dict[str, Any]]:
     segment = replay.segment(number)
     before, again = replay.ends(segment)
     if law in record.groups():
-        part, data = segment.of_path(0, replay.experiment), record[law].load()
+        part, data = segment.trajectory, record[law].load()
         of_segment = replay.experiment.segments[number]
         rows = {"t": slice(of_segment.start + (number > 0), of_segment.stop)}
         rows["checkpoint"] = slice(number + (number > 0), number + 2)

@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from dynamics.runs.engine import Path, State
+from dynamics.runs.path import Path, State
 from dynamics.runs.storage import replacing
-from dynamics.trajectory import Trajectory
+from dynamics.trajectory import PAUSED, Trajectory
 
 Rows = dict[str, Any]  # {name: [path, ...]}, numpy arrays
+POSITION = ("outcome", "t", "row", "turn")  # of a path; see State
 
 
 def rows_of(paths: Sequence[Path], trajectories: Sequence[Trajectory]) -> Rows:
@@ -61,33 +62,37 @@ def read_rows(path: pathlib.Path) -> Rows:
 
 def write_checkpoint(file: pathlib.Path, trajectory: Trajectory, state: State) -> None:
     """Write all that one path needs to continue: its trajectory so far, and its state."""
-    content = _content(trajectory) | {
-        f"state/{i}": leaf for i, leaf in enumerate(jax.tree.leaves((state.params, state.memory)))
-    }
-    ends = {"t": trajectory.t, "steps": trajectory.steps, "outcome": trajectory.outcome, "end": trajectory.end}
-    write_rows(file, {**content, **ends, "segment": np.asarray(state.segment)})
+    leaves = jax.tree.leaves((state.params, state.memory, state.pauses))
+    content = _content(trajectory) | {f"state/{i}": leaf for i, leaf in enumerate(leaves)}
+    ends = {"times": trajectory.t, "steps": trajectory.steps, "end": trajectory.end}
+    position = {name: getattr(state, name) for name in ("segment", *POSITION)}
+    write_rows(file, {**content, **ends, **position})
 
 
-def read_checkpoint(file: pathlib.Path, at_start: State) -> tuple[Trajectory, State]:
-    """The trajectory of a path so far, and the state to continue from; `at_start` is any state of this structure."""
+def read_checkpoint(file: pathlib.Path, path: Path, at_start: State) -> tuple[Trajectory, State]:
+    """The trajectory of a path so far, and the state to continue from; `at_start` is any state of its form."""
     rows = read_rows(file)
 
     def under(prefix: str) -> Rows:
         return {name.removeprefix(prefix): values for name, values in rows.items() if name.startswith(prefix)}
 
+    turn, outcome = int(rows["turn"][0]), int(rows["outcome"][0])
+    law = path.experiment.laws[path.law].turns[turn]
+    pauses = {turn: jax.eval_shape(law.state, at_start.params)} if outcome == PAUSED else {}
+    structure = jax.tree.structure((at_start.params, at_start.memory, pauses))
     leaves = under("state/")
-    structure = jax.tree.structure((at_start.params, at_start.memory))
-    params, memory = jax.tree.unflatten(structure, [leaves[str(i)] for i in range(len(leaves))])
+    params, memory, pauses = jax.tree.unflatten(structure, [leaves[str(i)] for i in range(len(leaves))])
     trajectory = Trajectory(
-        t=rows["t"],
+        t=rows["times"],
         probes=under("probes/"),
-        valid=np.ones(len(rows["t"]), bool),
-        params=params,
+        valid=np.ones(len(rows["times"]), bool),
+        params=jax.tree.map(lambda leaf: leaf[0], params),
         steps=rows["steps"],
-        outcome=rows["outcome"],
+        outcome=rows["outcome"][0],
         end=rows["end"],
-        memory=memory,
+        memory=jax.tree.map(lambda leaf: leaf[0], memory),
         at_checkpoints=under("checkpoints/"),
         notes=under("notes/"),
     )
-    return trajectory, State(int(rows["segment"]), params, memory, rows["outcome"])
+    position = {name: rows[name] for name in POSITION}
+    return trajectory, State(int(rows["segment"]), params, memory, **position, pauses=pauses)

@@ -87,10 +87,12 @@ def integrate_again(record: SweepRecord, chance: random.Random) -> Findings:
 def _again(folder: pathlib.Path, group: Group, name: str, line: Mapping[str, Any], findings: Findings) -> None:
     """Integrate a path again, all of it or what precedes its first checkpoint."""
     path = group.paths[name]
-    segments = integrate(group.program(line["size"]), [path])
-    of_path = (segment.of_path(0, path.experiment) for segment in segments)
-    whole = line["seconds"] < LONG_S
-    again = joined(list(of_path) if whole else [next(of_path)])
+    whole, parts = line["seconds"] < LONG_S, []
+    for stretched in integrate(group.program(line["size"]), [path]):
+        parts.append(stretched.of_path(0, path.experiment))
+        if stretched.state.segment > 0 and not whole:
+            break
+    again = joined(parts)
     rows = {key: values[line["row"]] for key, values in read_rows(folder / "parts" / line["part"]).items()}
     now = {key: values[0] for key, values in rows_of([path], [again]).items()}
     if not whole:

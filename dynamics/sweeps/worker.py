@@ -11,9 +11,10 @@ import numpy as np
 
 from dynamics.files import one_line
 from dynamics.runs import processes
-from dynamics.runs.engine import MOST_PATHS, Path, Program, State
+from dynamics.runs.engine import MOST_PATHS, Program
 from dynamics.runs.manifest import Manifest, hashes
 from dynamics.runs.origin import numerics, provenance
+from dynamics.runs.path import Path, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
 from dynamics.sweeps.launch import Attempts, Launch
@@ -127,7 +128,7 @@ class _Crew:
 
     def _run_group(self, index: int, groups: Sequence[Group], attempts: Attempts, ahead: Sequence[int]) -> None:
         group = groups[index]
-        by_segment: dict[int, dict[str, int]] = {}
+        by_segment: dict[int | None, dict[str, int]] = {}
         for path, attempt in attempts.items():
             if path in group.paths:
                 by_segment.setdefault(self._segment(path), {})[path] = attempt
@@ -157,13 +158,12 @@ class _Crew:
             The seconds that a path took.
         """
         paths = [group.paths[i] for i in batch]
-        stored = [self._checkpoint(i) for i in batch if self._segment(i)]
+        stored = [self._checkpoint(i) for i in batch if self._segment(i) is not None]
 
         def keep(trajectories: Sequence[Trajectory], state: State) -> None:
             for i, (path, trajectory) in enumerate(zip(batch, trajectories, strict=True)):
-                params, memory, outcome = jax.tree.map(lambda leaf, i=i: leaf[i], state[1:])
                 with self._manifest.writing(f"checkpoints/{path}.npz"):
-                    write_checkpoint(self._checkpoint(path), trajectory, State(state.segment, params, memory, outcome))
+                    write_checkpoint(self._checkpoint(path), trajectory, state.of_path(i))
 
         begin = time.perf_counter()
         try:
@@ -224,11 +224,11 @@ class _Crew:
     def _checkpoint(self, path: str) -> pathlib.Path:
         return self._folder / "checkpoints" / f"{path}.npz"
 
-    def _segment(self, path: str) -> int:
-        """The next segment of a path."""
+    def _segment(self, path: str) -> int | None:
+        """The segment in which a path goes on; None for one that begins."""
         file = self._checkpoint(path)
         if self._checkpoint_s == np.inf or not file.exists():
-            return 0
+            return None
         with np.load(file) as content:
             return int(content["segment"])
 
