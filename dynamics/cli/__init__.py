@@ -24,12 +24,13 @@ recorded.
 
 import argparse
 import difflib
+import functools
 import importlib
 import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from dynamics.cli.modules import import_from_here
@@ -146,17 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     what = "draw the figures of each run, and those that compare several runs"
     add(commands, "commands.figures", what).add_argument("runs", nargs="+", metavar="RUN")
 
-    what = "compare every byte of a record with its manifest, and integrate random parts of it again"
-    verify = add(commands, "records.verify", what)
-    verify.add_argument("record", type=pathlib.Path, metavar="DIR")
-    what = "find what a probe would have recorded in a run, by integrating again from its checkpoints"
-    probe = add(commands, "records.probe", what)
-    probe.add_argument("record", type=pathlib.Path, metavar="DIR")
-    probe.add_argument("probe", metavar="NAME", help="of the probe")
-    probe.add_argument("--law", default="", help="its name in the record; default: all of them")
-    probe.add_argument("--t", type=float, help="the time; default: all that are saved")
-    for one in (verify, probe):
-        one.add_argument("--module", default="", help="a module that registers the parts of the record")
+    _add_questions(functools.partial(add, commands))
 
     what = "check the claims of a paper, and write their table as JSON and Markdown"
     claims = add(commands, "studies.claims", what, folder, named, launched)
@@ -170,3 +161,18 @@ def _parser() -> argparse.ArgumentParser:
     paper.add_argument("paper", metavar="NAME", help="of the folder and the module")
     paper.add_argument("--folder", default=".", type=pathlib.Path, help="where the folder is made; default: here")
     return parser
+
+
+def _add_questions(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that ask a record after its run."""
+    what = "compare every byte of a record with its manifest, and integrate random parts of it again"
+    verify = add("records.verify", what)
+    verify.add_argument("record", type=pathlib.Path, metavar="DIR")
+    what = "find what a probe would have recorded in a run, by integrating again from its checkpoints"
+    probe = add("records.probe", what)
+    probe.add_argument("record", type=pathlib.Path, metavar="DIR")
+    probe.add_argument("probe", metavar="NAME", help="of the probe")
+    probe.add_argument("--law", default="", help="its name in the record; default: all of them")
+    probe.add_argument("--t", type=float, help="the time; default: all that are saved")
+    for one in (verify, probe):
+        one.add_argument("--module", default="", help="a module that registers the parts of the record")

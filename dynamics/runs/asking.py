@@ -110,7 +110,8 @@ class _Asked:
             near = grid[np.argmin(np.abs(grid - t))]
             if not np.isclose(t, near, rtol=1e-9, atol=0.0):
                 near = t if step is None else round(t / step) * step
-                require(np.isclose(t, near, rtol=1e-9, atol=0.0), "t", t, f"must be a multiple of the step {step}")
+                is_multiple = bool(np.isclose(t, near, rtol=1e-9, atol=0.0))
+                require(is_multiple, "t", t, f"must be a multiple of the step {step}")
             times.append(float(near))
         return np.array(times)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dynamics.config import ConfigError
 from dynamics.laws import Flow, Law
 from dynamics.runs.engine import Program, going_on
 from dynamics.runs.experiment import Experiment
@@ -127,7 +128,12 @@ class Replay:
         """The state at the beginning of a segment, as it is stored."""
         _, _, start = self._begun
         like = jax.tree.map(lambda leaf: np.asarray(leaf[0]), (start.params, start.memory))
-        stored = self.record.state_at(self.path.law, float(self.experiment.checkpoint_times[number]), like)
+        t = float(self.experiment.checkpoint_times[number])
+        try:
+            stored = self.record.state_at(self.path.law, t, like)
+        except ValueError:  # orbax prints all of both
+            allowed = f"must have the parameters and the memory of the law {self.path.law!r}, as its code is now"
+            raise ConfigError("checkpoint", t, allowed) from None
         params, memory = jax.tree.map(lambda leaf: np.asarray(leaf)[None], stored)
         return State.begin(number, params, memory, self.experiment.segment(number)[:1])
 
@@ -161,8 +167,9 @@ class Replay:
         if number >= len(self.record.checkpoints(self.path.law)):
             return {}, {}
         stored = self.stored(number)
-        here = jax.tree.leaves_with_path((segment.state.params, segment.state.memory))
-        names = [f"the checkpoint{jax.tree_util.keystr(where)}" for where, _ in here]
-        there = map(np.asarray, jax.tree.leaves((stored.params, stored.memory)))
+        reached = {"params": segment.state.params, "memory": segment.state.memory}
+        here = jax.tree.leaves_with_path({"checkpoint": reached})
+        names = [jax.tree_util.keystr(where, simple=True, separator="/") for where, _ in here]
+        there = map(np.asarray, jax.tree.leaves({"params": stored.params, "memory": stored.memory}))
         again = (np.asarray(leaf) for _, leaf in here)
         return dict(zip(names, there, strict=True)), dict(zip(names, again, strict=True))

@@ -3,7 +3,7 @@
 import os
 import pathlib
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dynamics.runs.engine import integrate
@@ -34,7 +34,8 @@ def check_sweep(folder: pathlib.Path) -> Findings:
         more, wrong, _ = read_chained(file, f"{GROWING}/{file.name}")
         lines += more
         damaged += wrong
-    listed, gone = {}, set()
+    listed: dict[str, Sequence[Any]] = {}
+    gone: set[str] = set()
     for line in lines:
         if {"id", "attempt", "worker", "state"} <= line.keys():
             listed |= line.get("files", {})
