@@ -34,9 +34,9 @@ def verify(arguments: argparse.Namespace) -> int:
     is_sweep = (folder / "sweep.json").exists() or (folder / "journal").exists()
     files = check_sweep(folder) if is_sweep else check_run(folder)
     if not files.damaged:
+        configure_compiler()  # before the code of a user uses a device
         record = load(folder)
         register(record, arguments.module)
-        configure_compiler()
         chance = random.SystemRandom()
         again = integrate_sweep(record, chance) if is_sweep else integrate_run(record, chance)
         files = Findings(again.damaged, [*files.notes, *again.notes])
@@ -52,8 +52,8 @@ def probe(arguments: argparse.Namespace) -> int:
     require(
         isinstance(record, Record), "record", str(arguments.record), "must be the folder of a run, with checkpoints"
     )
+    configure_compiler()  # before the code of a user uses a device
     register(record, arguments.module)
-    configure_compiler()
     for law in [arguments.law] if arguments.law else record.config.laws:
         values = record.probe(arguments.probe, law, arguments.t)
         keep(record, values)
