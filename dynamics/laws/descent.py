@@ -176,7 +176,7 @@ class Descent(SteppingLaw):
     ) -> Trajectory:
         """The steps up to all saved times t; the number of the step that leads to a time follows from t alone."""
         stretch = Stretch.whole(self, params0, times[0]) if stretch is None else stretch
-        begin = jnp.where(stretch.paused, stretch.state, self.steps_at(stretch.t[None])[0])
+        begin = jnp.where(stretch.paused, stretch.state, self.steps_at(jnp.asarray(stretch.t)[None])[0])
 
         def step(k, params, memory):
             loss, gradient = jax.value_and_grad(lambda p: self.loss(objective, p, k, key))(params)

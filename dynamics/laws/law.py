@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 from dynamics.objectives.objective import Objective
-from dynamics.trajectory import Trajectory
+from dynamics.trajectory import Trajectory, Values
 
 NO_LIMIT = 2**31 - 1
 
@@ -30,14 +30,16 @@ class Stretch(NamedTuple):
         row: the number of saved times that have been observed.
         limit: the number of steps to take at most, rejected ones included; at least 1.
         paused: whether it goes on from a pause.
+
+    A law sees numbers; the engine has an entry for every path.
     """
 
     memory: PyTree
     state: PyTree
-    t: Float[Array, ""]
-    row: Int[Array, ""]
-    limit: Int[Array, ""]
-    paused: Bool[Array, ""]
+    t: Float[Values, "*paths"]
+    row: Int[Values, "*paths"]
+    limit: Int[Values, "*paths"]
+    paused: Bool[Values, "*paths"]
 
     @classmethod
     def whole(cls, law: "Law", params0: PyTree, t: Any) -> "Stretch":

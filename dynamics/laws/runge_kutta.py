@@ -354,7 +354,7 @@ def integrate(
         lambda leaf: jnp.zeros((len(times), *leaf.shape), leaf.dtype), (jax.eval_shape(observe, y0), note)
     )
     never, none = jnp.asarray(False), jnp.asarray(0)
-    start = Path(observed, notes, stretch.row, y0, none, stretch.memory, begin, never)
+    start = Path(observed, notes, jnp.asarray(stretch.row), y0, none, stretch.memory, begin, never)
     path = lax.while_loop(goes_on, advance, start)
     return path._replace(paused=could_go_on(path) & (path.controller.tried - begin.tried >= stretch.limit))
 

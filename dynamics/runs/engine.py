@@ -213,7 +213,8 @@ def _after(state: State, reached: Trajectory, took_part: np.ndarray, turns: int)
     moved = reached.params, reached.memory, reached.outcome.astype(np.int64), reached.end, rows, next_turn
     before = state.params, state.memory, state.outcome, state.t, state.row, state.turn
     held = jax.tree.map(chosen, reached.state, state.pauses[turn]) if turn in state.pauses else reached.state
-    now = State(state.segment, *jax.tree.map(chosen, moved, before), {**state.pauses, turn: held})
+    params, memory, outcome, t, row, next_turn = jax.tree.map(chosen, moved, before)
+    now = State(state.segment, params, memory, outcome, t, row, next_turn, {**state.pauses, turn: held})
     if now.goes_on.any():
         return now
     none = np.zeros_like(now.row)
@@ -261,8 +262,8 @@ def trajectories(program: Program, paths: Sequence[Path]) -> list[Trajectory]:
     """The trajectories of paths of one form, in memory."""
     parts: list[list[Trajectory]] = [[] for _ in paths]
     for stretched in integrate(program, paths):
-        for i in np.flatnonzero(stretched.took_part):
-            parts[i].append(stretched.of_path(int(i), paths[i].experiment))
+        for i in np.flatnonzero(stretched.took_part).tolist():
+            parts[i].append(stretched.of_path(i, paths[i].experiment))
     return [joined(of_path) for of_path in parts]
 
 

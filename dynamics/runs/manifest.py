@@ -30,7 +30,7 @@ from dynamics.config import ConfigError
 # The format of records, runs and sweeps alike: another number when those of the number before are read differently.
 FORMAT = 1
 NAME = "manifest.jsonl"
-NOT_COVERED = {NAME, "figures", "wandb", "workers", "claims", ".clock"}  # at the top of a record
+NOT_COVERED = {NAME, "figures", "wandb", "workers", "claims", ".clock", ".lock"}  # at the top of a record
 GROWING = "journal"  # the folder of files that grow
 Files = dict[str, tuple[int, str]]  # {name: (bytes, SHA-256)}
 

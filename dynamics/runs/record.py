@@ -1,9 +1,10 @@
-"""Write and read run folders.
+"""Read run folders.
 
     RUN/config.json       the resolved config          RUN/provenance.json   format, versions, commit, device, command
     RUN/status.json       state, reason, timings       RUN/checkpoints/LAW/T the parameters at time T (orbax)
     RUN/trajectory.zarr   a group for each law, and `data`, the training set
-    RUN/probes/LAW/NAME   probes asked for later       RUN/manifest.jsonl    the SHA-256 of all that is above
+    RUN/unfinished        trajectories that go on      RUN/probes/LAW/NAME   probes asked for later
+    RUN/manifest.jsonl    the SHA-256 of all that is above
     RUN/figures, wandb    drawn from the record, and not in the manifest
 
 Files and groups are written under a hidden name and then renamed, so that no reader sees half of one. The format is the
@@ -11,133 +12,26 @@ number dynamics.runs.manifest.FORMAT; a record of another format is not read.
 """
 
 import contextlib
+import fcntl
 import functools
 import json
 import os
 import pathlib
-import platform
-import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
-import zarr
 from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
-from dynamics.files import one_line
-from dynamics.runs.manifest import FORMAT, Manifest, check_format
-from dynamics.runs.storage import Arrays, consolidate, overwrite_json, write_group, write_json
+from dynamics.runs.manifest import check_format
 
 STORE = "trajectory.zarr"
-
-
-class Recorder:
-    """Writes one run folder; groups and checkpoints are written in a background thread, in order."""
-
-    def __init__(self, workdir: pathlib.Path, name: str, config: Mapping[str, Any], origin: Mapping[str, Any]):
-        """Create the folder with its config, provenance and status "running".
-
-        Raises:
-            ConfigError: when a run of that name exists.
-        """
-        self.path = workdir / name
-        exists = ConfigError("name", name, f"exists in {workdir}; choose another")
-        if self.path.exists():
-            raise exists
-        workdir.mkdir(parents=True, exist_ok=True)
-        partial = workdir / f".{name}.partial-{os.getpid()}"
-        partial.mkdir()
-        write_json(partial / "config.json", config)
-        write_json(partial / "provenance.json", {"format": FORMAT, **origin})
-        status = {"state": "running", "reason": "", "laws": {}, "pid": os.getpid(), "host": platform.node()}
-        write_json(partial / "status.json", status)
-        zarr.create_group(partial / STORE)
-        consolidate(partial / STORE)
-        for path in ("config.json", "provenance.json", f"{STORE}/zarr.json"):
-            Manifest(partial).add(path)
-        Manifest(partial).begin("status.json")  # until the end, so that it needs no room on a full disk then
-        try:
-            partial.rename(self.path)
-        except OSError:  # another process made it meanwhile
-            shutil.rmtree(partial)
-            raise exists from None
-        self._manifest = Manifest(self.path)
-        self._checkpointer = ocp.StandardCheckpointer()
-        self._thread = ThreadPoolExecutor(max_workers=1)
-        self._writes: list[Future] = []
-
-    def _later(self, write: Callable[..., None], *inputs: Any) -> None:
-        self._writes.append(self._thread.submit(write, *inputs))
-
-    def status(self, **status: Any) -> None:
-        """Replace status.json."""
-        with self._manifest.writing("status.json"):
-            write_json(self.path / "status.json", status)
-
-    def group(self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-        """Add a group to trajectory.zarr, in the background.
-
-        Args:
-            name: a new one.
-            arrays: {name: (dimension names, values)}.
-            coordinates: {dimension: labels}; dimensions that no array has are skipped.
-            attributes: plain values.
-        """
-        self._later(self._write_group, name, arrays, coordinates, attributes)
-
-    def _write_group(
-        self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]
-    ) -> None:
-        partial = self.path / f".{name}.partial"
-        write_group(partial, arrays, coordinates, attributes)
-        with self._manifest.writing(f"{STORE}/zarr.json"), self._manifest.writing(f"{STORE}/{name}"):
-            partial.rename(self.path / STORE / name)
-            consolidate(self.path / STORE)
-
-    def checkpoint(self, law: str, t: float, params: PyTree, memory: PyTree) -> None:
-        """Store parameters and what else the law needs to go on, in the background."""
-        self._later(self._write_checkpoint, f"checkpoints/{law}/{float(t)!r}", {"params": params, "memory": memory})
-
-    def _write_checkpoint(self, path: str, state: PyTree) -> None:
-        with self._manifest.writing(path):
-            self._checkpointer.save((self.path / path).absolute(), state)
-            self._checkpointer.wait_until_finished()
-
-    def failed(self, error: BaseException, laws: Mapping[str, Any]) -> None:
-        """Record that the run ends with an exception; what was written before is kept.
-
-        Args:
-            error: the exception; Ctrl-C is an interruption, any other a failure.
-            laws: the summaries of the laws that had ended.
-        """
-        with contextlib.suppress(Exception):  # the first error is the one to be seen
-            self.close()
-        state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        status = {"state": state, "reason": one_line(error), "laws": dict(laws)}
-        with contextlib.suppress(OSError):
-            overwrite_json(self.path / "status.json", status)
-            try:
-                self._manifest.add("status.json")
-            except OSError as full:
-                overwrite_json(self.path / "status.json", {**status, "manifest": one_line(full)})
-
-    def close(self) -> None:
-        """Wait until all writes that go on in the background are on disk, and end the thread that makes them.
-
-        Raises:
-            OSError: the first error of a write.
-        """
-        self._thread.shutdown()
-        for write in self._writes:
-            write.result()
-        self._checkpointer.wait_until_finished()
-        self._checkpointer.close()
+LOCK = ".lock"  # held by the process that writes
 
 
 class Record:
@@ -175,16 +69,24 @@ class Record:
 
     @property
     def state(self) -> str:
-        """status["state"]; "killed" if the process that should be running on this machine is gone."""
-        status = self.status
-        if status["state"] == "running" and status["host"] == platform.node():
-            try:
-                os.kill(status["pid"], 0)
-            except ProcessLookupError:
-                return "killed"
-            except PermissionError:
-                pass  # the process exists, and belongs to another user
-        return status["state"]
+        """status["state"]; "killed" if no process runs that should."""
+        state = self.status["state"]
+        return "killed" if state == "running" and not self._is_locked() else state
+
+    def _is_locked(self) -> bool:
+        try:
+            with (self.path / LOCK).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except FileNotFoundError:
+            pass
+        return False
+
+    @property
+    def ended(self) -> dict[str, Any]:
+        """{law: its summary} of the laws that have ended, not by an interruption."""
+        return {law: summary for law, summary in self.status["laws"].items() if summary["state"] != "interrupted"}
 
     @functools.cached_property
     def provenance(self) -> dict[str, Any]:

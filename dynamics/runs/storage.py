@@ -1,4 +1,4 @@
-"""Write files and zarr groups whole, so that no reader sees half of one."""
+"""Write files, arrays and zarr groups whole, so that no reader sees half of one."""
 
 import contextlib
 import json
@@ -12,6 +12,7 @@ import numpy as np
 import zarr
 
 Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
+Rows = dict[str, Any]  # {name: numpy array}
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -44,6 +45,20 @@ def overwrite_json(path: pathlib.Path, content: Any) -> None:
         with path.open("r+") as file:
             file.write(json.dumps(content, ensure_ascii=False) + "\n")
             file.truncate()
+
+
+def write_rows(path: pathlib.Path, rows: Rows) -> None:
+    """Write arrays completely or not at all."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **rows)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_rows(path: pathlib.Path) -> Rows:
+    """The arrays of a file."""
+    with np.load(path) as file:
+        return dict(file)
 
 
 def consolidate(store: pathlib.Path) -> None:

@@ -21,7 +21,8 @@ from dynamics.runs.parts import named
 from dynamics.runs.path import Path, State
 from dynamics.runs.programs import Strategy
 from dynamics.runs.run import described
-from dynamics.sweeps.rows import read_checkpoint, rows_of
+from dynamics.runs.unfinished import read_state
+from dynamics.sweeps.rows import rows_of
 from dynamics.sweeps.sweep import Sweep
 from dynamics.trajectory import Trajectory, joined
 
@@ -165,15 +166,15 @@ def integrated(
     state = None
     if stored:
         _, at_start = program.begin(paths)
-        restored = [read_checkpoint(file, path, at_start) for file, path in zip(stored, paths, strict=True)]
+        restored = [read_state(file, path, at_start) for file, path in zip(stored, paths, strict=True)]
         parts = [[trajectory] for trajectory, _ in restored]
         state = State.joined([state for _, state in restored])
     kept = time.perf_counter()
     try:
         for stretched in integrate(program, paths, state):
             state = stretched.state
-            for i in np.flatnonzero(stretched.took_part):
-                parts[i].append(stretched.of_path(int(i), paths[i].experiment))
+            for i in np.flatnonzero(stretched.took_part).tolist():
+                parts[i].append(stretched.of_path(i, paths[i].experiment))
             if time.perf_counter() - kept > checkpoint_s:
                 keep([joined(so_far) for so_far in parts], state)
                 kept = time.perf_counter()

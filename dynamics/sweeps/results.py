@@ -24,11 +24,10 @@ from dynamics.probes.probe import NUMBERS
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.manifest import GROWING, Manifest
 from dynamics.runs.record import load_run
-from dynamics.runs.storage import Arrays, consolidate, write_group, write_text
+from dynamics.runs.storage import Arrays, consolidate, read_rows, write_group, write_text
 from dynamics.runs.tracking import Shown
 from dynamics.sweeps.assembly import Assembly
 from dynamics.sweeps.ledger import STATES, Entry, Ledger, Members, read_members
-from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Member, Sweep, read_kind, read_sweeps
 
 STORE, TABLE = "results.zarr", "members.csv"

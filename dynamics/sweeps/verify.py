@@ -11,11 +11,12 @@ from dynamics.runs.identity import changed
 from dynamics.runs.manifest import GROWING, Findings, check_files, read_chained
 from dynamics.runs.origin import numerics, provenance
 from dynamics.runs.replay import Agreement
+from dynamics.runs.storage import read_rows
 from dynamics.runs.verify import choose, say
 from dynamics.sweeps.ledger import FINISHED, Ledger
 from dynamics.sweeps.paths import Group, plan
 from dynamics.sweeps.results import SweepRecord
-from dynamics.sweeps.rows import read_rows, rows_of
+from dynamics.sweeps.rows import rows_of
 from dynamics.sweeps.worker import strategy_of
 from dynamics.trajectory import joined
 

@@ -17,10 +17,13 @@ from dynamics.runs.origin import numerics, provenance
 from dynamics.runs.path import Path, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
+from dynamics.runs.stopping import check, heard
+from dynamics.runs.storage import Rows, write_rows
+from dynamics.runs.unfinished import write_state
 from dynamics.sweeps.launch import Attempts, Launch
 from dynamics.sweeps.ledger import Ledger, Worker, is_full
 from dynamics.sweeps.paths import Group, Plan, integrated
-from dynamics.sweeps.rows import Rows, rows_of, write_checkpoint, write_rows
+from dynamics.sweeps.rows import rows_of
 from dynamics.trajectory import NON_FINITE, Trajectory
 
 BATCH_S = 5.0  # a call is to take about that long: what it finished is on disk then
@@ -48,7 +51,7 @@ def work(launch: Launch, report: Report = lambda _: None, stays: bool = True) ->
     """
     ledger, attempts = Ledger(launch.folder), launch.attempts
     plan = launch.plan.with_strategy(strategy_of(launch.folder, launch.plan.groups))
-    with Worker(ledger) as worker, _leading():
+    with Worker(ledger) as worker, _leading(), heard():
         crew = _Crew(launch, worker, report)
         while True:
             for member, reason in plan.refused.items():
@@ -65,6 +68,7 @@ def work(launch: Launch, report: Report = lambda _: None, stays: bool = True) ->
             attempts = {**running, **lost}
             if not lost:
                 time.sleep(PAUSE_S)
+            check()
 
 
 def strategy_of(folder: pathlib.Path, groups: Sequence[Group]) -> Strategy:
@@ -163,7 +167,7 @@ class _Crew:
         def keep(trajectories: Sequence[Trajectory], state: State) -> None:
             for i, (path, trajectory) in enumerate(zip(batch, trajectories, strict=True)):
                 with self._manifest.writing(f"checkpoints/{path}.npz"):
-                    write_checkpoint(self._checkpoint(path), trajectory, state.of_path(i))
+                    write_state(self._checkpoint(path), trajectory, state.of_path(i))
 
         begin = time.perf_counter()
         try:

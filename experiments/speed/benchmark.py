@@ -201,8 +201,8 @@ def widths() -> None:
     per_step: dict[int, list[float]] = defaultdict(list)
     for m in [*runs] * (2 * ROUNDS):
         parts = list(integrate(program, [paths[m]]))
-        steps = sum(int(part.of_path(0, runs[m]).steps) for part in parts)
-        per_step[m].append(sum(part.seconds for part in parts) / steps)
+        taken = sum(int(part.of_path(0, runs[m]).steps) for part in parts)
+        per_step[m].append(sum(part.seconds for part in parts) / taken)
     for m, steps in per_step.items():
         show(f"flow in Gram variables, m = {m}, one accepted step", f"{1e3 * min(steps):.3f} ms")
     show("    m = 10^6 against m = 128, one program", f"{min(per_step[10**6]) / min(per_step[128]):.2f}", "1.2")
