@@ -65,28 +65,29 @@ def run(tmp_path_factory):
     return recorded(tmp_path_factory.mktemp("asked"), LAWS, BEFORE)
 
 
-def test_descents_have_the_same_bits_and_flows_the_same_values(run):
+def test_the_same_values_as_if_it_had_been_recorded(run):
     off = asked_for(run.path.parent / "again", LAWS)
-    assert off["gd"] == off["sgd"] == 0 and off["flow"] < 1e-13
-    assert run.probe("attention", "gd").attrs["checkpoints_differ_by"] == 0
+    assert max(off.values()) < 1e-13
+    for law in LAWS:  # it is said where the checkpoints are not met to the bit
+        assert run.probe("attention", law).attrs["checkpoints_differ_by"] < 1e-13
 
 
 def test_times_that_were_not_saved(run):
-    """A descent gives the bits, and a flow the values, of a run that saves them; large probes end there."""
+    """The values of a run that saves them; large probes end there."""
     times = np.sort([*run["gd"].t.values, 0.75])
     given = {"times.spacing": "given", "times.given": times[1:].tolist(), "times.multiple_of": 0.05}
     # The same checkpoints as without the additional time.
     saved = recorded(run.path.parent / "given", LAWS, ("loss", "attention", "score_table"), **given)
     assert saved.checkpoints("gd") == run.checkpoints("gd")
-    for law, exact in (("gd", True), ("sgd", True), ("flow", False)):
+    for law in LAWS:
         value = run.probe("attention", law, 0.75)
         there = saved[law].attention.sel(t=0.75, method="nearest").values[None]
         assert value.shape == there.shape and list(value.t) == [0.75]
-        assert replay.difference(there, value.values) <= (0 if exact else 1e-13)
+        assert replay.difference(there, value.values) < 1e-13
     two = run.probe("attention", "gd", [10.0, 0.2])
     np.testing.assert_array_equal(two.values, run.probe("attention", "gd").sel(t=[10.0, 0.2], method="nearest"))
     at_checkpoints = run.probe("score_table", "gd")
-    np.testing.assert_array_equal(at_checkpoints, saved["gd"].score_table)
+    np.testing.assert_allclose(at_checkpoints, saved["gd"].score_table, rtol=0, atol=1e-13)
     assert list(at_checkpoints.t) == run.checkpoints("gd")
     large = run.probe("score_table", "gd", 0.75).values[0]
     scores = run.probe("scores", "gd", 0.75).values[0]

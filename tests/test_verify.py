@@ -12,7 +12,7 @@ from conftest import small_config
 import dynamics
 import dynamics.cli
 from dynamics.runs import manifest, replay, verify
-from dynamics.runs.record import Recorder
+from dynamics.runs.recorder import Recorder
 from dynamics.runs.storage import write_json
 from dynamics.sweeps import verify as verify_sweeps
 from dynamics.sweeps.rows import read_rows, write_rows
@@ -142,7 +142,7 @@ def test_changed_code_of_a_user_is_said(run, monkeypatch):
 
 
 def test_a_run_that_was_killed_has_notes(tmp_path):
-    recorder = Recorder(tmp_path, "run", small_config(), {})
+    recorder = Recorder.new(tmp_path, "run", small_config(), {})
     recorder.group("data", {"x": (("i",), np.arange(3))}, {}, {})
     recorder.close()
     (tmp_path / "run" / ".flow.partial").mkdir()
