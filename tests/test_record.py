@@ -209,7 +209,7 @@ def test_interruption_keeps_what_there_is(tmp_path):
 def test_killed_runs_are_told_from_running_ones(tmp_path):
     code = (
         "import pathlib, os, json, dynamics\n"
-        "from dynamics.runs.record import Recorder\n"
+        "from dynamics.runs.recorder import Recorder\n"
         f"Recorder.new(pathlib.Path({str(tmp_path)!r}), 'run', {{}}, {{}})\nos._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "JAX_PLATFORMS": "cpu"})

@@ -13,9 +13,8 @@ import dynamics
 import dynamics.cli
 from dynamics.runs import manifest, replay, verify
 from dynamics.runs.recorder import Recorder
-from dynamics.runs.storage import write_json
+from dynamics.runs.storage import read_rows, write_json, write_rows
 from dynamics.sweeps import verify as verify_sweeps
-from dynamics.sweeps.rows import read_rows, write_rows
 from experiments.reliability.flips import KINDS, trial, trials
 
 CONFIG = """

@@ -135,7 +135,7 @@ class Replay:
             allowed = f"must have the parameters and the memory of the law {self.path.law!r}, as its code is now"
             raise ConfigError("checkpoint", t, allowed) from None
         params, memory = jax.tree.map(lambda leaf: np.asarray(leaf)[None], stored)
-        return State.begin(number, params, memory, np.array([t], self.experiment.model.dtype))
+        return State.begin(number, params, memory, np.full(1, t, self.experiment.model.dtype))
 
     def segment(self, number: int) -> Again:
         """A segment again, from the checkpoint at which it began."""
