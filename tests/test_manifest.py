@@ -86,6 +86,18 @@ def test_a_kill_leaves_what_was_being_written_and_nothing_else(record):
     assert check_files(record, ended=True).notes == ["group/.x.partial-1: is left of a write that was cut off"]
 
 
+def test_what_a_killed_process_was_writing_is_settled(record):
+    """One write had not begun, one had ended; neither was listed."""
+    Manifest(record).begin("a.json")
+    Manifest(record).begin("late.json")
+    (record / "late.json").write_text("late")
+    Manifest(record).begin("never.json")
+    Manifest(record).settle()
+    assert check_files(record, ended=True) == ([], [])
+    (record / "late.json").write_text("Late")
+    assert damaged(record) == ["late.json: was changed"]
+
+
 def test_a_write_that_fails_is_listed_as_it_was_left(record):
     with pytest.raises(ValueError, match="in the middle"), Manifest(record).writing("failed.json"):
         raise ValueError("in the middle")

@@ -147,6 +147,7 @@ class SweepRecord:
         if self.is_current():
             return
         signature, manifest = self._signature(), Manifest(self.path)
+        manifest.settle()
         manifest.add(GROWING)
         beside, old = (self.path / f".{STORE}.{what}-{os.getpid()}" for what in ("partial", "old"))
         try:
