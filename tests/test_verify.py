@@ -101,6 +101,14 @@ def scaled(path, name, factor, row):
     group[name][:] = values
 
 
+def test_what_is_no_record_is_refused(run, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert dynamics.cli.main(["dynamics", "verify", str(tmp_path / "empty")]) == 2
+    assert "must be the folder of a run or of a sweep" in capsys.readouterr().err
+    (run / manifest.NAME).unlink()
+    assert verified(run, capsys) == (1, [f"{manifest.NAME}: is missing"])
+
+
 def test_wrong_numbers_are_found(run, monkeypatch):
     """A value that was not computed, under a manifest that fits it; elsewhere there is a tolerance."""
     scaled(run / "trajectory.zarr" / "gd", "loss", 1 + 1e-9, 15)

@@ -13,7 +13,7 @@ from dynamics.config import require
 from dynamics.environment import configure_compiler
 from dynamics.files import module_of
 from dynamics.runs.asking import keep
-from dynamics.runs.manifest import Findings
+from dynamics.runs.manifest import NAME, Findings
 from dynamics.runs.record import Record
 from dynamics.runs.verify import check_run
 from dynamics.runs.verify import integrate_again as integrate_run
@@ -31,6 +31,8 @@ def verify(arguments: argparse.Namespace) -> int:
     Nothing is executed or integrated of a record with damaged bytes.
     """
     folder = arguments.record
+    if not (folder / NAME).is_file():
+        load(folder)  # refuses what is no record, and one of another format
     is_sweep = (folder / "sweep.json").exists() or (folder / "journal").exists()
     files = check_sweep(folder) if is_sweep else check_run(folder)
     if not files.damaged:
