@@ -9,6 +9,7 @@
     dynamics ls [--workdir=runs]
     dynamics show RUN
     dynamics figures RUN ...
+    dynamics resume DIR
     dynamics verify DIR [--module=MODULE]
     dynamics probe DIR NAME [--law=LAW] [--t=T] [--module=MODULE]
     dynamics claims PAPER | --module=MODULE [--launcher=here|local|slurm] [--workdir=runs] [--name=NAME]
@@ -116,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(
-        required=True, metavar="run | compare | sweep | ls | show | figures | verify | probe | claims | new"
+        required=True, metavar="run | compare | sweep | ls | show | figures | resume | verify | probe | claims | new"
     )
 
     def add(to: Any, command: str, what: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -147,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     what = "draw the figures of each run, and those that compare several runs"
     add(commands, "commands.figures", what).add_argument("runs", nargs="+", metavar="RUN")
 
-    _add_questions(functools.partial(add, commands))
+    _add_later(functools.partial(add, commands))
 
     what = "check the claims of a paper, and write their table as JSON and Markdown"
     claims = add(commands, "studies.claims", what, folder, named, launched)
@@ -163,8 +164,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_questions(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """The commands that ask a record after its run."""
+def _add_later(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that go on with a record, or ask it."""
+    what = "go on with a record that was interrupted: the command that made it, again"
+    add("records.resume", what).add_argument("record", type=pathlib.Path, metavar="DIR")
     what = "compare every byte of a record with its manifest, and integrate random parts of it again"
     verify = add("records.verify", what)
     verify.add_argument("record", type=pathlib.Path, metavar="DIR")

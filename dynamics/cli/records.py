@@ -1,12 +1,15 @@
-"""The commands `dynamics verify` and `dynamics probe`, which ask a record after its run."""
+"""The commands that go on with a record, `dynamics resume`, or ask it, `dynamics verify` and `dynamics probe`."""
 
 import argparse
 import importlib
+import itertools
+import os
 import pathlib
 import random
 
 import numpy as np
 
+from dynamics.cli import main
 from dynamics.cli.modules import imported, is_module
 from dynamics.cli.status import print_table
 from dynamics.config import require
@@ -23,6 +26,26 @@ from dynamics.sweeps.verify import check_sweep
 from dynamics.sweeps.verify import integrate_again as integrate_sweep
 
 SHOWN = 12  # times of a probe that are printed
+COMMANDS = ("run", "compare", "sweep", "claims")
+PLACE = ("--workdir", "--name")  # the flags that say where a record is
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """Go on with a record that has not ended: the command that made it, again, where it was typed."""
+    folder = arguments.record.absolute()
+    origin = load(folder).provenance
+    command, directory = origin["command"][1:], pathlib.Path(origin["directory"])
+    can = bool(command) and command[0] in COMMANDS and directory.is_dir()
+    allowed = f"must have been made by a command ({', '.join(COMMANDS)}) in a directory that exists, {directory}"
+    require(can, "record", str(folder), allowed)
+    # "--name=x" is one word and "--name x" two.
+    again = [
+        word
+        for before, word in itertools.pairwise(["", *command])
+        if word.partition("=")[0] not in PLACE and before not in PLACE
+    ]
+    os.chdir(directory)
+    return main(["dynamics", *again, f"--workdir={folder.parent}", f"--name={folder.name}"])
 
 
 def verify(arguments: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "orbax-checkpoint", "nu
 
 
 def provenance(dtype: str, config: str, code: Mapping[str, str]) -> dict[str, Any]:
-    """The origin of the numbers: versions, commit, device, machine, flags of the compiler, dtype and command.
+    """The origin of the numbers: versions, commit, device, machine, flags of the compiler, dtype, command and where.
 
     Args:
         dtype: of the arrays.
@@ -34,6 +34,7 @@ def provenance(dtype: str, config: str, code: Mapping[str, str]) -> dict[str, An
         "config": config,
         "code": dict(code),
         "commit": _commit(),
+        "directory": os.getcwd(),
         "device": f"{device.device_kind} ({device.platform}, {jax.device_count()} in all)",
         "dtype": dtype,
         "flags": os.environ.get("XLA_FLAGS", ""),
