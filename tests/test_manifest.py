@@ -52,6 +52,13 @@ def test_what_is_missing_exchanged_cut_or_new_is_named(record):
     assert damaged(record) == [f"{NAME}: is missing"]
 
 
+def test_another_way_to_write_the_same_value_is_found(record):
+    """Bytes that JSON reads alike."""
+    text = (record / NAME).read_text()
+    (record / NAME).write_text(text.replace('"path": "b.json"', '"path":\t"b.json"'))
+    assert damaged(record)[0].startswith(f"{NAME}: line 3 was changed")
+
+
 def test_lines_that_are_changed_removed_or_moved_break_the_chain(record):
     lines = (record / NAME).read_bytes().splitlines(keepends=True)
     assert len(lines) == 6  # before and after each of three paths

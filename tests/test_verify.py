@@ -186,6 +186,14 @@ def test_a_sweep_is_what_was_recorded(sweep, capsys, monkeypatch):
     assert all(line.endswith("integrated again, the same bits") for line in found.notes)
 
 
+def test_a_copy_of_a_sweep_has_the_times_of_the_copy(sweep):
+    """The last line of the manifest is missed there, too."""
+    (sweep / "sweep.json").touch()
+    lines = (sweep / manifest.NAME).read_bytes().splitlines(keepends=True)
+    (sweep / manifest.NAME).write_bytes(b"".join(lines[:-1]))
+    assert verify_sweeps.check_sweep(sweep).damaged
+
+
 def test_parts_journals_claims_and_results_of_a_sweep_are_covered(sweep):
     for pattern in ("parts/*", "journal/*", "claims/*", "results.zarr/gd/loss/zarr.json", "members.csv", "strategy"):
         path = next(sweep.glob(pattern))
