@@ -52,6 +52,13 @@ def test_what_is_missing_exchanged_cut_or_new_is_named(record):
     assert damaged(record) == [f"{NAME}: is missing"]
 
 
+def test_another_way_to_write_the_same_value_is_found(record):
+    """Bytes that JSON reads alike."""
+    text = (record / NAME).read_text()
+    (record / NAME).write_text(text.replace('"path": "b.json"', '"path":\t"b.json"'))
+    assert damaged(record)[0].startswith(f"{NAME}: line 3 was changed")
+
+
 def test_lines_that_are_changed_removed_or_moved_break_the_chain(record):
     lines = (record / NAME).read_bytes().splitlines(keepends=True)
     assert len(lines) == 6  # before and after each of three paths
@@ -84,6 +91,18 @@ def test_a_kill_leaves_what_was_being_written_and_nothing_else(record):
     assert not damaged(record) and not read_chained(record / NAME, NAME)[1]
     (record / "group" / ".x.partial-1").write_text("half")
     assert check_files(record, ended=True).notes == ["group/.x.partial-1: is left of a write that was cut off"]
+
+
+def test_what_a_killed_process_was_writing_is_settled(record):
+    """One write had not begun, one had ended; neither was listed."""
+    Manifest(record).begin("a.json")
+    Manifest(record).begin("late.json")
+    (record / "late.json").write_text("late")
+    Manifest(record).begin("never.json")
+    Manifest(record).settle()
+    assert check_files(record, ended=True) == ([], [])
+    (record / "late.json").write_text("Late")
+    assert damaged(record) == ["late.json: was changed"]
 
 
 def test_a_write_that_fails_is_listed_as_it_was_left(record):

@@ -101,6 +101,14 @@ def scaled(path, name, factor, row):
     group[name][:] = values
 
 
+def test_what_is_no_record_is_refused(run, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert dynamics.cli.main(["dynamics", "verify", str(tmp_path / "empty")]) == 2
+    assert "must be the folder of a run or of a sweep" in capsys.readouterr().err
+    (run / manifest.NAME).unlink()
+    assert verified(run, capsys) == (1, [f"{manifest.NAME}: is missing"])
+
+
 def test_wrong_numbers_are_found(run, monkeypatch):
     """A value that was not computed, under a manifest that fits it; elsewhere there is a tolerance."""
     scaled(run / "trajectory.zarr" / "gd", "loss", 1 + 1e-9, 15)
@@ -176,6 +184,14 @@ def test_a_sweep_is_what_was_recorded(sweep, capsys, monkeypatch):
     # Two seeds of adam, and of gd at two steps each.
     assert not found.damaged and len(found.notes) == 6
     assert all(line.endswith("integrated again, the same bits") for line in found.notes)
+
+
+def test_a_copy_of_a_sweep_has_the_times_of_the_copy(sweep):
+    """The last line of the manifest is missed there, too."""
+    (sweep / "sweep.json").touch()
+    lines = (sweep / manifest.NAME).read_bytes().splitlines(keepends=True)
+    (sweep / manifest.NAME).write_bytes(b"".join(lines[:-1]))
+    assert verify_sweeps.check_sweep(sweep).damaged
 
 
 def test_parts_journals_claims_and_results_of_a_sweep_are_covered(sweep):

@@ -28,11 +28,11 @@ EXIT = {"done": 0, "failed": 1, "interrupted": 130}
 def run(arguments: argparse.Namespace) -> int:
     """Execute a config."""
     begin = time.monotonic()
+    configure_compiler()  # before a config file or its experiment uses a device
     file, loaded = config_of(arguments)
     config = plain(loaded)
     experiment = Experiment.from_config(config)
     check_module("figures", config["figures"])
-    configure_compiler()
     importing = threading.Thread(target=module_named, args=(config["figures"],), daemon=True)
     with Report(list(experiment.laws)) as bars:
 

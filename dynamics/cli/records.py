@@ -16,7 +16,7 @@ from dynamics.config import require
 from dynamics.environment import configure_compiler
 from dynamics.files import module_of
 from dynamics.runs.asking import keep
-from dynamics.runs.manifest import Findings
+from dynamics.runs.manifest import NAME, Findings
 from dynamics.runs.record import Record
 from dynamics.runs.verify import check_run
 from dynamics.runs.verify import integrate_again as integrate_run
@@ -54,12 +54,14 @@ def verify(arguments: argparse.Namespace) -> int:
     Nothing is executed or integrated of a record with damaged bytes.
     """
     folder = arguments.record
+    if not (folder / NAME).is_file():
+        load(folder)  # refuses what is no record, and one of another format
     is_sweep = (folder / "sweep.json").exists() or (folder / "journal").exists()
     files = check_sweep(folder) if is_sweep else check_run(folder)
     if not files.damaged:
+        configure_compiler()  # before the code of a user uses a device
         record = load(folder)
         register(record, arguments.module)
-        configure_compiler()
         chance = random.SystemRandom()
         again = integrate_sweep(record, chance) if is_sweep else integrate_run(record, chance)
         files = Findings(again.damaged, [*files.notes, *again.notes])
@@ -75,8 +77,8 @@ def probe(arguments: argparse.Namespace) -> int:
     require(
         isinstance(record, Record), "record", str(arguments.record), "must be the folder of a run, with checkpoints"
     )
+    configure_compiler()  # before the code of a user uses a device
     register(record, arguments.module)
-    configure_compiler()
     for law in [arguments.law] if arguments.law else record.config.laws:
         values = record.probe(arguments.probe, law, arguments.t)
         keep(record, values)

@@ -30,12 +30,12 @@ from dynamics.sweeps.worker import AHEAD
 def compare(arguments: argparse.Namespace) -> int:
     """The laws of a config against one another."""
     begin = time.monotonic()
+    configure_compiler()  # before a config file uses a device
     file, config = config_of(arguments)
     check_module("figures", config.figures)
     module = imported("compare.claims", config.compare.claims, ("TABLES",)) if config.compare.claims else None
     check_launching(arguments)
     sweep = sweep_of(file.stem, config)
-    configure_compiler()
     planned = plan({"": sweep})._replace(judges=code((module,) if module else ()))
     folder = arguments.workdir / run_name(arguments, file.stem)
     record, interrupted = launched(folder, "compare", file.path, planned, arguments)
@@ -47,6 +47,7 @@ def compare(arguments: argparse.Namespace) -> int:
 def claims(arguments: argparse.Namespace) -> int:
     """Run the command `dynamics claims`: collect the evidence, judge every claim, write the tables and figures."""
     begin = time.monotonic()
+    configure_compiler()  # before a module uses a device
     key, name = "--module", arguments.module
     if not name:
         key, name = "paper", f"experiments.{arguments.paper}.claims"
@@ -56,7 +57,6 @@ def claims(arguments: argparse.Namespace) -> int:
     module = imported(key, name, ("CASES", "TABLES"))
     check(module)
     check_module("FIGURES", vars(module).get("FIGURES", ""))
-    configure_compiler()
     paper = name.removesuffix(".claims").rpartition(".")[2]
     folder = arguments.workdir / run_name(arguments, f"{paper}-claims")
     planned = plan(sweeps_of(module))._replace(judges=code((module,)))

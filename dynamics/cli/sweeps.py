@@ -37,6 +37,7 @@ def check_launching(arguments: argparse.Namespace) -> None:
 def sweep(arguments: argparse.Namespace) -> int:
     """Run the members of a sweep that have not been run."""
     begin = time.monotonic()
+    configure_compiler()  # before a config file uses a device
     file, config = config_of(arguments)
     name = file.stem + (f"-{file.variant}" if file.variant else "")
     check_module("figures", config.figures)
@@ -45,7 +46,6 @@ def sweep(arguments: argparse.Namespace) -> int:
     check_launching(arguments)
     if arguments.coordinator:
         processes.join(arguments.coordinator, arguments.processes, arguments.process)
-    configure_compiler()
     planned = plan({"": swept})
     if arguments.dry_run:
         _print_cost(swept, planned)

@@ -44,6 +44,7 @@ def keep(record: Record, values: Any) -> None:
     name, law = str(values.name), values.attrs["law"]
     path = f"{FOLDER}/{law}/{name}"
     partial = record.path / f".{law}.{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     labels = {str(dim): label.values for dim, label in values.coords.items()}
     write_group(partial, {name: (values.dims, values.values)}, labels, values.attrs)
     with Manifest(record.path).writing(path):
@@ -74,6 +75,7 @@ class _Asked:
         fits = f"must be a probe that the law {law!r} can have here"
         require(name in experiment.probes_of(law), "probe", name, fits)
         times = record[law].t.values if law in record.groups() else np.array(record.checkpoints(law))
+        require(len(times) > 0, "law", law, "has no checkpoint yet")
         self._end = float(times[-1])
         self._agreement = Agreement.of(record.provenance, record.config.to_dict())
         self._off = 0.0  # the largest difference between a stored checkpoint and the end of what was integrated

@@ -89,6 +89,13 @@ class Manifest:
         """List what is at a path, which may be nothing."""
         self._append({"path": path, "files": hashes(self.folder, path)})
 
+    def settle(self) -> None:
+        """List what is at the paths that a process was writing when it was killed: the old, the new, or nothing."""
+        lines, _, _ = read_chained(self.folder / NAME, NAME)
+        for path, files in _latest(lines).items():
+            if files is None:
+                self.add(path)
+
     def _append(self, line: Mapping[str, Any]) -> None:
         with (self.folder / NAME).open("a+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -186,7 +193,7 @@ def check_files(
     lines, damaged, cut_off = read_chained(folder / NAME, NAME)
     if cut_off and ended:
         damaged.append(f"{NAME}: its last line was cut off")
-    paths = {line["path"]: line["files"] for line in lines if line.keys() == {"path", "files"}}
+    paths = _latest(lines)
     listed = {name: tuple(entry) for files in paths.values() for name, entry in (files or {}).items()}
     listed |= {name: tuple(entry) for name, entry in elsewhere.items()}
     open_paths = [path for path, files in paths.items() if files is None and path not in gone]
@@ -214,6 +221,11 @@ def check_files(
         elif not of_open:
             damaged.append(f"{name}: is not listed in the manifest")
     return Findings(sorted(damaged), sorted(notes))
+
+
+def _latest(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """{path: its files, or None while it is being written}; lines that are damaged are left out."""
+    return {line["path"]: line["files"] for line in lines if line.keys() == {"path", "files"}}
 
 
 def _is_partial(name: str) -> bool:

@@ -85,6 +85,7 @@ class Recorder:
         # What a process left that was killed amid a write.
         for left in [*path.glob(".*partial*"), *path.glob("*/.*partial*"), *path.glob("checkpoints/*/*orbax*")]:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
+        recorder._manifest.settle()
         with recorder._manifest.writing(f"{STORE}/zarr.json"):
             consolidate(path / STORE)
         origins = {**record.provenance, "resumed": [*record.provenance.get("resumed", []), dict(origin)]}

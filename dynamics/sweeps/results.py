@@ -9,6 +9,7 @@ The store and the table are made of the parts when a launch ends; until then a r
 import collections
 import csv
 import functools
+import hashlib
 import io
 import json
 import os
@@ -135,7 +136,8 @@ class SweepRecord:
 
     def _signature(self) -> str:
         """Another one when there is more to read."""
-        return f"{Ledger(self.path).size()} {(self.path / 'sweep.json').stat().st_mtime_ns}"
+        members = hashlib.sha256((self.path / "sweep.json").read_bytes()).hexdigest()  # the same in a copy
+        return f"{Ledger(self.path).size()} {members}"
 
     def is_current(self) -> bool:
         """Whether the store has all that there is to read."""
@@ -147,6 +149,7 @@ class SweepRecord:
         if self.is_current():
             return
         signature, manifest = self._signature(), Manifest(self.path)
+        manifest.settle()
         manifest.add(GROWING)
         beside, old = (self.path / f".{STORE}.{what}-{os.getpid()}" for what in ("partial", "old"))
         try:
