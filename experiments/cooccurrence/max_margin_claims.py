@@ -34,7 +34,7 @@ from experiments.cooccurrence.theory import SIGNALS, TYPES
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
 PRECISION = 0.005  # relative, of the limits
-FEW, MANY = 60, 78  # between which n_c(5) lies
+FEW, MANY = 60.0, 78.0  # between which n_c(5) lies
 LATE = 1e6  # T
 SETTLED = 1e4  # from there on the population error does not change
 RTOL = 1e-9  # of the runs whose limits are read off
@@ -188,7 +188,7 @@ MARGINS = (
 ENOUGH = Claim(
     "derived here",
     "From n_c(5) = 68 samples on, every fresh sample is classified in the end",
-    f"the population error at t = {SETTLED:.0e} vanishes from a size on that lies between {FEW} and {MANY}",
+    f"the population error at t = {SETTLED:.0e} vanishes from a size on that lies between {FEW:g} and {MANY:g}",
     _generalises,
     ("all n, L = 4",),
     elsewhere={"at t = 0": functools.partial(_generalises, checkpoint=0)},
