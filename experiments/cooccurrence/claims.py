@@ -313,8 +313,8 @@ FURTHER = (
                 f"exponent within {rate:g} ± {SHARP}",
                 Phases(0.5).rate(name),
                 ("fan_in",),
-                post_hoc="the root mean square over the first 8 words instead of the largest change; widths and number of "
-                "starts, since 12 starts at each of five widths up to 2^20 decided nothing for key and query",
+                post_hoc="the root mean square over the first 8 words instead of the largest change; widths and number "
+                "of starts: 12 starts at each of five widths up to 2^20 decided nothing for key and query",
             ),
         )
         for name, rate in measures.RATES.items()

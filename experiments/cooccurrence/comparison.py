@@ -130,11 +130,12 @@ def _errors(axes: Axes, record: SweepRecord) -> None:
             fit = order(last.step.values, last.output_variance.values)
             values, said = last.output_variance, f"variance of {NAMES.get(law, law)}'s outputs"
         colour = COLOURS[PALETTE[numbered % len(PALETTE)]]
+        style = "-" if numbered < len(PALETTE) else "--"
         numbered += 1
         axes.plot(np.tile(last.step, (last.seed.size, 1)).T, values.T, ".", color=colour, markersize=3)
         middle = np.exp(np.mean(np.log(values.values)))
         line = middle * (last.step / np.exp(np.mean(np.log(last.step)))) ** fit.slope
-        axes.plot(last.step, line, color=colour, linewidth=1, label=f"{said}: {fit}")
+        axes.plot(last.step, line, style, color=colour, linewidth=1, label=f"{said}: {fit}")
     axes.set(xscale="log", yscale="log", xlabel="step η", ylabel="relative distance at the last t")
     _mark_steps(axes, next(record[law].step.values for law in record.laws if "step" in record[law].dims))
     axes.set_title("(ii) distances from the reference; orders, 95 %")
