@@ -351,3 +351,22 @@ def test_a_law_at_the_pace_of_the_flow():
             paces = {"flow": swept(0.0)["one"].isel(x=0), "Adam": swept(-1.0)["one"].isel(x=3)}
             assert claim.measure({**paces}, "Adam").holds is False, case
             assert claim.measure({**paces, "Adam": paces["flow"]}, "Adam").holds is True, case
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_flow_records_its_drift(module):
+    """Without it a broken certificate could not make a verdict inconclusive."""
+    for name, case in MODULES[module].CASES.items():
+        config = case.config() if isinstance(case, Case) else None
+        if config is not None and "rtol" in next(iter(config.laws.values())):
+            assert "drift" in config.probes, name
+
+
+@pytest.mark.parametrize("module", ["cooccurrence", "population"])
+def test_cases_share_no_start(module):
+    """Except with those of the same starts with frozen attention."""
+    cases = {name: case for name, case in MODULES[module].CASES.items() if isinstance(case, Case)}
+    seeds = [m["seed"] for name, case in cases.items() if "frozen" not in name for m in case.members]
+    assert len(seeds) == len(set(seeds))
+    for name, frozen in MODULES[module].COMPANION[1].items():
+        assert {m["seed"] for m in cases[frozen].members} <= {m["seed"] for m in cases[name].members}
