@@ -107,6 +107,10 @@ def test_the_vocabularies_of_the_claims(name):
     assert (config.task.samples, config.task.vocabulary, config.task.length) == (n, d, 5)
     widest = population_claims.predicted(name, (2**20,))
     assert population_claims.predicted(name, (2**11,)) > widest > 0
+    if name in population_claims.LARGER:  # words that were not learnt make it smaller
+        assert widest < population_claims.predicted(
+            next(k for k, (m, _) in population_claims.SIZES.items() if m == n), (2**20,)
+        )
 
 
 def test_the_population_loss_at_a_training_loss():
