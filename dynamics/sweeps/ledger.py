@@ -21,6 +21,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dynamics.runs.manifest import chained
+
 STATES = ("waiting", "running", "done", "failed", "diverged", "interrupted")
 FINISHED = ("done", "diverged")  # outcomes of the config; run again on request only
 BEAT_S, STALE_S = 5.0, 60.0  # a worker touches its file that often; on another machine it is dead after so long without
@@ -131,6 +133,7 @@ class Worker:
         self.name = f"{self.host}-{os.getpid()}-{secrets.token_hex(4)}"
         self._path = ledger.workers / self.name
         self._journal = ledger.journal / f"{self.name}.jsonl"
+        self._chain = ""  # see dynamics.runs.manifest
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -173,7 +176,7 @@ class Worker:
             OSError: when the disk is full; nothing is written.
         """
         stamp = {"host": self.host, "worker": self.name, "time": time.time()}
-        text = "".join(json.dumps({**line, **stamp}, ensure_ascii=False) + "\n" for line in lines).encode()
+        text, chain = chained([{**line, **stamp} for line in lines], self._chain)
         handle = os.open(self._journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             before = os.fstat(handle).st_size
@@ -185,6 +188,7 @@ class Worker:
             except OSError:
                 os.ftruncate(handle, before)
                 raise
+            self._chain = chain
         finally:
             os.close(handle)
 
