@@ -11,7 +11,7 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims max_margin xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers test test-slow test-slurm check smoke bench lock clean
+.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers test test-slow test-slurm check smoke bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -44,9 +44,13 @@ smoke: .venv/ready
 claims: .venv/ready
 	$(BIN)/dynamics claims cooccurrence --name=claims-$(STAMP)
 
-# The limits of the first paper's lemmas, and its population loss.
+# The limits of the first paper's lemmas.
 max_margin: .venv/ready
 	$(BIN)/dynamics claims --module=experiments.cooccurrence.max_margin_claims --name=max-margin-$(STAMP)
+
+# The first paper's population loss, at up to 240 samples and 1200 words: minutes.
+population: .venv/ready
+	$(BIN)/dynamics claims --module=experiments.cooccurrence.population_claims --name=population-$(STAMP)
 
 # Co-occurrence as XOR: where attention is needed.
 xor: .venv/ready

@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import small_config
 
 import dynamics
 from dynamics.probes import View, evaluator
-from experiments.cooccurrence import xor  # noqa: F401  (registers exactly_one)
+from experiments.cooccurrence import population_claims, xor  # noqa: F401  (registers exactly_one)
 from experiments.cooccurrence.population import PROBABILITIES, TARGETS, population_error, population_loss
 
 AND = np.array([1, -1, -1, -1])
@@ -94,3 +95,31 @@ def test_uniform_attention_needs_no_samples():
 
 def test_an_output_of_zero_is_an_error():
     assert float(population_error(jnp.zeros(6), jnp.asarray(AND), 4)) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", population_claims.SIZES)
+def test_the_vocabularies_of_the_claims(name):
+    """The smallest that fits, and n L words, of which 8n/3 + 3 are in the training set."""
+    n, d = population_claims.SIZES[name]
+    smallest = dynamics.Cooccurrence(samples=n, length=5, words="distinct").vocabulary
+    assert d == (smallest if name in population_claims.SMALLEST else 5 * n) and d >= smallest
+    config = population_claims.CASES[name].config()
+    assert (config.task.samples, config.task.vocabulary, config.task.length) == (n, d, 5)
+    widest = population_claims.predicted(name, (2**20,))
+    assert population_claims.predicted(name, (2**11,)) > widest > 0
+    if name in population_claims.LARGER:  # words that were not learnt make it smaller
+        assert widest < population_claims.predicted(
+            next(k for k, (m, _) in population_claims.SIZES.items() if m == n), (2**20,)
+        )
+
+
+def test_the_population_loss_at_a_training_loss():
+    """Population loss = √(training loss) between saved times, and unknown below the last training loss."""
+    training = np.array([1.0, 1e-2, 1e-4])
+    arrays = {
+        "loss": (("width", "t"), training[None]),
+        "population_loss_exact": (("width", "t", "estimate"), np.sqrt(training)[None, :, None]),
+    }
+    runs = xr.Dataset(arrays, {"width": [2], "t": [1.0, 2.0, 3.0], "estimate": ["mean"]})
+    found = [population_claims.at_training_loss(runs, xr.full_like(runs.width, x, float)).item() for x in (1e-3, 1e-5)]
+    np.testing.assert_allclose(found, [1e-3**0.5, np.nan], rtol=1e-12)

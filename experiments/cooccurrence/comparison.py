@@ -130,11 +130,12 @@ def _errors(axes: Axes, record: SweepRecord) -> None:
             fit = order(last.step.values, last.output_variance.values)
             values, said = last.output_variance, f"variance of {NAMES.get(law, law)}'s outputs"
         colour = COLOURS[PALETTE[numbered % len(PALETTE)]]
+        style = "-" if numbered < len(PALETTE) else "--"
         numbered += 1
         axes.plot(np.tile(last.step, (last.seed.size, 1)).T, values.T, ".", color=colour, markersize=3)
         middle = np.exp(np.mean(np.log(values.values)))
         line = middle * (last.step / np.exp(np.mean(np.log(last.step)))) ** fit.slope
-        axes.plot(last.step, line, color=colour, linewidth=1, label=f"{said}: {fit}")
+        axes.plot(last.step, line, style, color=colour, linewidth=1, label=f"{said}: {fit}")
     axes.set(xscale="log", yscale="log", xlabel="step η", ylabel="relative distance at the last t")
     _mark_steps(axes, next(record[law].step.values for law in record.laws if "step" in record[law].dims))
     axes.set_title("(ii) distances from the reference; orders, 95 %")
@@ -184,7 +185,9 @@ def _shift(axes: Axes, data: dict[str, Any], flow: str, colours: dict[str, str])
         axes.plot(shift.step, shift, "o-", color=COLOURS[colours[law]], markersize=3, label=label)
     if axes.lines:
         axes.set(xscale="log", yscale="log")
-        axes.legend(fontsize=7)
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high * (high / low) ** 0.5)
+        axes.legend(fontsize=7, loc="upper left")
     axes.set(xlabel="step η", ylabel=f"|T1 − T1 of the {NAMES[flow]}|")
     _mark_steps(axes, next(runs.step.values for runs in data.values() if "step" in runs.dims))
     axes.set_title("(iii) shift of T1, mean over starts")

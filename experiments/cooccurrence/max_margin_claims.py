@@ -1,4 +1,4 @@
-"""The max-margin law and the population loss of arXiv:2410.09605 as claims; the laws are in max_margin.py.
+"""The max-margin law of arXiv:2410.09605 as claims; max_margin.py derives it.
 
 What is extrapolated, and why. Late in training the samples of I4 have margins c > 1 times those of the others. Their
 share s(t) of Σ g falls as loss^(c − 1), a slow power (loss^0.34 for n = 60, L = 5), and every quotient of sums of g and
@@ -10,8 +10,8 @@ second order. So the limit of a quotient Q is read off the line through (s, Q) a
 
 This was written before any limit was measured. The solver has to be precise: the sums of g relax fast to their late
 ratios, and explicit steps at the edge of stability keep them moving, by up to 4e-3 of R at rtol 1e-7 and 4e-4 at 1e-8.
-At finite m the velocity of G has a part along W_Vᵀ W_V besides S z. It
-turns the quotients by about m1 ‖G‖² / 2S² times 1/log(1/loss), at most 2e-3 at m = 2^14, and falls as 1/m².
+At finite m the velocity of G has a part along W_Vᵀ W_V besides S z. It turns the quotients by about m1 ‖G‖² / 2S² times
+1/log(1/loss), at most 2e-3 at m = 2^14, and falls as 1/m².
 """
 
 import functools
@@ -20,36 +20,28 @@ import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
-import xarray as xr
 
 from dynamics import grid, own_seeds
 from dynamics.analysis.fits import Interval
 from dynamics.files import load_config
 from dynamics.studies.claims import Claim, Data, Finding, inside
 from dynamics.studies.evidence import Case
+from experiments.cooccurrence import population  # noqa: F401  (registers the probe)
 from experiments.cooccurrence.controls import ALL_BUT_ATTENTION
-from experiments.cooccurrence.max_margin import MaxMargin, word_counts
-from experiments.cooccurrence.measures import SLACK, exponent_in_width, within
-from experiments.cooccurrence.population import population_loss
+from experiments.cooccurrence.max_margin import MaxMargin
 from experiments.cooccurrence.theory import SIGNALS, TYPES
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
 PRECISION = 0.005  # relative, of the limits
-AGREEMENT = 0.1  # relative, of a population loss
-FEW, MANY = 60, 78  # between which n_c(5) lies
+FEW, MANY = 60.0, 78.0  # between which n_c(5) lies
 LATE = 1e6  # T
 SETTLED = 1e4  # from there on the population error does not change
-LENGTH = 5  # L of the population losses
 RTOL = 1e-9  # of the runs whose limits are read off
 WIDE = (2**14, 2**20)
-WIDTHS = (2**11, 2**14, 2**17, 2**20)
-STARTS, FROZEN_STARTS = 2, 1  # at each of these widths
 FROZEN = ", attention frozen"
 LIMITS = {"n = 36, L = 3": (36, 3), "n = 48, L = 4": (48, 4), "n = 72, L = 5": (72, 5), "n = 18, L = 5": (18, 5)}
 SETS = {"all n, L = 5": (5, (60, 66, 72, 78)), "all n, L = 4": (4, (48, 54))}  # L and all n
-POPULATIONS = {"population, n = 60": 60, "population, n = 120": 120}  # n; all random words are in the training set
 
 
 def _case(task: dict[str, Any], members: Sequence[Any], stop: float, probes: tuple[str, ...]) -> Case:
@@ -87,7 +79,7 @@ def _precise(case: Case) -> Case:
     return Case(config, case.members)
 
 
-def _cases(starts: int) -> dict[str, Case]:
+def _cases() -> dict[str, Case]:
     cases = {}
     for name, (n, length) in LIMITS.items():
         task, probes = {"samples": n, "length": length}, ("gradient_by_type", "mlp_velocity")
@@ -95,18 +87,12 @@ def _cases(starts: int) -> dict[str, Case]:
     for name, (length, sizes) in SETS.items():
         members = grid({"task.samples": sizes, "model.width": (2**20,)})
         cases[name] = _case({"length": length}, members, SETTLED, ("population_error_exact",))
-    for name, n in POPULATIONS.items():
-        members = grid({"model.width": WIDTHS}, [{}] * starts)
-        cases[name] = _case({"samples": n}, members, 300.0, ("population_loss_exact",))
     return cases
 
 
-# With frozen attention an evaluation costs d² instead of d³: the large vocabulary has no other case.
-_TRAINED = _cases(STARTS)
-_FROZEN = {name + FROZEN: _frozen(case) for name, case in _cases(FROZEN_STARTS).items()}
-JUDGED = {name: name if name == "population, n = 60" else name + FROZEN for name in POPULATIONS}
-COMPANIONS = {case: case + FROZEN for case in ("n = 36, L = 3", "n = 48, L = 4", "n = 72, L = 5", "population, n = 60")}
-CASES = {case: (_TRAINED | _FROZEN)[case] for case in (*LIMITS, *SETS, *JUDGED.values(), *COMPANIONS.values())}
+COMPANIONS = {case: case + FROZEN for case in ("n = 36, L = 3", "n = 48, L = 4", "n = 72, L = 5")}
+CASES = _cases()
+CASES |= {companion: _frozen(CASES[case]) for case, companion in COMPANIONS.items()}
 
 
 def _sums(runs: Any) -> list[Any]:
@@ -176,53 +162,6 @@ def _generalises(data: Data, case: str, checkpoint: int = -1) -> Finding:
     return Finding(inside(Interval(math.nan, low, high), FEW, MANY), f"wrong: {shown}; n_c in [{low:g}, {high:g}]")
 
 
-def at_training_loss(runs: Any, losses: Any) -> Any:
-    """The exact population loss [width, seed] when the training loss has these values [width]; nan if it never has.
-
-    Linear in the logarithms between saved times.
-    """
-    population = runs.population_loss_exact.sel(estimate="mean", drop=True)
-
-    def interpolated(training: Any, values: Any, loss: Any) -> Any:
-        falling = slice(None, None, -1)
-        at = np.interp(np.log(loss), np.log(training[falling]), np.log(values[falling]), math.nan, math.nan)
-        return np.exp(at)
-
-    core = [["t"], ["t"], []]
-    return xr.apply_ufunc(interpolated, runs.loss, population, losses, input_core_dims=core, vectorize=True)
-
-
-def _power(data: Data, case: str, training_loss: float | None = None) -> Finding:
-    """Whether the population loss falls with m: its exponent at T*, or where all widths have one training loss."""
-    runs = data[case]
-    losses = 1 / runs.width if training_loss is None else xr.full_like(runs.width, training_loss, float)
-    values = at_training_loss(runs, losses)
-    found = within(exponent_in_width(values), -math.inf, -SLACK, "∝ m^b, b =")
-    shown = ", ".join(f"{float(values.sel(width=width).mean()):.3g}" for width in runs.width)
-    last = max(MaxMargin(POPULATIONS[case.removesuffix(FROZEN)], LENGTH).fresh_margin, 0)
-    return found._replace(measured=f"{shown}; {found.measured}; for m → ∞ b = {-last:.3f}")
-
-
-def predicted(name: str, widths: Sequence[int], random_words: bool = True) -> Any:
-    """The population loss at a training loss of 1/m, by the flow of three numbers; [width]."""
-    labels, losses = jnp.array([1, -1, -1, -1]), 1 / np.array(widths)
-    G_TxD = word_counts(POPULATIONS[name], LENGTH, None, losses)
-    if not random_words:
-        G_TxD[:, len(SIGNALS) :] = 0
-    return np.array([float(population_loss(jnp.asarray(G_D), labels, LENGTH)) for G_D in G_TxD])
-
-
-def _follows(data: Data, case: str, random_words: bool = True) -> Finding:
-    """Whether the population losses at T* in all runs are those of the flow of three numbers."""
-    runs = data[case]
-    widths = runs.width.values.tolist()
-    stated = xr.DataArray(predicted(case.removesuffix(FROZEN), widths, random_words), {"width": widths}, "width")
-    deviation = np.ravel(at_training_loss(runs, 1 / runs.width) / stated - 1)
-    shown = ", ".join(f"{value:.3g}" for value in stated.values)
-    differs = f"differs from {shown} by {100 * deviation.min():.2f} to {100 * deviation.max():.2f} %"
-    return Finding(_within(deviation, AGREEMENT), differs)
-
-
 def _limits(symbol: str, formula: str, quantity: Callable[[Any], Any], limit: Callable[[MaxMargin], float]) -> Claim:
     measure = functools.partial(_tends, quantity=quantity, limit=limit)
     return Claim(
@@ -249,33 +188,15 @@ MARGINS = (
 ENOUGH = Claim(
     "derived here",
     "From n_c(5) = 68 samples on, every fresh sample is classified in the end",
-    f"the population error at t = {SETTLED:.0e} vanishes from a size on that lies between {FEW} and {MANY}",
+    f"the population error at t = {SETTLED:.0e} vanishes from a size on that lies between {FEW:g} and {MANY:g}",
     _generalises,
     ("all n, L = 4",),
     elsewhere={"at t = 0": functools.partial(_generalises, checkpoint=0)},
 )
-POWER = Claim(
-    "Theorem 3.3",
-    "The population loss is ≤ 1/poly(m) at T*, where the training loss is 1/m",
-    f"exponent in m at most −{SLACK}",
-    _power,
-    elsewhere={"where the training loss is 0.05": functools.partial(_power, training_loss=0.05)},
-    repairs={"population, n = 60": {"n = 120": JUDGED["population, n = 120"]}},
-)
-FOLLOWS = Claim(
-    "derived here",
-    "The population loss at T* is that of the flow of three numbers, in which attention stays uniform",
-    f"within {100 * AGREEMENT:.0f} % in every run",
-    _follows,
-    elsewhere={"G = 0 for random words": functools.partial(_follows, random_words=False)},
-    post_hoc="one run outside refutes the claim; all had to be outside",
-)
 MAX_MARGIN = [(case, claim) for case in LIMITS if case in COMPANIONS for claim in MARGINS]
 MAX_MARGIN.append(("all n, L = 5", ENOUGH))
-POPULATION = [(case, claim) for case in JUDGED.values() for claim in (POWER, FOLLOWS)]
 TABLES = {
     "max_margin": ("The max-margin law of word counts: late times at large m", MAX_MARGIN),
-    "population": ("The population loss where the training loss is 1/m: m = 2^11 to 2^20", POPULATION),
 }
 FIGURES = "experiments.cooccurrence.max_margin_figures"
 COMPANION = ("attention frozen", COMPANIONS)

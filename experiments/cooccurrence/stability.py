@@ -34,7 +34,7 @@ def draw(record: SweepRecord, folder: pathlib.Path) -> list[pathlib.Path]:
                 crossed, there, "v", color=colour, markersize=8, markeredgecolor="black", zorder=4, clip_on=False
             )
     sharpness.axhline(EDGE, color="black", linewidth=0.8)
-    sharpness.text(float(flow.t[-1]), EDGE, "unstable above 2", ha="right", va="bottom", fontsize=7.5)
+    sharpness.text(float(flow.t[-1]), EDGE, "unstable", ha="right", va="bottom", fontsize=7.5)
     losses.set(ylabel="training loss", yscale="log", title="loss")
     sharpness.set(ylabel="η λmax", yscale="log", title="η λmax (dotted: along the flow; ▾: first time above 2)")
     apart.set(ylabel="|F_GD − F_flow| / max |F_flow|", yscale="log", title="distance of the outputs")

@@ -267,7 +267,7 @@ def entropy_collapses(high: float, low: float) -> Measure:
     def measure(data: Data, case: str) -> Finding:
         H = _attention(data[case], "entropy", 1.0)
         ratio = mean_interval(H[high] / H[low])
-        return Finding(inside(ratio, 0, COLLAPSED), f"H at v = {high:g} is {ratio} of H at v = {low:g}")
+        return Finding(inside(ratio, 0.0, COLLAPSED), f"H at v = {high:g} is {ratio} of H at v = {low:g}")
 
     return measure
 
@@ -302,7 +302,9 @@ def no_collapse(mean: float, variance: float) -> Measure:
         H = mean_interval(_attention(evidence, "entropy", mean)[variance] / np.log(int(evidence.of_length[0])))
         return all_of(
             {
-                "no rank collapse": Finding(inside(H, 0, UNIFORM), f"H = {H} log T at m = {mean:g}, v = {variance:g}"),
+                "no rank collapse": Finding(
+                    inside(H, 0.0, UNIFORM), f"H = {H} log T at m = {mean:g}, v = {variance:g}"
+                ),
                 "no entropy collapse": Finding(above(H, ONE_KEY), "uniform attention has 1, one key 0"),
             }
         )
@@ -355,7 +357,7 @@ def concentrates(what: Quantity, at: Quantity = at_best_time) -> Measure:
 
     def measure(data: Data, case: str) -> Finding:
         interval = mean_interval(what(at(data[case])) / what(at(data[_without(case)])))
-        return Finding(inside(interval, 0, CONCENTRATED), f"{interval} of that without")
+        return Finding(inside(interval, 0.0, CONCENTRATED), f"{interval} of that without")
 
     return measure
 

@@ -4,10 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
-from dynamics.analysis.fits import Interval, mean_interval
+from dynamics.analysis.fits import NO_FIT, Fit, Interval, detectable, mean_interval
 from dynamics.studies.claims import Data, Finding, above, inside
 from dynamics.studies.evidence import Evidence
+from experiments.cooccurrence.measures import within
 from experiments.cooccurrence.xor import ExactlyOne
 from experiments.xor import theory
 
@@ -62,26 +64,42 @@ def _crossing(loss: np.ndarray, t: np.ndarray) -> float:
     return float(before * (t[after] / before) ** share)
 
 
-def _slopes(x: Any, y: Any, dim: str) -> Any:
-    """The slope of y against x of every seed, by least squares; nan where some y is."""
-    centred = x - x.mean(dim)
-    return (centred * (y - y.mean(dim))).sum(dim, skipna=False) / (centred**2).sum(dim)
+def exponent_of_sets(x: Any, y: Any) -> Fit:
+    """Fit y ∝ x^b, where every training set was measured at all x: the interval is that of the mean of the sets' b.
 
+    What the lines of the sets leave is compared with how it differs between sets (an F-test for lack of fit): if all of
+    them bend alike, a line does not fit, and the local exponents take its place.
 
-def _swept(data: Any) -> str:
-    return next(name for name in data.loss.dims if name not in ("seed", "t"))
+    Args:
+        x: [place], three or more.
+        y: [set, place]; no fit where some y is not positive and finite.
+    """
+    log_x, y = np.log(x), np.asarray(y, float)
+    if not (np.isfinite(y) & (y > 0)).all():
+        return NO_FIT
+    log_y, (sets, places) = np.log(y), y.shape
+    slopes_S, middle_S = np.polyfit(log_x - log_x.mean(), log_y.T, 1)
+    left_SxP = log_y - middle_S[:, None] - np.outer(slopes_S, log_x - log_x.mean())
+    bend_P = left_SxP.mean(axis=0)
+    between = sets * np.sum(bend_P**2) / np.sum((left_SxP - bend_P) ** 2) * (sets - 1)
+    misfit = float(stats.f.sf(between, places - 2, (sets - 1) * (places - 2)))
+    local_SxP = np.diff(log_y) / np.diff(log_x)
+    local = tuple(mean_interval(of_sets) for of_sets in local_SxP.T)
+    fit = Fit(*mean_interval(slopes_S), local, misfit, detectable(slopes_S))
+    if not fit.curved:
+        return fit
+    low, high = min(one.low for one in local), max(one.high for one in local)
+    return fit._replace(low=low, high=high, detectable=max(detectable(of_sets) for of_sets in local_SxP.T))
 
 
 def exponent_of_escape(low: float, high: float) -> Measure:
-    """Whether the escape time is ∝ x^b with b in [low, high], x the swept number; a mean of one b for every seed."""
+    """Whether the escape time is ∝ x^b with b in [low, high], x the swept number."""
 
     def measured(data: Data, case: str) -> Finding:
-        one, swept = data[case], _swept(data[case])
-        log_x, log_t = np.log(one[swept]), np.log(escape_time(one))
-        interval = mean_interval(_slopes(log_x, log_t, swept))
-        local = (log_t.mean("seed").diff(swept) / log_x.diff(swept)).values
-        text = f"exponent {interval}; between neighbours {', '.join(f'{value:.2f}' for value in local)}"
-        return Finding(inside(interval, low, high), text)
+        one = data[case]
+        swept = next(name for name in one.loss.dims if name not in ("seed", "t"))
+        times = escape_time(one).transpose("seed", swept)
+        return within(exponent_of_sets(one[swept].values, times.values), low, high, "exponent")
 
     return measured
 
