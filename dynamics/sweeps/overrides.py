@@ -66,7 +66,7 @@ def seeds(count: int, first: int = 0) -> list[Override]:
     return [{"seed": seed} for seed in range(first, first + count)]
 
 
-def own_seeds(members: Sequence[Override], first: int = 0) -> list[Override]:
+def own_seeds(members: Sequence[Mapping[str, Any]], first: int = 0) -> list[Override]:
     """The same members with the seeds `first`, `first` + 1, ..., so that their starts are independent."""
     return [{**override, "seed": first + number} for number, override in enumerate(members)]
 
