@@ -37,7 +37,7 @@ def stated(module):
 
 def over_widths(**values):
     """Runs [width, seed, t] at WIDTHS, with two equal starts, classified from the first time on."""
-    arrays = {"margin": np.ones(len(T)), "loss": np.ones(len(T)), **values}
+    arrays = {"margin": np.ones(len(T)), "loss": np.full(len(T), 0.5), **values}
     arrays = {name: xr.DataArray(value, dims="t") if np.ndim(value) == 1 else value for name, value in arrays.items()}
     starts = xr.DataArray(np.ones((len(WIDTHS), 2)), {"width": WIDTHS, "seed": [0, 1]}, ("width", "seed"))
     return xr.Dataset({name: array * starts for name, array in arrays.items()}, {"t": T})

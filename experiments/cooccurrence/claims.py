@@ -67,7 +67,7 @@ def _until_t1(case: Case) -> Case:
         config.probes = ("loss", "margin", *measures.RATES, "drift")
         return config
 
-    return Case(config, own_seeds(case.members, PHASE_1_SEED))
+    return Case(config, own_seeds([dict(member) for member in case.members], PHASE_1_SEED))
 
 
 FROZEN = ", attention frozen"
