@@ -9,8 +9,9 @@ import re
 from typing import Any
 
 from docutils import nodes
-from docutils.utils.math.latex2mathml import tex2mathml
+from math_core import LatexToMathML
 
+MATHML = LatexToMathML()  # a mistake in a formula ends the build
 SECTION = re.compile(r"(Args|Attributes|Capabilities|Returns|Raises|Yields|Note|Example):$")
 
 
@@ -60,12 +61,13 @@ def _skip(app: Any, what: str, name: str, thing: Any, skip: bool, options: Any) 
 
 
 def _inline(self: Any, node: nodes.math) -> None:
-    self.body.append(tex2mathml(node.astext(), as_block=False))
+    self.body.append(MATHML.convert_with_local_state(node.astext(), displaystyle=False))
     raise nodes.SkipNode
 
 
 def _block(self: Any, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    formula = MATHML.convert_with_local_state(node.astext(), displaystyle=True)
+    self.body.append(f'<div class="math">{formula}</div>')
     raise nodes.SkipNode
 
 
