@@ -34,6 +34,10 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Wheel and sdist in an empty environment, away from the repository.
+package: .venv/ready
+	folder=$$(mktemp -d) && tests/package.sh $(BIN)/python $$folder && rm -rf $$folder
+
 smoke: .venv/ready
 	$(MAKE) --no-print-directory -j 2 -O $(addsuffix :smoke,$(wildcard configs/*/*.py))
 
