@@ -37,6 +37,7 @@ myst_links_external_new_tab = False
 html_math_renderer = "mathml"  # see docstrings.py: no script and no network
 
 # Docstrings.
+highlight_language = "none"  # of blocks in docstrings, which are formulas and lists
 default_role = "literal"  # `name` in a docstring is code
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -46,8 +47,7 @@ napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Capabilities", "params_style"), ("Attributes", "params_style")]
 napoleon_use_rtype = False
 add_module_names = False
-toc_object_entries_show_parents = "hide"
-python_maximum_signature_line_length = 88
+toc_object_entries = False  # every class has a heading
 
 html_theme = "furo"
 html_title = f"dynamics {release}"

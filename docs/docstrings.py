@@ -1,4 +1,4 @@
-"""Sphinx extension: docstrings as this project writes them, and formulas as MathML.
+"""Sphinx extension: docstrings as this project writes them, formulas as MathML, and pages for keyboards.
 
 Docstrings have names in single backticks, formulas in plain text, and indented blocks that keep their lines. Sphinx
 expects reStructuredText, in which *, | and a final _ mean something else: they are escaped outside of backticks, and
@@ -78,10 +78,21 @@ def _titled(app: Any, name: str, source: list[str]) -> None:
         source[0] = "# Claims with bounds and controls\n\n" + source[0]
 
 
+def _accessible(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """What scrolls can be reached by the keyboard, and headings of the contents have a level."""
+    del app, page, template, tree
+    if "body" in context:
+        scrolls = r'<(pre(?=>)|div class="(?:math|table-wrapper)[^>]*)'
+        context["body"] = re.sub(scrolls, r'<\1 tabindex="0"', context["body"])
+    contents = context["furo_navigation_tree"]
+    context["furo_navigation_tree"] = contents.replace('role="heading"', 'role="heading" aria-level="2"')
+
+
 def setup(app: Any) -> dict[str, Any]:
     """Register the extension."""
     app.connect("autodoc-process-docstring", _process, priority=400)  # before napoleon
     app.connect("autodoc-skip-member", _skip)
     app.connect("source-read", _titled)
+    app.connect("html-page-context", _accessible, priority=900)  # after the theme
     app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
