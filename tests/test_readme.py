@@ -44,9 +44,9 @@ def test_short():
 
 @pytest.fixture
 def runs(smoke, tmp_path, monkeypatch):
-    """A working folder in which runs/mine, runs/A and runs/B are the smoke run, and kjv.txt is a text."""
+    """A working folder in which runs/mine and the others that pages name are the smoke run, and kjv.txt is a text."""
     (tmp_path / "runs").mkdir()
-    for name in ("mine", "A", "B"):
+    for name in ("mine", "A", "B", "kaiming_normal", "kaiming_uniform", "torch_linear", "theory"):
         (tmp_path / "runs" / name).symlink_to(smoke.path)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "kjv.txt").symlink_to(ROOT / "experiments" / "qk_eigenspectrum" / "genesis.txt")
