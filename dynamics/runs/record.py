@@ -138,7 +138,12 @@ class Record:
         return jax.tree.map(np.asarray, self._restored(law, t)["params"])
 
     def state_at(self, law: str, t: float, like: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        """The stored parameters and memory of a law at time t; `like` are others of the same structure.
+        """The stored parameters and memory of a law at time t.
+
+        Args:
+            law: its name.
+            t: one of its `checkpoints`.
+            like: parameters and memory of the same structure.
 
         Raises:
             KeyError: when none are stored at t (see `checkpoints`).
