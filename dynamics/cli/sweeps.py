@@ -67,7 +67,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     return 130 if interrupted else int(any(entry.state != "done" for entry in entries.values()))
 
 
-def overrides_of(file: ConfigFile) -> list[dict[str, Any]]:
+def overrides_of(file: ConfigFile) -> list[Mapping[Any, Any]]:
     """The overrides that get_sweep of a config file returns."""
     overrides = file.call("get_sweep")
     are_overrides = isinstance(overrides, list) and all(isinstance(override, Mapping) for override in overrides)

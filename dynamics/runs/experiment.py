@@ -10,14 +10,15 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from dynamics.config import base, build, check_keys, choose, require, under
+from dynamics.config import base, build, check_keys, check_plain, choose, require, under
 from dynamics.laws import LAWS, Law
+from dynamics.laws.schedules import LAST_STEP
 from dynamics.models import MODELS, GramModel, Initialisation, Model
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
-from dynamics.runs.checks import TIGHTER, check_class, check_experiment, loss_of
+from dynamics.runs.checks import TIGHTER, check_class, check_experiment, check_task_sizes, loss_of
 from dynamics.runs.starts import (
     OWN_KEY,
     Regime,
@@ -78,6 +79,7 @@ class Experiment:
         Raises:
             ConfigError: naming the key, the value found and what is allowed.
         """
+        check_plain(config)
         check_keys(config, _top_level(), "")
         settings = build(_Settings, {key: value for key, value in config.items() if key not in GROUPS}, "")
         for group in GROUPS:
@@ -85,6 +87,7 @@ class Experiment:
         build(_Mirror, config["wandb"], "wandb.")
         task = choose(TASKS, config["task"], "task.")
         check_class(task, Task, "task.name", config["task"]["name"])
+        check_task_sizes(task)
         data = build(_Data, config["data"], "data.")
         initialisation = build(Initialisation, config["init"], "init.")
         regulariser = choose(REGULARISERS, config["regulariser"], "regulariser.") if config["regulariser"] else None
@@ -225,7 +228,7 @@ class _Settings:
     def __post_init__(self):
         require(self.words >= 1, "words", self.words, "must be at least 1")
         require(self.seed >= 0, "seed", self.seed, "must not be negative")
-        require(self.draw is None or self.draw >= 0, "draw", self.draw, "must not be negative")
+        require(self.draw is None or 0 <= self.draw < 2**32, "draw", self.draw, "must be 0 to 2**32 - 1")
         require(self.step is None or self.step > 0, "step", self.step, "must be positive")
 
 
@@ -281,4 +284,6 @@ def common_times(times: Times, steps: Sequence[tuple[str, Any, float]]) -> np.nd
         ratio = largest / step
         allowed = f"must divide the largest step, {largest:g}, so that all laws are recorded at the same times"
         require(ratio > 0.5 and abs(ratio - round(ratio)) < 1e-9 * ratio, key, value, allowed)
+        allowed = f"must reach the last saved time, t = {grid[-1]:g}, in at most {LAST_STEP} steps"
+        require(float(grid[-1]) / step <= LAST_STEP, key, value, allowed)
     return grid

@@ -1,0 +1,1 @@
+"""Harnesses that try to break runs, sweeps and records, and count what breaks."""
