@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 
 from dynamics.cli.modules import import_from_here
 from dynamics.config import ConfigError, require
-from dynamics.files import is_users
+from dynamics.files import is_users, one_line
 
 __all__ = ["main", "parsed"]
 
@@ -51,13 +51,22 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"dynamics: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        if any(is_users(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
+    except Exception as error:
+        if not _is_of_machine(error):
             raise
-        print(f"dynamics: {error}", file=sys.stderr)
+        print(f"dynamics: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _is_of_machine(error: Exception) -> bool:
+    """Whether no code is to blame for an error: a full disk, a lost device, an array whose checksum is wrong."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, OSError):
+        return not any(is_users(frame.filename) for frame in frames)
+    in_zarr = "zarr" in pathlib.Path(frames[-1].filename).parts and isinstance(error, (RuntimeError, ValueError))
+    return in_zarr or type(error).__name__ == "JaxRuntimeError"  # jax may not be imported
 
 
 class _Parser(argparse.ArgumentParser):

@@ -25,12 +25,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 import zarr
 from jaxtyping import PyTree
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from dynamics.config import ConfigError
-from dynamics.files import one_line
+from dynamics.files import one_line, read_json
 
 Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
 STORE = "trajectory.zarr"
+COMPRESSORS = (ZstdCodec(), Crc32cCodec())  # without a checksum, a flipped bit gives another number
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -84,7 +86,8 @@ def write_group(
         data = np.asarray(values)
         if data.dtype.kind == "U":
             data = data.astype(np.dtypes.StringDType())
-        group.create_array(key, data=data, dimension_names=dims, chunks=tuple(max(s, 1) for s in data.shape))
+        chunks = tuple(max(s, 1) for s in data.shape)
+        group.create_array(key, data=data, dimension_names=dims, chunks=chunks, compressors=COMPRESSORS)
 
 
 class Recorder:
@@ -193,7 +196,7 @@ class Record:
         return "\n".join(lines)
 
     def _json(self, name: str) -> Any:
-        return json.loads((self.path / name).read_text())
+        return read_json(self.path / name)
 
     @functools.cached_property
     def config(self) -> ml_collections.ConfigDict:
@@ -228,7 +231,7 @@ class Record:
 
     def groups(self) -> set[str]:
         """The names of all recorded groups: laws, and "data"."""
-        metadata = json.loads((self.path / STORE / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
+        metadata = read_json(self.path / STORE / "zarr.json")["consolidated_metadata"]["metadata"]
         return {name for name in metadata if "/" not in name}
 
     @property
@@ -264,6 +267,7 @@ class Record:
 
         Raises:
             KeyError: when none are stored at t (see `checkpoints`).
+            ConfigError: when they are damaged.
         """
         stored = self.checkpoints(law)
         matches = [time for time in stored if np.isclose(time, t, rtol=1e-9, atol=0.0)]  # t may be a rounded sum
@@ -272,7 +276,11 @@ class Record:
             raise KeyError(f"no parameters of {law!r} at t = {t}; stored at t = {times}")
         with ocp.StandardCheckpointer() as checkpointer, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # orbax warns that no sharding is given; these become numpy arrays
-            params = checkpointer.restore((self.path / "checkpoints" / law / repr(matches[0])).absolute())
+            folder = self.path / "checkpoints" / law / repr(matches[0])
+            try:
+                params = checkpointer.restore(folder.absolute())
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ConfigError(f"{folder} is damaged: {one_line(error)}") from None
         return jax.tree.map(np.asarray, params)
 
 

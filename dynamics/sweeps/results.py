@@ -10,7 +10,6 @@ import collections
 import csv
 import functools
 import io
-import json
 import os
 import pathlib
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 
 import ml_collections
 
+from dynamics.files import read_json
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.probes.probe import NUMBERS
 from dynamics.runs.experiment import Experiment
@@ -94,7 +94,7 @@ class SweepRecord:
     @functools.cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, commit, device, dtype and command of the last launch."""
-        return json.loads((self.path / "provenance.json").read_text())
+        return read_json(self.path / "provenance.json")
 
     @property
     def laws(self) -> list[str]:
@@ -138,7 +138,7 @@ class SweepRecord:
 
     def _is_current(self) -> bool:
         root = self.path / STORE / "zarr.json"
-        return root.is_file() and json.loads(root.read_text())["attributes"].get("signature") == self._signature()
+        return root.is_file() and read_json(root)["attributes"].get("signature") == self._signature()
 
     def consolidate(self) -> None:
         """Write the store and the table of all cases, when there is more than they have."""

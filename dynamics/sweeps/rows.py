@@ -2,12 +2,15 @@
 
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from dynamics.config import ConfigError
 from dynamics.runs.engine import Path, State
 from dynamics.runs.record import replacing
 from dynamics.trajectory import Trajectory
@@ -54,9 +57,16 @@ def write_rows(path: pathlib.Path, rows: Rows) -> None:
 
 
 def read_rows(path: pathlib.Path) -> Rows:
-    """The rows of a file."""
-    with np.load(path) as file:
-        return dict(file)
+    """The rows of a file, whose checksums are compared.
+
+    Raises:
+        ConfigError: naming a file that is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (EOFError, KeyError, NotImplementedError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from None
 
 
 def write_checkpoint(file: pathlib.Path, trajectory: Trajectory, state: State) -> None:

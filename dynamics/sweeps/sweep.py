@@ -5,7 +5,6 @@ for claims one for each case.
 """
 
 import copy
-import json
 import math
 import pathlib
 import types
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from dynamics.config import ConfigError, check_path, check_plain, config_hash, plain, require
-from dynamics.files import module_of
+from dynamics.files import module_of, read_json
 from dynamics.sweeps.overrides import Override
 
 LABELS = ("figures", "compare")  # keys that change no trajectory, in addition to those that config_hash leaves out
@@ -171,7 +170,7 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "sweep.json"
     if not path.is_file():
         raise ConfigError("sweep", str(folder), "must be a sweep folder (one with a sweep.json)")
-    return json.loads(path.read_text())
+    return read_json(path)
 
 
 def _ordered(column: Sequence[Any]) -> list[Any]:

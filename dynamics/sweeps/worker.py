@@ -3,12 +3,14 @@
 import contextlib
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from dynamics.config import ConfigError
 from dynamics.files import one_line
 from dynamics.runs import processes
 from dynamics.runs.engine import MOST_PATHS, Path, Program, State
@@ -17,7 +19,7 @@ from dynamics.runs.run import summary_of
 from dynamics.sweeps.launch import Attempts, Launch
 from dynamics.sweeps.ledger import Ledger, Worker, is_full
 from dynamics.sweeps.paths import Group, Plan, integrated
-from dynamics.sweeps.rows import Rows, rows_of, write_checkpoint, write_rows
+from dynamics.sweeps.rows import Rows, read_rows, rows_of, write_checkpoint, write_rows
 from dynamics.trajectory import NON_FINITE, Trajectory
 
 BATCH_S = 5.0  # a call is to take about that long: what it finished is on disk then
@@ -221,8 +223,12 @@ class _Crew:
         file = self._checkpoint(path)
         if self._checkpoint_s == np.inf or not file.exists():
             return 0
-        with np.load(file) as content:
-            return int(content["segment"])
+        try:
+            return int(read_rows(file)["segment"])
+        except ConfigError as error:  # it begins again
+            warnings.warn(str(error), stacklevel=1)
+            file.unlink()
+            return 0
 
 
 @contextlib.contextmanager
