@@ -11,6 +11,7 @@
     dynamics figures RUN ...
     dynamics claims PAPER | --module=MODULE [--launcher=here|local|slurm] [--workdir=runs] [--name=NAME]
     dynamics new paper NAME [--folder=DIR]
+    dynamics doctor
 
 Modules that a config or a flag names (figures, compare.claims, --module), and those that a config file imports, are
 looked for among the installed packages, in the folder in which the command is typed, and beside the config file.
@@ -121,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(
-        required=True, metavar="run | compare | sweep | ls | show | figures | claims | new"
+        required=True, metavar="run | compare | sweep | ls | show | figures | claims | new | doctor"
     )
 
     def add(to: Any, command: str, what: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -158,6 +159,8 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("paper", nargs="?", metavar="PAPER", help="a folder of experiments/")
     what = "the claims of a paper kept elsewhere: any module on the Python path"
     claims.add_argument("--module", default="", help=what)
+
+    add(commands, "doctor.doctor", "print what this machine has, and test it against a stored answer")
 
     new = commands.add_parser("new", help="write a small working paper, to be changed into your own")
     paper = add(new.add_subparsers(required=True, metavar="paper"), "paper.paper", "write the folder NAME")
