@@ -100,7 +100,7 @@ class Experiment:
         loss = loss_of(settings.loss, task)
         # The loss of a sample that stands for a distribution has an error.
         exact = data.regime == "fixed" or ("population_loss" in task.capabilities and loss == task.loss)
-        probes = settings.probes if exact else tuple(dict.fromkeys((*settings.probes, "loss_error")))
+        probes = tuple(dict.fromkeys((*settings.probes, *(() if exact else ("loss_error",)))))
         times = build(Times, config["times"], "times.")
         experiment = cls(
             task=task,

@@ -10,9 +10,11 @@ Files and groups are written under a hidden name and then renamed, so that no re
 import contextlib
 import functools
 import json
+import logging
 import os
 import pathlib
 import platform
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -88,6 +90,20 @@ def write_group(
             data = data.astype(np.dtypes.StringDType())
         chunks = tuple(max(s, 1) for s in data.shape)
         group.create_array(key, data=data, dimension_names=dims, chunks=chunks, compressors=COMPRESSORS)
+
+
+@contextlib.contextmanager
+def _system_errors(path: pathlib.Path) -> Iterator[None]:
+    """Raise OSError for the errors of the operating system that orbax's store raises as ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        # Its other tasks that failed would print their tracebacks when Python ends.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
 class Recorder:
@@ -172,9 +188,10 @@ class Recorder:
             OSError: the first error of a write.
         """
         self._thread.shutdown()
-        for write in self._writes:
-            write.result()
-        self._checkpointer.wait_until_finished()
+        with _system_errors(self.path):
+            for write in self._writes:
+                write.result()
+            self._checkpointer.wait_until_finished()
         self._checkpointer.close()
 
 

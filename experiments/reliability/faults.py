@@ -165,7 +165,8 @@ def read_only_folder(what: str, folder: pathlib.Path) -> tuple[bool, str]:
 def clock_going_backwards(what: str, folder: pathlib.Path) -> tuple[bool, str]:
     """Every look at the clock gives an earlier time."""
     begin, looks = time.time(), iter(range(10**9))
-    with mock.patch.object(time, "time", lambda: begin - 60.0 * next(looks)):
+    earlier = mock.Mock(side_effect=lambda: begin - 60.0 * next(looks))
+    with mock.patch.object(time, "time", earlier):
         said = act(what, folder)
     read = content(folder / "work" / "x")
     return said.code == 0 and bool(read), f"exit code {said.code}, {len(read)} arrays {said.error}"
@@ -233,7 +234,7 @@ def wandb_broken(what: str, folder: pathlib.Path) -> tuple[bool, str]:
 def wandb_hanging(what: str, folder: pathlib.Path) -> tuple[bool, str]:
     """It never answers."""
     forever = threading.Event()
-    return _wandb(what, folder, "offline", mock.patch("wandb.init", lambda **_: forever.wait()))
+    return _wandb(what, folder, "offline", mock.patch("wandb.init", mock.Mock(side_effect=lambda **_: forever.wait())))
 
 
 def wandb_without_network(what: str, folder: pathlib.Path) -> tuple[bool, str]:
@@ -259,9 +260,10 @@ def _read(path: pathlib.Path, good: dict[str, np.ndarray]) -> tuple[bool, str]:
     if same(read, good):
         return SURVIVED, "the same numbers"
     # A sweep whose journal has lost a line has nan there, and the status of those members is "interrupted".
-    left_out = {key: np.where(np.isnan(array), good[key], array) for key, array in read.items() if key in good}
-    interrupted = "interrupted" in shown.printed
-    return interrupted and same(left_out, good), "left out" if interrupted else "a wrong number without a word"
+    known = {key: array for key, array in good.items() if key in read and array.shape == read[key].shape}
+    left_out = {key: np.where(np.isnan(read[key]), array, read[key]) for key, array in known.items()}
+    said = "interrupted" in shown.printed and same(left_out, known)
+    return said, "paths are left out, and said to be interrupted" if said else "a wrong number without a word"
 
 
 def damaged(what: str, folder: pathlib.Path, flips: int) -> list[Result]:
