@@ -10,6 +10,8 @@ from ml_collections.config_dict import RequiredValueError
 
 GROUPS = (Mapping, ml_collections.ConfigDict)  # of keys
 LONGEST = 200  # characters of a key or of a value in a message
+LONGEST_NAME = 200  # bytes; file systems allow 255, and a folder that is not complete yet has a longer name
+IN_NAMES = "_-+.,= "  # beside letters and digits
 DEEPEST = 20  # lists and groups in one another
 
 
@@ -53,6 +55,16 @@ def under(path: str) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise ConfigError(path + error.key, error.value, error.allowed) from None
+
+
+def check_name(key: str, name: str) -> None:
+    """Refuse a name that is not safe everywhere: as a folder, in a shell, a job, a web page and on one line."""
+    known = all(letter.isalnum() or letter in IN_NAMES for letter in name)
+    begins = name[:1].isalnum() or name.startswith("_")
+    allowed = (
+        f"must be one name of letters, digits and {IN_NAMES!r}, a letter or digit first, up to {LONGEST_NAME} bytes"
+    )
+    require(known and begins and len(name.encode(errors="replace")) <= LONGEST_NAME, key, name, allowed)
 
 
 def check_plain(values: Any, path: str = "") -> None:

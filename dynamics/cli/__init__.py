@@ -33,6 +33,7 @@ from typing import Any, NoReturn
 from dynamics.cli.modules import import_from_here
 from dynamics.config import ConfigError, require
 from dynamics.files import is_users, one_line
+from dynamics.mistakes import check_name
 
 __all__ = ["main", "parsed"]
 
@@ -104,10 +105,8 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         flag = word.lstrip("-").partition("=")[0]
         near = difflib.get_close_matches(flag, re.findall("--([a-z-]+)", arguments.help()), n=1)
         raise ConfigError(f"Unknown command line flag {flag!r}." + (f" Did you mean: {near[0]} ?" if near else ""))
-    if "name" in arguments:
-        name = arguments.name
-        one_folder = name is None or (name == pathlib.Path(name).name and not name.startswith("."))
-        require(one_folder, "name", name, "must be one folder name")
+    if "name" in arguments and arguments.name is not None:
+        check_name("name", arguments.name)
     return arguments
 
 

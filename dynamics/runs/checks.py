@@ -80,6 +80,8 @@ def _check_certifiable(experiment: Any) -> None:
     require(bool(flows), "certify", True, "needs a flow among the laws")
     allowed = f"must be at least {TIGHTEST} with certify, which solves again {TIGHTER} times tighter"
     for name, law in flows.items():
+        taken = f"must have another name: with certify, it is that of the errors of laws.{name}"
+        require(f"{name}_error" not in experiment.laws, f"laws.{name}_error", f"{name}_error", taken)
         require(law.rtol >= TIGHTEST, f"laws.{name}.rtol", law.rtol, allowed)
 
 

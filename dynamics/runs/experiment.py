@@ -13,6 +13,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from dynamics.config import base, build, check_keys, check_plain, choose, require, under
 from dynamics.laws import LAWS, Law
 from dynamics.laws.schedules import LAST_STEP
+from dynamics.mistakes import check_name
 from dynamics.models import MODELS, GramModel, Initialisation, Model
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
@@ -256,6 +257,7 @@ def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law
     require("data" not in configs, "laws.data", "data", "is the name of the training set in the record")
     laws, steps = {}, []
     for name, values in configs.items():
+        check_name("laws", name)
         own = choose(LAWS, values, f"laws.{name}.")
         laws[name] = law = own if step is None else own.at_step(step)
         if law.step is not None:

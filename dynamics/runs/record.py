@@ -268,7 +268,7 @@ class Record:
         if group not in (groups := self.groups()):
             recorded = ", ".join([*self.laws, *sorted(groups.difference(self.laws))])
             raise KeyError(f"{group!r} is not recorded in {self.path} (state: {self.state}); there is: {recorded}")
-        return xarray.open_zarr(self.path / STORE, group=group)
+        return xarray.open_zarr(self.path / STORE, group=group, zarr_format=3)
 
     def checkpoints(self, law: str) -> list[float]:
         """The times at which parameters of a law are stored."""

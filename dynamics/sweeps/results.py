@@ -117,7 +117,7 @@ class SweepRecord:
         if law not in self.laws:
             raise KeyError(f"{law!r} is not a law of {self.path}; there is: {', '.join(self.laws)}")
         if self._is_current():
-            data = xarray.open_zarr(self.path / STORE, group=self._group(law))
+            data = xarray.open_zarr(self.path / STORE, group=self._group(law), zarr_format=3)
         else:
             arrays, labels, attributes = self._assembly.group(law)
             used = {dim for dims, _ in arrays.values() for dim in dims}
