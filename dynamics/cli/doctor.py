@@ -8,6 +8,7 @@ import platform
 import shutil
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -27,6 +28,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Print what this machine has; 1 if the self-test fails."""
     del arguments
     configure_compiler()
+    settings: Any = jax.config
     here = pathlib.Path.cwd()
     disk = shutil.disk_usage(here)
     origin = provenance("", "", {})
@@ -35,9 +37,9 @@ def doctor(arguments: argparse.Namespace) -> int:
         ("python", f"{origin['python']} on {platform.platform()}, {origin['machine']}"),
         ("packages", ", ".join(f"{name} {version}" for name, version in origin["versions"].items())),
         ("devices", origin["device"]),
-        ("dtype", "float64" if jax.config.jax_enable_x64 else "float32 only: JAX_ENABLE_X64 is off"),
-        ("matrix products", f"precision {jax.config.jax_default_matmul_precision}"),
-        ("compiled programs", str(jax.config.jax_compilation_cache_dir)),
+        ("dtype", "float64" if settings.jax_enable_x64 else "float32 only: JAX_ENABLE_X64 is off"),
+        ("matrix products", f"precision {settings.jax_default_matmul_precision}"),
+        ("compiled programs", str(settings.jax_compilation_cache_dir)),
         ("wandb", os.environ.get("WANDB_MODE") or f"{base().wandb.mode}, unless a config says otherwise"),
         ("free disk", f"{disk.free / 1e9:.1f} of {disk.total / 1e9:.1f} GB in {here}"),
         ("SLURM", _slurm()),
