@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if not _is_of_machine(error):
             raise
-        print(f"dynamics: {one_line(error)}", file=sys.stderr)
+        print(f"dynamics: {error if isinstance(error, OSError) else one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
