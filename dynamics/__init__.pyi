@@ -46,11 +46,11 @@ from .objectives.regularisers import REGULARISERS as REGULARISERS
 from .probes import PROBES as PROBES
 from .probes import View as View
 from .probes import probe as probe
-from .runs.engine import Path as Path
 from .runs.engine import Program as Program
 from .runs.engine import integrate as integrate
 from .runs.engine import solve as solve
 from .runs.experiment import Experiment as Experiment
+from .runs.path import Path as Path
 from .runs.record import Record as Record
 from .runs.run import execute as execute
 from .studies.claims import Claim as Claim

@@ -18,7 +18,14 @@ def prepare() -> None:
     inflate the step counts of adaptive solvers.
 
     JAX_NUM_CPU_DEVICES: every core is a device, and the members of an ensemble are spread over them.
+
+    XLA_FLAGS: LLVM optimises at level 2: compilation takes less time than at level 3, and no program here runs slower
+    (experiments/speed/README.md). XLA reads the flags when jax uses its first device, and another level rounds some
+    sums differently: they must be set before anything else can do so.
     """
+    flags, level = os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level"
+    if level not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {level}=2".strip()
     os.environ.setdefault("EQX_ON_ERROR", "nan")
     settings = {
         "jax_enable_x64": True,
@@ -41,17 +48,9 @@ def _cores() -> int:
 
 
 def configure_compiler() -> None:
-    """Set how programs are compiled and where they are cached; call it before jax uses its first device.
-
-    LLVM optimises at level 2 unless XLA_FLAGS says otherwise: compilation takes less time than at level 3, and no
-    program here runs slower (experiments/speed/README.md). Compiled programs are stored in ~/.cache/dynamics, where
-    the next process finds them.
-    """
+    """Store compiled programs in ~/.cache/dynamics, where the next process finds them; for commands."""
     import jax
 
-    flags, level = os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level"
-    if level not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {level}=2".strip()
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "dynamics"
     jax.config.update("jax_compilation_cache_dir", str(cache))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)

@@ -16,7 +16,7 @@ Values = Array | np.ndarray  # in a solve, and on the host
 
 MOST_TIMES = 1_000_000  # that a grid may have
 
-COMPLETED, NON_FINITE, OUT_OF_STEPS, HANDED_OVER = 0, 1, 2, 3
+COMPLETED, NON_FINITE, OUT_OF_STEPS, HANDED_OVER, PAUSED = 0, 1, 2, 3, 4
 # What the solver of a flow notes at every saved time: the evaluations of the velocity so far, whether the step there is
 # one of the stabilised method, and the spectral radius of the Jacobian, which explicit steps do not know (nan).
 SOLVER_NOTES = ("evaluations", "stabilised", "spectral_radius")
@@ -35,12 +35,14 @@ class Trajectory(NamedTuple):
     Attributes:
         t: the times asked for, the first one that of the starting parameters.
         probes: {name: [time, ...]}; rows that are not `valid` mean nothing.
-        valid: whether the law reached that time with a finite loss.
-        params: the parameters at the last time reached.
-        steps: accepted steps of the law since t[0].
-        outcome: COMPLETED, NON_FINITE or OUT_OF_STEPS; HANDED_OVER where another turn of the law goes on.
+        valid: whether the law reached that time now, with a finite loss.
+        params: the parameters at `end`.
+        steps: accepted steps of the law.
+        outcome: COMPLETED, NON_FINITE or OUT_OF_STEPS; HANDED_OVER where another turn of the law goes on; PAUSED where
+            the law itself goes on.
         end: the last time reached; after a failure the time at which it happened.
-        memory: what the law needs beside the parameters to go on from there.
+        memory: what the law needs beside the parameters to go on from a checkpoint.
+        state: what it needs beside both to go on from a pause.
         at_checkpoints: {name: [checkpoint, ...]}, large probes, which are recorded at checkpoints only.
         notes: what the solver of a flow did, or the times that a descent with a schedule reached, {name in NOTES:
             [time]}; other laws have none.
@@ -54,6 +56,7 @@ class Trajectory(NamedTuple):
     outcome: Int[Values, ""]
     end: Float[Values, ""]
     memory: PyTree = None
+    state: PyTree = None
     at_checkpoints: dict[str, Float[Values, "C ..."]] = {}  # noqa: RUF012  (never changed)
     notes: dict[str, Float[Values, " T"]] = {}  # noqa: RUF012
 
@@ -71,6 +74,7 @@ def joined(parts: Sequence[Trajectory]) -> Trajectory:
         outcome=last.outcome,
         end=last.end,
         memory=last.memory,
+        state=last.state,
         at_checkpoints={
             name: np.concatenate([part.at_checkpoints[name] for part in parts]) for name in last.at_checkpoints
         },

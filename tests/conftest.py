@@ -16,6 +16,9 @@ with install_import_hook("dynamics", "beartype.beartype"):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
 
+from dynamics.laws.law import NO_LIMIT, Stretch
+from dynamics.laws.runge_kutta import Controller, Turn
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
@@ -38,6 +41,13 @@ def small_config(**changes):
     config.wandb.mode = "disabled"
     config.update_from_flattened_dict(changes)
     return config.to_dict()
+
+
+def whole(method, y0, t):
+    """An integration from y0 at time t to the last time, for dynamics.laws.runge_kutta.integrate."""
+    state = Controller.first(method, y0, t)
+    none = jax.numpy.asarray(0)
+    return Stretch(Turn.first(method), state, state.t, none, jax.numpy.asarray(NO_LIMIT), jax.numpy.asarray(False))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,8 @@ from conftest import small_config
 
 import dynamics
 from dynamics.models.model import Model
-from dynamics.runs.engine import Path, Program, integrate
+from dynamics.runs.engine import Program, integrate
+from dynamics.runs.path import Path
 from dynamics.runs.starts import EVALUATION, SAMPLE, named_keys, noise_key
 
 
@@ -122,11 +123,11 @@ def test_the_same_samples_after_an_interruption(looked_at):
     """Going on from the first checkpoint gives the same samples, and the same bits as one piece."""
     path = Path(experiment("fresh", {"sgd": SGD}, loss="spying", probes=("loss",)), "sgd")
     program = Program(path, size=1)
-    segments = []
-    whole = seen(looked_at, lambda: segments.extend(integrate(program, [path])))
-    first, second = segments
-    rest = seen(looked_at, lambda: segments.extend(integrate(program, [path], first.state)))
-    again = segments[-1]
+    parts = []
+    whole = seen(looked_at, lambda: parts.extend(integrate(program, [path])))
+    first, second = parts
+    rest = seen(looked_at, lambda: parts.extend(integrate(program, [path], first.state)))
+    again = parts[-1]
     assert rest < whole and len(whole) == 20 + 1 and len(rest) == 10 + 1
     np.testing.assert_array_equal(again.trajectory.params["theta"], second.trajectory.params["theta"])
     np.testing.assert_array_equal(again.trajectory.probes["loss"], second.trajectory.probes["loss"])

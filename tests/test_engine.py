@@ -9,6 +9,8 @@ import pytest
 from conftest import small_config
 
 import dynamics
+from dynamics.laws.law import NO_LIMIT
+from dynamics.runs import engine
 from dynamics.runs.programs import STRATEGIES
 from dynamics.trajectory import COMPLETED, NON_FINITE, joined
 from experiments.cooccurrence import controls  # noqa: F401  (the task shuffled_labels)
@@ -28,12 +30,6 @@ def experiment(**changes):
     return dynamics.Experiment.from_config(config.to_dict())
 
 
-def trajectories(program, paths, state=None):
-    """The trajectory of every path, from a state on."""
-    segments = list(dynamics.integrate(program, paths, state))
-    return [joined([segment.of_path(i, path.experiment) for segment in segments]) for i, path in enumerate(paths)]
-
-
 @pytest.mark.parametrize("law", LAWS)
 def test_a_path_alone_and_among_many(law):
     """Different seeds, scales, learning rates and draws in one program; fewer paths than it has places."""
@@ -44,7 +40,7 @@ def test_a_path_alone_and_among_many(law):
     assert len(ends) == (4 if law == "sgd" else 3)  # a law that is not random does not depend on the draw
     for strategy in STRATEGIES:
         program = dynamics.Program(paths[0], 5, strategy)
-        for one, other in zip(trajectories(program, paths), alone, strict=True):
+        for one, other in zip(engine.trajectories(program, paths), alone, strict=True):
             np.testing.assert_array_equal(one.t, other.t)
             assert one.probes["loss"].shape == (13,) and one.outcome == COMPLETED
             for name, values in other.probes.items():
@@ -60,15 +56,53 @@ def test_resuming_from_a_state_gives_the_same_bits(law, size):
     paths = [dynamics.Path(experiment(seed=seed), law) for seed in range(size)]
     program = dynamics.Program(paths[0], size)
     first, *rest = dynamics.integrate(program, paths)
-    assert len(rest) == 2
-    state = first.state
-    params, memory = jax.tree.map(np.array, (state.params, state.memory))  # copies, as after a restart
-    state = state._replace(params=params, memory=memory, outcome=state.outcome.copy())
+    assert len(rest) >= 2
+    state = type(first.state)(
+        first.state.segment, *jax.tree.map(np.array, first.state[1:])
+    )  # copies, as after a restart
     resumed = list(dynamics.integrate(dynamics.Program(paths[0], size), paths, state))
-    assert [segment.number for segment in resumed] == [1, 2]
-    for one, other in zip(resumed, rest, strict=True):
-        jax.tree.map(np.testing.assert_array_equal, one.trajectory, other.trajectory)
+    assert [stretched.segment for stretched in resumed][-1] == 2
+    assert_equal(ends(resumed, paths), ends(rest, paths))
     assert not np.array_equal(first.trajectory.probes["loss"], rest[0].trajectory.probes["loss"])
+
+
+def ends(parts, paths):
+    """What stretches add to all paths."""
+    own = ([part.of_path(i, path.experiment) for part in parts if part.took_part[i]] for i, path in enumerate(paths))
+    return [joined(of_path) for of_path in own]
+
+
+def assert_equal(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+PAUSING = {
+    **LAWS,
+    "rkc2": {"name": "flow", "solver": "rkc2", "rtol": 1e-4, "atol": 1e-7},
+    "gram_flow": {"name": "gram_flow", "rtol": 1e-6, "atol": 1e-9},
+    "modified_flow": {"name": "modified_flow", "learning_rate": 0.05, "momentum": 0.5},
+    "sme": {"name": "sme", "learning_rate": 0.05, "batch_size": 4},
+}
+
+
+@pytest.mark.parametrize("law", PAUSING)
+@pytest.mark.parametrize("size", [1, 2])
+def test_where_it_pauses_changes_no_bit(law, size, monkeypatch):
+    """Stretches of two steps, of seven and of as many as there are: the same trajectories, notes and ends."""
+    changes = {"laws": {law: PAUSING[law]}, "times.stop": 20.0, "probes": ("loss", "parameters"), "checkpoints": 2}
+    paths = [dynamics.Path(experiment(seed=seed, **changes), law) for seed in range(size)]
+    program = dynamics.Program(paths[0], size)
+    found, numbers = [], []
+    for limit in (7, 2, NO_LIMIT):
+        monkeypatch.setattr(engine, "GROWTH", 1)
+        program._limit = limit
+        parts = list(dynamics.integrate(program, paths))
+        found.append(ends(parts, paths))
+        numbers.append(len(parts))
+    assert numbers[1] > numbers[0] > numbers[2]
+    for other in found[1:]:
+        assert_equal([one._replace(state=None) for one in found[0]], [one._replace(state=None) for one in other])
+    assert all(one.outcome == COMPLETED for one in found[0])
 
 
 def test_a_path_that_fails_stops_no_other():
@@ -77,9 +111,8 @@ def test_a_path_that_fails_stops_no_other():
     wild = dynamics.Experiment.from_config(small_config(**huge))
     paths = [dynamics.Path(one, "gd") for one in (wild, whole)]
     program = dynamics.Program(paths[0], 2)
-    segments = list(dynamics.integrate(program, paths))
-    assert len(segments) == 3 and segments[-1].trajectory.outcome.tolist() == [NON_FINITE, COMPLETED]
-    failed, completed = trajectories(program, paths)
+    failed, completed = engine.trajectories(program, paths)
+    assert (failed.outcome, completed.outcome) == (NON_FINITE, COMPLETED)
     assert 1 <= len(failed.t) < len(completed.t) == 13 and np.isfinite(failed.probes["loss"]).all()
     assert len(failed.probes["loss"]) == len(failed.t)
     np.testing.assert_allclose(completed.probes["loss"], dynamics.solve(whole, "gd").probes["loss"], rtol=1e-12)

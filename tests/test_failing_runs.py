@@ -13,7 +13,7 @@ import dynamics
 import dynamics.cli
 import dynamics.runs.engine
 import dynamics.runs.record
-from dynamics.runs.record import overwrite_json
+from dynamics.runs.storage import overwrite_json
 
 
 def no_space(*_):
@@ -22,17 +22,17 @@ def no_space(*_):
 
 @pytest.fixture
 def failing(tmp_path, monkeypatch):
-    """failing(kind, calls): a run whose `calls`-th segment raises; its status."""
+    """failing(error, law, number): a run that raises when a law begins a segment; its record."""
 
-    def run(error, calls):
-        segment, left = dynamics.runs.engine.Program.segment, iter(range(calls))
+    def run(error, law, number):
+        stretch = dynamics.runs.engine.Program.stretch
 
-        def raising(*inputs):
-            if next(left) == calls - 1:
+        def raising(program, paths, places, state):
+            if (paths[0].law, state.segment) == (law, number):
                 raise error
-            return segment(*inputs)
+            return stretch(program, paths, places, state)
 
-        monkeypatch.setattr(dynamics.runs.engine.Program, "segment", raising)
+        monkeypatch.setattr(dynamics.runs.engine.Program, "stretch", raising)
         with pytest.raises(type(error)):
             dynamics.execute(small_config(), tmp_path, "run")
         return dynamics.load(tmp_path / "run")
@@ -41,7 +41,7 @@ def failing(tmp_path, monkeypatch):
 
 
 def test_an_exception_while_a_law_is_integrated(failing, tmp_path, capsys):
-    record = failing(RuntimeError("a bug\nin a probe"), calls=5)  # of 3 segments of each of two laws
+    record = failing(RuntimeError("a bug\nin a probe"), "gd", 1)
     reason = record.status["reason"]
     assert record.state == "failed" and reason.startswith("RuntimeError: a bug in a probe (test_failing_runs.py, line ")
     assert record.laws == ["flow"] and record.status["laws"]["flow"]["state"] == "done"
@@ -53,12 +53,12 @@ def test_an_exception_while_a_law_is_integrated(failing, tmp_path, capsys):
 
 
 def test_a_full_disk_while_a_law_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(dynamics.runs.record, "write_group", no_space)
+    monkeypatch.setattr(dynamics.runs.recorder, "write_group", no_space)
     with pytest.raises(OSError, match="No space left"):
         dynamics.execute(small_config(), tmp_path, "run")
     status = dynamics.load(tmp_path / "run").status
     assert status["state"] == "failed" and "No space left on device" in status["reason"]
-    assert set(status["laws"]) == {"flow", "gd"}
+    assert not status["laws"]  # none is on disk
 
 
 def test_a_disk_so_full_that_no_file_can_be_made(failing, monkeypatch):
@@ -70,15 +70,15 @@ def test_a_disk_so_full_that_no_file_can_be_made(failing, monkeypatch):
             no_space()
         yield path
 
-    monkeypatch.setattr(dynamics.runs.record, "replacing", full)
-    record = failing(RuntimeError("x"), calls=1)
+    monkeypatch.setattr(dynamics.runs.storage, "replacing", full)
+    record = failing(RuntimeError("x"), "flow", 0)
     assert record.state == "failed" and record.status["reason"].startswith("RuntimeError: x")
 
 
 def test_a_shorter_text_leaves_nothing_of_the_longer_one(tmp_path, monkeypatch):
     file = tmp_path / "status.json"
     file.write_text(json.dumps({"reason": "x" * 1000}))
-    monkeypatch.setattr(dynamics.runs.record, "replacing", no_space)
+    monkeypatch.setattr(dynamics.runs.storage, "replacing", no_space)
     overwrite_json(file, {"reason": "y"})
     assert json.loads(file.read_text()) == {"reason": "y"}
 

@@ -7,9 +7,8 @@ import pytest
 
 from dynamics.config import ConfigError
 from dynamics.files import read_json
-from dynamics.runs.record import write_group
+from dynamics.runs.storage import read_rows, write_group, write_rows
 from dynamics.sweeps.ledger import Ledger
-from dynamics.sweeps.rows import read_rows, write_rows
 from experiments.reliability import faults
 
 

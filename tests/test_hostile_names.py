@@ -12,7 +12,7 @@ from conftest import ROOT, small_config
 import dynamics
 import dynamics.cli
 from dynamics.config import ConfigError
-from dynamics.sweeps.rows import read_rows
+from dynamics.runs.storage import read_rows
 from experiments.reliability.faults import CONFIG
 
 SMOKE = f"--config={ROOT}/configs/cooccurrence/figure1.py:smoke"

@@ -7,10 +7,24 @@ import pytest
 from conftest import small_config
 
 import dynamics
-from dynamics.laws import Flow, GradientFlow, GramLaw, NormalisedFlow, PreconditionedFlow, StochasticModifiedEquation
+from dynamics.laws import (
+    Adam,
+    Descent,
+    Flow,
+    GradientFlow,
+    GramLaw,
+    NormalisedFlow,
+    PreconditionedFlow,
+    RMSProp,
+    StochasticModifiedEquation,
+)
 from dynamics.laws.flow import modified_velocity
+from dynamics.laws.optimizers import AdamMoments, MeanSquare
 from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.regularisers import L2, NuclearNorm
+from dynamics.runs.engine import Program
+from dynamics.runs.path import Path
+from dynamics.sweeps.paths import integrated, path_id
 from experiments.cooccurrence import controls
 
 WEIGHTS = ("W", "W_K", "W_Q", "W_V")
@@ -152,11 +166,27 @@ class FrozenAttention(GramLaw, Flow):
         return {**velocity, **{name: jnp.zeros_like(params[name]) for name in ("A", "C_K", "C_Q")}}
 
 
+class WithFixedAttention(Descent):
+    """A descent of the loss as a function of W_V and W alone."""
+
+    def loss(self, objective, params, k, key):
+        fixed = {name: jax.lax.stop_gradient(params[name]) for name in ("W_K", "W_Q")}
+        return super().loss(objective, {**params, **fixed}, k, key)
+
+
+class FrozenAdam(WithFixedAttention, AdamMoments):
+    optimizer = Adam.optimizer
+
+
+class FrozenRMSProp(WithFixedAttention, MeanSquare):
+    optimizer = RMSProp.optimizer
+
+
 @pytest.fixture
-def frozen_attention():
-    dynamics.LAWS["frozen_attention"] = FrozenAttention
-    yield
-    del dynamics.LAWS["frozen_attention"]
+def frozen_attention(monkeypatch):
+    written = {"frozen_attention": FrozenAttention, "frozen_adam": FrozenAdam, "frozen_rmsprop": FrozenRMSProp}
+    for name, law in written.items():
+        monkeypatch.setitem(dynamics.LAWS, name, law)
 
 
 ATTENTION_FROZEN = {"train.only": controls.ALL_BUT_ATTENTION}
@@ -178,6 +208,26 @@ def test_frozen_attention_is_the_law_written_for_it(frozen_attention, special, p
     assert one.steps == other.steps
     for name, value in one.params.items():
         np.testing.assert_allclose(value, other.params[name], rtol=tolerance, atol=0)
+
+
+def test_a_law_says_itself_what_trains():
+    adam, own = {"name": "adam", "learning_rate": 0.01}, {"train": {"only": controls.ALL_BUT_ATTENTION}}
+    config = {**small_config(**SHORT), "laws": {"all": adam, "frozen": {**adam, **own}}, "probes": ("loss",)}
+    experiment = dynamics.Experiment.from_config(config)
+    paths = {law: Path(experiment, law) for law in experiment.laws}
+    together = {law: dynamics.solve(experiment, law) for law in paths}
+    for law, changes in (("all", {}), ("frozen", ATTENTION_FROZEN)):
+        alone = solved(adam, **changes)
+        np.testing.assert_array_equal(together[law].probes["loss"], alone.probes["loss"])
+        changed = small_config(**{**SHORT, **changes}, laws={"law": adam}, probes=("loss",))
+        path = Path(dynamics.Experiment.from_config(changed), "law")
+        assert path_id(config, paths[law]) == path_id(changed, path)
+        (batched,) = integrated(Program(paths[law], size=2), [paths[law]])
+        np.testing.assert_allclose(batched.probes["loss"], alone.probes["loss"], rtol=1e-12)
+    assert not np.array_equal(together["all"].probes["loss"], together["frozen"].probes["loss"])
+    config["laws"]["frozen"]["train"] = {"only": ("W_X",)}
+    with pytest.raises(dynamics.ConfigError, match=r"laws.frozen.train.only = 'W_X': must match one of the parameters"):
+        dynamics.Experiment.from_config(config)
 
 
 def start_and_end(law, **changes):

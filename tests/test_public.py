@@ -86,8 +86,8 @@ def test_no_affinity_of_processes():
 def test_programs_are_compiled_at_level_2_unless_told_otherwise(monkeypatch, flags):
     monkeypatch.setenv("XLA_FLAGS", flags)
     for _ in range(2):  # a process that this one starts asks for it again
-        dynamics.environment.configure_compiler()
+        dynamics.environment.prepare()
         assert os.environ["XLA_FLAGS"].split() == [*flags.split(), "--xla_backend_optimization_level=2"]
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    dynamics.environment.configure_compiler()
+    dynamics.environment.prepare()
     assert os.environ["XLA_FLAGS"] == "--xla_backend_optimization_level=0"

@@ -18,7 +18,8 @@ from test_theory_gradients import equation_one
 import dynamics
 import dynamics.cli
 from dynamics.config import config_hash
-from dynamics.runs.record import Recorder, write_json
+from dynamics.runs.recorder import Recorder
+from dynamics.runs.storage import write_json
 
 
 def test_returns_what_was_computed(smoke):
@@ -123,7 +124,7 @@ def test_every_write_is_whole(tmp_path):
     assert set(seen) == {("running", "running")}
     assert all(before <= after for before, after in itertools.pairwise(groups))
     assert dynamics.load(tmp_path / "run").groups() == {"data", "flow", "gd"}
-    assert not [p for p in (tmp_path / "run").iterdir() if p.name.startswith(".")]
+    assert not list((tmp_path / "run").glob("**/.*partial*"))
 
 
 def test_certify(tmp_path, capsys):
@@ -208,8 +209,8 @@ def test_interruption_keeps_what_there_is(tmp_path):
 def test_killed_runs_are_told_from_running_ones(tmp_path):
     code = (
         "import pathlib, os, json, dynamics\n"
-        "from dynamics.runs.record import Recorder\n"
-        f"Recorder(pathlib.Path({str(tmp_path)!r}), 'run', {{}}, {{}})\nos._exit(9)"
+        "from dynamics.runs.recorder import Recorder\n"
+        f"Recorder.new(pathlib.Path({str(tmp_path)!r}), 'run', {{}}, {{}})\nos._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code], check=False, env={**os.environ, "JAX_PLATFORMS": "cpu"})
     record = dynamics.load(tmp_path / "run")
@@ -217,8 +218,10 @@ def test_killed_runs_are_told_from_running_ones(tmp_path):
 
 
 def test_a_write_that_fails_is_not_lost(tmp_path):
-    recorder = Recorder(tmp_path, "run", {}, {})
-    for _ in range(2):
-        recorder.group("data", {"x": (("i",), np.arange(3))}, {}, {})
+    recorder = Recorder.new(tmp_path, "run", {}, {})
+    (tmp_path / "run" / ".data.partial").write_text("in the way")
+    recorder.group("data", {"x": (("i",), np.arange(3))}, {}, {})
+    recorder.group("other", {"x": (("i",), np.arange(3))}, {}, {})
     with pytest.raises(OSError, match="data"):
         recorder.close()
+    assert not (tmp_path / "run" / "trajectory.zarr" / "other").exists()  # nothing is written after it

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import whole
 
-from dynamics.laws.runge_kutta import DOPRI8, TSIT5, Solver, Turn, integrate
+from dynamics.laws.runge_kutta import DOPRI8, TSIT5, Solver, integrate
 from dynamics.laws.stabilised import RKC2
 
 METHODS = {"tsit5": TSIT5, "dopri8": DOPRI8, "rkc2": RKC2}
@@ -30,7 +31,7 @@ def run(f=velocity, y0=START, times=TIMES, method="tsit5", rtol=1e-6, max_steps=
     @jax.jit
     def integrated(rtol):
         solver = Solver(METHODS[method], rtol, 1e-3 * rtol, max_steps)
-        return integrate(f, y0, jnp.asarray(times), lambda y: y, solver, Turn.first(solver.method))
+        return integrate(f, y0, jnp.asarray(times), lambda y: y, solver, whole(solver.method, y0, times[0]))
 
     return integrated(jnp.asarray(rtol))
 

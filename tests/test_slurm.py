@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import dynamics
+from dynamics.runs.storage import read_rows, write_rows
 from dynamics.sweeps.ledger import Ledger
-from dynamics.sweeps.rows import read_rows, write_rows
 
 CLUSTER = pathlib.Path(__file__).parent / "slurm-cluster"
 JOBS = 3

@@ -6,14 +6,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import small_config, whole
 
 import dynamics
 from dynamics.analysis.invariants import ALLOWED
+from dynamics.laws.law import NO_LIMIT
 from dynamics.laws.runge_kutta import TSIT5, Solver, Turn, integrate
 from dynamics.laws.stabilised import RKC2, SAFE, stages
+from dynamics.runs import engine
+from dynamics.runs.engine import trajectories
 from dynamics.runs.programs import STRATEGIES
-from dynamics.trajectory import COMPLETED, joined
+from dynamics.trajectory import COMPLETED
 from experiments.cooccurrence import xor  # noqa: F401  (the task exactly_one)
 
 KEY = jax.random.key(0)
@@ -120,7 +123,8 @@ def solved(f, y0, times, method, rtol, alternates=False, turn=None, dtype=jnp.fl
     @jax.jit
     def integrated(y0, rtol, turn):
         solver = Solver(method, rtol, 1e-3 * rtol, 100_000, alternates)
-        return integrate(f, y0, jnp.asarray(times, dtype), lambda y: y, solver, turn)
+        stretch = whole(method, y0, times[0])._replace(memory=turn)
+        return integrate(f, y0, jnp.asarray(times, dtype), lambda y: y, solver, stretch)
 
     turn = Turn.first(method) if turn is None else turn
     return integrated(jnp.asarray(y0, dtype), jnp.asarray(rtol, dtype), turn)
@@ -227,13 +231,24 @@ def test_many_paths_take_turns_of_their_own():
     alone = [dynamics.solve(path.experiment, "flow") for path in paths]
     for strategy in STRATEGIES:
         program = dynamics.Program(paths[0], 4, strategy)
-        segments = list(dynamics.integrate(program, paths))
-        for i, other in enumerate(alone):
-            one = joined([segment.of_path(i, paths[i].experiment) for segment in segments])
+        for one, other in zip(trajectories(program, paths), alone, strict=True):
             assert one.outcome == COMPLETED and int(one.steps) == int(other.steps)
             np.testing.assert_allclose(one.probes["loss"], other.probes["loss"], rtol=1e-9)
             np.testing.assert_array_equal(one.notes["stabilised"], other.notes["stabilised"])
             np.testing.assert_array_equal(one.notes["evaluations"], other.notes["evaluations"])
+
+
+def test_methods_that_take_turns_pause_anywhere(monkeypatch):
+    """Stretches of 13 steps and one for every turn give the same bits."""
+    path = dynamics.Path(stiff("auto"), "flow")
+    program = dynamics.Program(path, 1)
+    monkeypatch.setattr(engine, "GROWTH", 1)
+    found = []
+    for limit in (13, NO_LIMIT):
+        program._limit = limit
+        found += engine.trajectories(program, [path])
+    jax.tree.map(np.testing.assert_array_equal, *(one._replace(state=None) for one in found))
+    assert 0 < found[0].notes["stabilised"].sum() < len(found[0].t)
 
 
 @pytest.mark.parametrize(

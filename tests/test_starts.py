@@ -5,7 +5,8 @@ import numpy as np
 from conftest import small_config
 
 import dynamics
-from dynamics.runs.engine import Path, Program, integrate, solve
+from dynamics.runs.engine import Program, solve, trajectories
+from dynamics.runs.path import Path
 
 
 def path(**changes):
@@ -17,12 +18,12 @@ def path(**changes):
 
 def test_draws_of_several_starts_are_the_paths_by_themselves():
     paths = [path(seed=seed, draw=draw) for draw in (0, 1) for seed in (0, 1, 2)]
-    (segment,) = integrate(Program(paths[0], size=8), paths)
+    together = trajectories(Program(paths[0], size=8), paths)
     ends = []
     for i, one in enumerate(paths):
         alone = solve(one.experiment, one.law)
-        together = segment.of_path(i, one.experiment)
-        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), together.params, alone.params)
+        same = together[i]
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-12), same.params, alone.params)
         ends.append(float(alone.probes["loss"][-1]))
     assert len(set(ends)) == len(paths)
 

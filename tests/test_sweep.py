@@ -131,3 +131,12 @@ def test_of_three_hundred_members_ids_and_configs_differ():
     for member in random_rates.members:
         rate = random_rates.config_of(member)["laws"]["gd"]["learning_rate"]
         assert rate == member.overrides["laws.gd.learning_rate"]
+
+
+def test_a_part_with_options_can_be_swept():
+    transformer = config()
+    transformer.model = {"name": "transformer", "width": 4, "heads": 1, "neurons": 0}
+    masks = ({"name": "window", "back": 2}, "causal")
+    swept = Sweep.of("masks", transformer, grid({"model.mask": masks}))
+    assert [swept.config_of(member)["model"]["mask"] for member in swept.members] == list(masks)
+    assert Sweep.from_dict(json.loads(json.dumps(swept.as_dict()))) == swept

@@ -29,6 +29,7 @@ from dynamics.laws import (
     RMSProp,
     StochasticGradientDescent,
 )
+from dynamics.laws.law import Stretch
 
 DESCENTS = {name: law for name, law in LAWS.items() if issubclass(law, Descent) and law.__module__[:8] == "dynamics"}
 OPTIMIZERS = {name: law for name, law in DESCENTS.items() if issubclass(law, Optimizer)}
@@ -189,15 +190,17 @@ def arc(x, c):
 
 def in_turns(law, objective, start, times):
     """The states of a flow at these times, its last trajectory, and how many turns were taken before it."""
-    state, memory, turn, seen = {"w": jnp.asarray(start)}, None, 0, np.full((len(times), 2), np.nan)
+    state, turn, seen = {"w": jnp.asarray(start)}, 0, np.full((len(times), 2), np.nan)
+    stretch = Stretch.whole(law, state, times[0])
     while True:
         taking = law.turns[turn % len(law.turns)]
-        path = taking(objective, state, times, lambda params: params, jax.random.key(0), memory)
+        path = taking(objective, state, times, lambda params: params, jax.random.key(0), stretch)
         seen = np.where(np.isnan(seen) & np.asarray(path.valid)[:, None], path.probes["w"], seen)
         if int(path.outcome) != dynamics.trajectory.HANDED_OVER:
             return seen, path, turn
-        state, memory, turn = path.params, path.memory, turn + 1
-        times = jnp.where(times < path.end, path.end, times)
+        state, turn = path.params, turn + 1
+        stretch = Stretch.whole(law.turns[turn % len(law.turns)], state, path.end)
+        stretch = stretch._replace(memory=path.memory, row=jnp.sum(times <= path.end))
 
 
 @pytest.mark.parametrize("epsilon", [1e-12, 0.1])

@@ -411,7 +411,7 @@ def test_enough_failures_stop_a_sweep(config_file, tmp_path, flag, failures):
 def test_a_batch_goes_on_from_its_checkpoint(swept, config_file, tmp_path, monkeypatch):
     """Stopped after every segment in turn, the bits are those of a sweep that was not."""
     calls = collections.Counter()
-    integrate = dynamics.runs.engine.Program.segment
+    integrate = dynamics.runs.engine.Program.stretch
 
     def stopping(*inputs):
         calls["all"] += 1
@@ -419,7 +419,7 @@ def test_a_batch_goes_on_from_its_checkpoint(swept, config_file, tmp_path, monke
             raise KeyboardInterrupt
         return integrate(*inputs)
 
-    monkeypatch.setattr(dynamics.runs.engine.Program, "segment", stopping)
+    monkeypatch.setattr(dynamics.runs.engine.Program, "stretch", stopping)
     launches = 1
     while (code := dynamics.cli.main(command(config_file, tmp_path, "--config.launch.checkpoint_s=0.0"))) != 0:
         assert code == 130
@@ -484,8 +484,8 @@ def slowed(monkeypatch):
             used.append(its)
             program = Program(first, size, its)
             if its == strategy:
-                segment = program.segment
-                program.segment = lambda *inputs: time.sleep(0.2) or segment(*inputs)
+                stretch = program.stretch
+                program.stretch = lambda *inputs: time.sleep(0.2) or stretch(*inputs)
             return program
 
         monkeypatch.setattr(paths, "Program", made)

@@ -8,7 +8,9 @@ from conftest import ROOT
 
 from dynamics.config import plain
 from dynamics.files import load_config
-from dynamics.runs.record import Recorder, load_run, write_json
+from dynamics.runs.record import load_run
+from dynamics.runs.recorder import Recorder
+from dynamics.runs.storage import write_json
 from experiments.speed.solvers import Point, draw, points, title, work_at
 
 ERRORS = {"1e-3": 1e-2, "1e-6": 1e-6}
@@ -22,7 +24,7 @@ WORK = {
 def record_of(folder):
     """A record with known errors and known work: a loss that is constant, times 1 + error at the middle time."""
     config = load_config(ROOT / "configs/speed/solvers.py", "smoke")
-    recorder = Recorder(
+    recorder = Recorder.new(
         folder, "run", plain(config), {"config": "c", "commit": "none", "dtype": "float64", "device": "cpu"}
     )
     laws = {}

@@ -3,7 +3,7 @@
 One layer with one part exchanged at a time, trained by Adam on new samples at every step; the figure shows how far the
 loss on the evaluation set stays above the best one.
 
-    dynamics sweep --config=configs/attention/sweep_parts.py[:variant]    19 members
+    dynamics sweep --config=configs/attention/sweep_parts.py[:variant]    21 members
 
 Variants: default, smoke.
 """
@@ -14,9 +14,11 @@ import dynamics
 from dynamics import chain, grid
 
 VARIANTS = ("default", "smoke")
+# Every query sees itself and the keys before it at even positions.
+EVEN = {"name": "given", "rows": [[int(k == q or (k < q and k % 2 == 0)) for k in range(16)] for q in range(16)]}
 PARTS = {
     "model.scores": tuple(dynamics.SCORES),
-    "model.mask": ("causal_window", "blocks"),
+    "model.mask": ("causal_window", "blocks", {"name": "window", "back": 2}, EVEN),
     "model.normaliser": ("relu", "linear", "hard", "gumbel"),
     "model.values": ("mlp",),
     "model.positions": ("learned", "relative"),

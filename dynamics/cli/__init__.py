@@ -9,6 +9,9 @@
     dynamics ls [--workdir=runs]
     dynamics show RUN
     dynamics figures RUN ...
+    dynamics resume DIR
+    dynamics verify DIR [--module=MODULE]
+    dynamics probe DIR NAME [--law=LAW] [--t=T] [--module=MODULE]
     dynamics claims PAPER | --module=MODULE [--launcher=here|local|slurm] [--workdir=runs] [--name=NAME]
     dynamics new paper NAME [--folder=DIR]
     dynamics doctor
@@ -16,18 +19,20 @@
 Modules that a config or a flag names (figures, compare.claims, --module), and those that a config file imports, are
 looked for among the installed packages, in the folder in which the command is typed, and beside the config file.
 
-Exit codes: 0 done; 1 a run or member failed and is recorded, a claim that should pass does not, or a file of yours
-raised an error, which Python shows; 2 bad input: one line, nothing written; 130 interrupted and recorded.
+Exit codes: 0 done; 1 a run or member failed and is recorded, a record is damaged, a claim that should pass does not, or
+a file of yours raised an error, which Python shows; 2 bad input: one line, nothing written; 130 interrupted and
+recorded.
 """
 
 import argparse
 import difflib
+import functools
 import importlib
 import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from dynamics.cli.modules import import_from_here
@@ -121,7 +126,8 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(
-        required=True, metavar="run | compare | sweep | ls | show | figures | claims | new | doctor"
+        required=True,
+        metavar="run | compare | sweep | ls | show | figures | resume | verify | probe | claims | new | doctor",
     )
 
     def add(to: Any, command: str, what: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -152,6 +158,8 @@ def _parser() -> argparse.ArgumentParser:
     what = "draw the figures of each run, and those that compare several runs"
     add(commands, "commands.figures", what).add_argument("runs", nargs="+", metavar="RUN")
 
+    _add_later(functools.partial(add, commands))
+
     what = "check the claims of a paper, and write their table as JSON and Markdown"
     claims = add(commands, "studies.claims", what, folder, named, launched)
     claims.set_defaults(retry_failed=False, max_failures=None)
@@ -166,3 +174,20 @@ def _parser() -> argparse.ArgumentParser:
     paper.add_argument("paper", metavar="NAME", help="of the folder and the module")
     paper.add_argument("--folder", default=".", type=pathlib.Path, help="where the folder is made; default: here")
     return parser
+
+
+def _add_later(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that go on with a record, or ask it."""
+    what = "go on with a record that was interrupted: the command that made it, again"
+    add("records.resume", what).add_argument("record", type=pathlib.Path, metavar="DIR")
+    what = "compare every byte of a record with its manifest, and integrate random parts of it again"
+    verify = add("records.verify", what)
+    verify.add_argument("record", type=pathlib.Path, metavar="DIR")
+    what = "find what a probe would have recorded in a run, by integrating again from its checkpoints"
+    probe = add("records.probe", what)
+    probe.add_argument("record", type=pathlib.Path, metavar="DIR")
+    probe.add_argument("probe", metavar="NAME", help="of the probe")
+    probe.add_argument("--law", default="", help="its name in the record; default: all of them")
+    probe.add_argument("--t", type=float, help="the time; default: all that are saved")
+    for one in (verify, probe):
+        one.add_argument("--module", default="", help="a module that registers the parts of the record")

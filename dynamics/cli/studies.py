@@ -16,7 +16,8 @@ from dynamics.cli.sweeps import check_launching, launched, say_what_changed
 from dynamics.config import require
 from dynamics.environment import configure_compiler
 from dynamics.runs.identity import code
-from dynamics.runs.record import write_json, write_text
+from dynamics.runs.manifest import Manifest
+from dynamics.runs.storage import write_json, write_text
 from dynamics.studies.claims import PASS, Data, Verdict, judge, markdown
 from dynamics.studies.comparison import Compared, sweep_of
 from dynamics.studies.evidence import ClaimsRecord, check, companion_of, measure, sweeps_of
@@ -83,11 +84,14 @@ def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Seq
     judged = {key: (title, judge(pairs, data, companions)) for key, (title, pairs) in stated.items()}
     texts = [table.markdown() for table in pages] + [markdown(*table, heading) for table in judged.values()]
     paths = [record.path / ("compare.md" if pages else "claims.md")]
-    write_text(paths[0], "\n".join(texts))
+    manifest = Manifest(record.path)
+    with manifest.writing(paths[0].name):
+        write_text(paths[0], "\n".join(texts))
     if module:
         content = {key: [verdict.as_dict() for verdict in verdicts] for key, (_, verdicts) in judged.items()}
         paths.append(record.path / "claims.json")
-        write_json(paths[-1], {"figures": vars(module).get("FIGURES", ""), "tables": content})
+        with manifest.writing(paths[-1].name):
+            write_json(paths[-1], {"figures": vars(module).get("FIGURES", ""), "tables": content})
     paths += draw(record)
     for table in pages:
         print_table(table.columns, table.rows, table.title)

@@ -8,13 +8,13 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
-from dynamics.laws.law import Law, SteppingLaw
+from dynamics.laws.law import Law, SteppingLaw, Stretch
 from dynamics.laws.schedules import Schedule
 from dynamics.objectives.objective import Objective
-from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
+from dynamics.trajectory import COMPLETED, NON_FINITE, PAUSED, Trajectory
 
 NOISE = 1  # of fold_in(the key of a step, NOISE), the key of the noise of the model
 
@@ -28,6 +28,67 @@ def check_batch(size: int, replacement: bool, objective: Objective) -> None:
     samples = objective.samples
     allowed = f"must be at most the {samples} samples of the training set without replacement"
     require(replacement or objective.fresh or size <= samples, "batch_size", size, allowed)
+
+
+def stepped(
+    step: Callable[[Int[Array, ""], PyTree, PyTree], tuple[Bool[Array, ""], PyTree, PyTree]],
+    params0: PyTree,
+    numbers: tuple[Int[Array, " T"], Int[Array, ""]],
+    observe: Callable[[PyTree], tuple[dict[str, Array], Bool[Array, ""]]],
+    stretch: Stretch,
+) -> Trajectory:
+    """Steps up to the last saved time, a pause, or a loss that is not finite; without times and notes.
+
+    Args:
+        step: (k, θ_k, memory) -> (whether the loss of θ_k is finite, θ_{k+1}, memory).
+        params0: θ at the beginning.
+        numbers: the k of the saved times, and the k at the beginning.
+        observe: θ -> (probes, whether its loss is finite), at saved times.
+        stretch: see Law.
+    """
+    steps_T, begin = numbers
+    limit = stretch.limit.astype(begin.dtype)
+
+    def one(carry):
+        k, params, memory, _ = carry
+        finite, *moved = step(k, params, memory)
+        # A non-finite loss ends the loop at this k, with the parameters that have this loss.
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), tuple(moved), (params, memory))
+        return k + finite.astype(k.dtype), *kept, finite
+
+    def goes_on(carry):
+        (k, _, _, finite), (row, _, _) = carry
+        return (row < len(steps_T)) & finite & ((k - begin < limit) | (k == steps_T[row]))
+
+    def to_next_time(carry):
+        moved, (row, values, valid) = carry
+        k_next = steps_T[row]
+        k, params, memory, finite = jax.lax.while_loop(
+            lambda c: (c[0] < k_next) & (c[0] - begin < limit) & c[3], one, moved
+        )
+        seen, finite_here = observe(params)
+        here = k == k_next
+        finite &= finite_here | ~here
+        values = jax.tree.map(lambda rows, one: rows.at[row].set(one), values, seen)
+        observed = here & finite
+        return (k, params, memory, finite), (row + observed.astype(row.dtype), values, valid.at[row].set(observed))
+
+    seen, _ = jax.eval_shape(observe, params0)
+    values = jax.tree.map(lambda leaf: jnp.zeros((len(steps_T), *leaf.shape), leaf.dtype), seen)
+    start = (begin, params0, stretch.memory, jnp.array(True))
+    rows = (stretch.row, values, jnp.zeros(len(steps_T), bool))
+    (k, params, memory, finite), (row, values, valid) = jax.lax.while_loop(goes_on, to_next_time, (start, rows))
+    return Trajectory(
+        t=steps_T,
+        probes=values,
+        valid=valid,
+        params=params,
+        memory=memory,
+        state=k,
+        steps=k - begin,
+        outcome=jnp.where(finite, jnp.where(row == len(steps_T), COMPLETED, PAUSED), NON_FINITE),
+        end=k,
+    )
 
 
 class Descent(SteppingLaw):
@@ -80,6 +141,11 @@ class Descent(SteppingLaw):
         """The learning rate η · scale; scale = None is 1."""
         return self.learning_rate if scale is None else self.learning_rate * scale
 
+    def state(self, params0: PyTree) -> Int[Array, ""]:
+        """The number k of the next step."""
+        del params0
+        return jnp.asarray(0, jnp.int32)
+
     def time(self, k: Int[Array, "*T"], dtype: jnp.dtype) -> Float[Array, "*T"]:
         """t_k, the time of θ_k."""
         return (k.astype(dtype) if self.schedule is None else self.schedule.total(k, dtype)) * self.step
@@ -106,44 +172,25 @@ class Descent(SteppingLaw):
         times: Float[Array, " T"],
         probes: Callable[[PyTree], dict[str, Array]],
         key: PRNGKeyArray,
-        memory: PyTree = None,
+        stretch: Stretch | None = None,
     ) -> Trajectory:
-        """The steps up to all saved times t, by one scan over these times.
+        """The steps up to all saved times t; the number of the step that leads to a time follows from t alone."""
+        stretch = Stretch.whole(self, params0, times[0]) if stretch is None else stretch
+        begin = jnp.where(stretch.paused, stretch.state, self.steps_at(jnp.asarray(stretch.t)[None])[0])
 
-        The number of the step follows from t alone: a trajectory goes on from a checkpoint as if it had not stopped.
-        """
-        memory = self.memory(params0) if memory is None else memory
-        steps_T = self.steps_at(times)
-
-        def step(carry):
-            k, params, memory, _ = carry
+        def step(k, params, memory):
             loss, gradient = jax.value_and_grad(lambda p: self.loss(objective, p, k, key))(params)
-            finite = jnp.isfinite(loss)
             scale = None if self.schedule is None else self.schedule.scale(k, loss.dtype)
-            # A non-finite loss ends the loop at this k, with the parameters that have this loss.
-            kept = jax.tree.map(
-                lambda new, old: jnp.where(finite, new, old),
-                self.update(objective, gradient, params, memory, scale),
-                (params, memory),
-            )
-            return k + finite.astype(k.dtype), *kept, finite
+            return jnp.isfinite(loss), *self.update(objective, gradient, params, memory, scale)
 
-        def to_next_time(carry, k_next):
-            k, params, memory, finite = jax.lax.while_loop(lambda c: (c[0] < k_next) & c[3], step, carry)
-            finite = finite & jnp.isfinite(objective.loss(params))
-            return (k, params, memory, finite), (probes(params), finite)
+        def observe(params):
+            return probes(params), jnp.isfinite(objective.loss(params))
 
-        start = (steps_T[0], params0, memory, jnp.array(True))
-        (k, params, memory, finite), (values, valid) = jax.lax.scan(to_next_time, start, steps_T)
-        return Trajectory(
+        steps_T = self.steps_at(times)
+        path = stepped(step, params0, (steps_T, begin), observe, stretch)
+        return path._replace(
             t=times,
-            probes=values,
-            valid=valid,
-            params=params,
-            memory=memory,
-            steps=k - steps_T[0],
-            outcome=jnp.where(finite, COMPLETED, NON_FINITE),
-            end=self.time(k, times.dtype),
+            end=self.time(path.state, times.dtype),
             notes={} if self.schedule is None else {"reached": self.time(steps_T, times.dtype)},
         )
 

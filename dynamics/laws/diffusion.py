@@ -1,36 +1,18 @@
-"""SGD as a diffusion: the stochastic modified equation, by diffrax."""
+"""SGD as a diffusion: the stochastic modified equation."""
 
 from collections.abc import Callable
 
-import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
-from dynamics.laws.descent import check_batch
+from dynamics.laws.descent import check_batch, stepped
 from dynamics.laws.flow import modified_velocity
-from dynamics.laws.law import SteppingLaw
+from dynamics.laws.law import SteppingLaw, Stretch
 from dynamics.objectives.objective import Objective
-from dynamics.trajectory import COMPLETED, NON_FINITE, Trajectory
-
-
-class _Noise(diffrax.AbstractTerm):
-    """The noise term: `apply` maps the parameters and an increment of Brownian motion to a change of the parameters."""
-
-    apply: Callable[[PyTree, Array], PyTree]
-    control: diffrax.AbstractBrownianPath
-
-    def vf(self, t, y, args):
-        del t, args
-        return y
-
-    def contr(self, t0, t1, **kwargs):
-        return self.control.evaluate(t0, t1, **kwargs)
-
-    def prod(self, vf, control):
-        return self.apply(vf, control)
+from dynamics.trajectory import Trajectory
 
 
 class StochasticModifiedEquation(SteppingLaw):
@@ -62,6 +44,11 @@ class StochasticModifiedEquation(SteppingLaw):
         """True."""
         return True
 
+    def state(self, params0: PyTree) -> Int[Array, ""]:
+        """The number k of the next step dt."""
+        del params0
+        return jnp.asarray(0, jnp.int32)
+
     def kick(self, objective: Objective, params: PyTree, noise: Float[Array, " n"]) -> PyTree:
         """√η Σ^½ ξ for ξ = noise, a vector-Jacobian product of the losses of all samples."""
         samples = objective.samples
@@ -77,52 +64,28 @@ class StochasticModifiedEquation(SteppingLaw):
         times: Float[Array, " T"],
         probes: Callable[[PyTree], dict[str, Array]],
         key: PRNGKeyArray,
-        memory: PyTree = None,
+        stretch: Stretch | None = None,
     ) -> Trajectory:
-        """One path at `times`, multiples of η.
+        """One path at `times`, multiples of η; the noise of the k-th step dt is drawn by fold_in(key, k).
 
         Raises:
             ConfigError: for a minibatch without replacement that is larger than the training set.
         """
-        del memory
         check_batch(self.batch_size, self.replacement, objective)
+        stretch = Stretch.whole(self, params0, times[0]) if stretch is None else stretch
         dt = self.learning_rate / self.substeps
-        # The key depends on the starting time, so that a continuation draws new increments.
-        begin = jnp.rint(times[0] / dt).astype(jnp.int32)
-        noise = diffrax.VirtualBrownianTree(
-            times[0],
-            times[-1],
-            tol=dt / 2,
-            shape=jax.ShapeDtypeStruct((objective.samples,), times.dtype),
-            key=jax.random.fold_in(key, begin),
-        )
-        solution = diffrax.diffeqsolve(
-            diffrax.MultiTerm(
-                diffrax.ODETerm(lambda t, params, args: modified_velocity(objective, params, self.learning_rate - dt)),
-                _Noise(lambda params, increment: self.kick(objective, params, increment), noise),
-            ),
-            diffrax.Euler(),
-            t0=times[0],
-            t1=times[-1],
-            dt0=dt,
-            y0=params0,
-            saveat=diffrax.SaveAt(
-                subs=[
-                    diffrax.SubSaveAt(ts=times, fn=lambda t, p, args: (probes(p), jnp.isfinite(objective.loss(p)))),
-                    diffrax.SubSaveAt(t1=True),
-                ]
-            ),
-            max_steps=None,
-            throw=False,
-        )
-        (values, finite), final = solution.ys
-        valid = jnp.isfinite(solution.ts[0]) & finite
-        return Trajectory(
-            t=times,
-            probes=values,
-            valid=valid,
-            params=jax.tree.map(lambda leaf: leaf[-1], final),
-            steps=solution.stats["num_accepted_steps"],
-            outcome=jnp.where(valid.all(), COMPLETED, NON_FINITE),
-            end=jnp.max(jnp.where(valid, times, times[0])),
-        )
+        steps_T, here = (jnp.rint(t / dt).astype(jnp.int32) for t in (times, stretch.t))
+
+        def step(k, params, memory):
+            noise = jax.random.normal(jax.random.fold_in(key, k), (objective.samples,), times.dtype)
+            drift = modified_velocity(objective, params, self.learning_rate - dt)
+            kick = self.kick(objective, params, jnp.sqrt(dt).astype(times.dtype) * noise)
+            moved = jax.tree.map(lambda p, v, n: p + dt * v + n, params, drift, kick)
+            return jnp.array(True), moved, memory
+
+        def observe(params):
+            return probes(params), jnp.isfinite(objective.loss(params))
+
+        begin = jnp.where(stretch.paused, stretch.state, here)
+        path = stepped(step, params0, (steps_T, begin), observe, stretch)
+        return path._replace(t=times, end=(path.state.astype(times.dtype) * dt).astype(times.dtype))

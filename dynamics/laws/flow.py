@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
-from dynamics.laws.law import Law
-from dynamics.laws.runge_kutta import DOPRI8, TSIT5, Method, Solver, Turn, integrate
+from dynamics.laws.law import Law, Stretch
+from dynamics.laws.runge_kutta import DOPRI8, TSIT5, Controller, Method, Solver, Turn, integrate
 from dynamics.laws.stabilised import RKC2
 from dynamics.objectives.objective import Objective
-from dynamics.trajectory import COMPLETED, HANDED_OVER, NON_FINITE, OUT_OF_STEPS, Trajectory
+from dynamics.trajectory import COMPLETED, HANDED_OVER, NON_FINITE, OUT_OF_STEPS, PAUSED, Trajectory
 
 METHODS: dict[str, Method] = {"auto": TSIT5, "tsit5": TSIT5, "dopri8": DOPRI8, "rkc2": RKC2}
 
@@ -62,6 +62,10 @@ class Flow(Law):
         del params0
         return Turn.first(self.method)
 
+    def state(self, params0: PyTree) -> Controller:
+        """The step controller."""
+        return Controller.first(self.method, params0, 0.0)
+
     @abc.abstractmethod
     def velocity(self, objective: Objective, params: PyTree) -> PyTree:
         """dθ/dt at θ = params."""
@@ -73,14 +77,15 @@ class Flow(Law):
         times: Float[Array, " T"],
         probes: Callable[[PyTree], dict[str, Array]],
         key: PRNGKeyArray,
-        memory: PyTree = None,
+        stretch: Stretch | None = None,
     ) -> Trajectory:
         """The trajectory at `times`; between steps the solver's method interpolates."""
         del key
-        return self.integrated(self.method, objective, params0, times, probes, memory)
+        stretch = Stretch.whole(self, params0, times[0]) if stretch is None else stretch
+        return self.integrated(self.method, objective, params0, times, probes, stretch)
 
     def integrated(
-        self, method: Method, objective: Objective, params0: PyTree, times: Any, probes: Any, memory: PyTree
+        self, method: Method, objective: Objective, params0: PyTree, times: Any, probes: Any, stretch: Stretch
     ) -> Trajectory:
         """The trajectory by a method, up to the time when it hands over; the other arguments are those of a call."""
 
@@ -89,14 +94,14 @@ class Flow(Law):
 
         velocity = functools.partial(self.velocity, objective)
         solver = Solver(method, self.rtol, self.atol, self.max_steps, len(self.turns) > 1)
-        turn = self.memory(params0) if memory is None else memory
-        path = integrate(velocity, params0, times, observe, solver, turn)
+        path = integrate(velocity, params0, times, observe, solver, stretch)
         values, finite = path.observed
-        reached = jnp.arange(len(times)) < path.reached
+        row = jnp.arange(len(times))
+        reached = (row >= stretch.row) & (row < path.reached)
         handed_over = path.turn.stabilised != method.stabilised
         # Without a time reached, the loss is not finite at the start; but a turn may end as soon as it begins.
         all_finite = (finite | ~reached).all() & ((path.reached > 0) | handed_over)
-        failure = jnp.where(handed_over, HANDED_OVER, OUT_OF_STEPS)
+        failure = jnp.where(path.paused, PAUSED, jnp.where(handed_over, HANDED_OVER, OUT_OF_STEPS))
         failure = jnp.where(all_finite, failure, NON_FINITE)
         return Trajectory(
             t=times,
@@ -104,9 +109,10 @@ class Flow(Law):
             valid=reached & finite,
             params=path.y,
             steps=path.steps,
-            outcome=jnp.where(reached.all() & all_finite, COMPLETED, failure),
+            outcome=jnp.where((path.reached == len(times)) & all_finite, COMPLETED, failure),
             end=path.t,
             memory=path.turn,
+            state=path.controller,
             notes=path.notes,
         )
 
@@ -121,10 +127,19 @@ class _Stabilised(Law):
     flow: Flow
     step: ClassVar[None] = None
 
-    def __call__(self, objective, params0, times, probes, key, memory=None):
+    def memory(self, params0):
+        """See Flow."""
+        return self.flow.memory(params0)
+
+    def state(self, params0):
+        """The step controller."""
+        return Controller.first(RKC2, params0, 0.0)
+
+    def __call__(self, objective, params0, times, probes, key, stretch=None):
         """The trajectory at `times`, up to the time when the explicit method would be faster."""
         del key
-        return self.flow.integrated(RKC2, objective, params0, times, probes, memory)
+        stretch = Stretch.whole(self, params0, times[0]) if stretch is None else stretch
+        return self.flow.integrated(RKC2, objective, params0, times, probes, stretch)
 
 
 class GradientFlow(Flow):
@@ -187,9 +202,10 @@ class ModifiedFlow(Flow):
         """-∇(L + (h/4) (1 + β)/(1 − β) |∇L|²)."""
         return modified_velocity(objective, params, self.learning_rate * (1 + self.momentum) / (1 - self.momentum) ** 2)
 
-    def integrated(self, method, objective, params0, times, probes, memory):
+    def integrated(self, method, objective, params0, times, probes, stretch):
         """The trajectory at `times`, which is at times - τ of the flow from the same start."""
-        path = super().integrated(method, objective, params0, jnp.maximum(times - self.delay, 0), probes, memory)
+        earlier, t = (jnp.maximum(of - self.delay, 0) for of in (times, stretch.t))
+        path = super().integrated(method, objective, params0, earlier, probes, stretch._replace(t=t))
         return path._replace(t=times, end=jnp.minimum(path.end + self.delay, times[-1]))
 
 

@@ -1,21 +1,55 @@
-"""What every law of motion is: law(objective, params0, times, probes, key, memory) -> Trajectory."""
+"""What every law of motion is: law(objective, params0, times, probes, key, stretch) -> Trajectory."""
 
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 from dynamics.objectives.objective import Objective
-from dynamics.trajectory import Trajectory
+from dynamics.trajectory import Trajectory, Values
+
+NO_LIMIT = 2**31 - 1
+
+
+class Stretch(NamedTuple):
+    """From where a law goes on, and how far: a part of a trajectory that one call integrates.
+
+    A law that has taken `limit` steps ends with the outcome PAUSED. Another call goes on from there, with the
+    parameters, memory and state that it returned: the trajectory has the same bits, wherever it paused.
+
+    Attributes:
+        memory: of the law, see Law.memory.
+        state: of the law, see Law.state; read where `paused`.
+        t: where it begins.
+        row: the number of saved times that have been observed.
+        limit: the number of steps to take at most, rejected ones included; at least 1.
+        paused: whether it goes on from a pause.
+
+    A law sees numbers; the engine has an entry for every path.
+    """
+
+    memory: PyTree
+    state: PyTree
+    t: Float[Values, "*paths"]
+    row: Int[Values, "*paths"]
+    limit: Int[Values, "*paths"]
+    paused: Bool[Values, "*paths"]
+
+    @classmethod
+    def whole(cls, law: "Law", params0: PyTree, t: Any) -> "Stretch":
+        """From the start at t to the last time."""
+        memory, state = law.memory(params0), law.state(params0)
+        return cls(memory, state, jnp.asarray(t), jnp.asarray(0), jnp.asarray(NO_LIMIT), jnp.asarray(False))
 
 
 class Law(eqx.Module):
-    """From parameters at times[0] to a trajectory on `times`; abstract.
+    """From parameters to a trajectory on `times`; abstract.
 
     Attributes:
         needs: capabilities that the model must have for the law to start from its parameters.
@@ -73,7 +107,12 @@ class Law(eqx.Module):
         return params, objective
 
     def memory(self, params0: PyTree) -> PyTree:
-        """The state of the law besides its variables, at the start; None by default."""
+        """What the law keeps besides its variables from checkpoint to checkpoint, at the start; None by default."""
+        del params0
+        return None
+
+    def state(self, params0: PyTree) -> PyTree:
+        """Arrays like those that the law needs to go on from a pause besides variables and memory; None by default."""
         del params0
         return None
 
@@ -85,17 +124,17 @@ class Law(eqx.Module):
         times: Float[Array, " T"],
         probes: Callable[[PyTree], dict[str, Array]],
         key: PRNGKeyArray,
-        memory: PyTree = None,
+        stretch: Stretch | None = None,
     ) -> Trajectory:
         """Integrate; pure, so that it can be jitted and batched.
 
         Args:
             objective: the loss as a function of the law's variables.
-            params0: the variables at times[0].
+            params0: the variables at the beginning.
             times: t = η·k, increasing; multiples of `step` unless that is None.
-            probes: evaluated at every time.
+            probes: evaluated at every time that has not been observed.
             key: the source of the law's randomness.
-            memory: the memory of the trajectory that this one continues. If not given, `memory(params0)`.
+            stretch: where it begins and how far it goes. If not given, from the start to the last time.
         """
 
 

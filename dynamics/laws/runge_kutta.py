@@ -36,6 +36,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from dynamics.laws.law import Stretch
 from dynamics.trajectory import SOLVER_NOTES, Values
 
 # The next step: SAFETY times what the error allows, SHRINK to GROW times this one.
@@ -205,35 +206,63 @@ class Turn(NamedTuple):
         return cls(jnp.asarray(method.stabilised), jnp.asarray(PATIENCE), jnp.asarray(0))
 
 
+class Controller(NamedTuple):
+    """The step controller: what the next step depends on, besides y and whose turn it is.
+
+    Attributes:
+        t: the time of y.
+        h: the length of the next step.
+        slope: f(y).
+        known: by the method.
+        tried: the number of steps of this turn, rejected ones and the first, of length zero, included.
+        accepted: the number of accepted ones.
+        votes: for handing over; see Turn.
+    """
+
+    t: Float[Array, ""]
+    h: Float[Array, ""]
+    slope: PyTree
+    known: PyTree
+    tried: Int[Array, ""]
+    accepted: Int[Array, ""]
+    votes: Int[Array, ""]
+
+    @classmethod
+    def first(cls, method: Method, y0: PyTree, t: Any) -> "Controller":
+        """That of the first step, from y0 at time t."""
+        none, t = jnp.asarray(0), jnp.asarray(t, jax.tree.leaves(y0)[0].dtype)
+        slope = jax.tree.map(jnp.zeros_like, y0)
+        return cls(t, jnp.zeros_like(t), slope, method.start(y0), none, none, none)
+
+
 class Path(NamedTuple):
     """What an integration observed, and where it ended.
 
     Attributes:
         observed: the observations at the times, [time, ...].
         notes: what was done up to the times, {name in SOLVER_NOTES: [time]}.
-        reached: the number of times reached; later rows of `observed` and `notes` mean nothing.
+        reached: the number of times reached; later rows of `observed` and `notes`, and those before the first one, mean
+            nothing.
         y: the last state.
-        t: the time of the last state.
-        steps: the number of accepted steps.
+        steps: the number of accepted steps of this call.
         turn: whose turn is next.
+        controller: all else that the next step depends on.
+        paused: whether it ended only because of the limit of the stretch.
     """
 
     observed: PyTree
     notes: dict[str, Values]
     reached: Int[Array, ""]
     y: PyTree
-    t: Float[Array, ""]
     steps: Int[Array, ""]
     turn: Turn
+    controller: Controller
+    paused: Bool[Array, ""]
 
-
-class _State(NamedTuple):
-    path: Path
-    h: Float[Array, ""]  # length of the next step
-    slope: PyTree  # f(y)
-    known: PyTree  # by the method
-    tried: Int[Array, ""]  # steps, rejected ones and the first, of length zero, included
-    votes: Int[Array, ""]  # for handing over; see Turn
+    @property
+    def t(self) -> Float[Array, ""]:
+        """The time of y."""
+        return self.controller.t
 
 
 def integrate(
@@ -242,20 +271,20 @@ def integrate(
     times: Float[Array, " T"],
     observe: Callable[[PyTree], PyTree],
     solver: Solver,
-    turn: Turn,
+    stretch: Stretch,
 ) -> Path:
-    """Integrate from times[0] to times[-1], or until the method hands over.
+    """Integrate to times[-1], until the method hands over, or until it has taken as many steps as it may.
 
     A step is accepted when the root mean square of error / (atol + rtol |y|) is below 1, with the larger |y| of its two
     ends. The integration ends before the last time after max_steps steps, or when a step is too short to change t.
 
     Args:
         f: the velocity.
-        y0: the state at times[0].
+        y0: the state at the beginning.
         times: increasing; the first and the last one may be repeated.
-        observe: a function of the state, evaluated at each of the times.
+        observe: a function of the state, evaluated at each of the times that has not been observed.
         solver: method and tolerances.
-        turn: whose turn it is.
+        stretch: see dynamics.laws.law; its memory is a Turn and its state a Controller.
     """
     method, size = solver.method, sum(leaf.size for leaf in jax.tree.leaves(y0))
 
@@ -272,16 +301,20 @@ def integrate(
         norm_y, norm_slope = norm(y, y), norm(slope, y)
         return jnp.where(jnp.minimum(norm_y, norm_slope) < 1e-5, 1e-6, 0.01 * norm_y / norm_slope)
 
-    def goes_on(state):
-        t = state.path.t
+    def could_go_on(path):
+        t, h, tried = path.controller.t, path.controller.h, path.controller.tried
         # The first step has length zero: it computes f(y0) and observes y0 with the code of all other steps.
-        more = (state.tried == 0) | ((t < times[-1]) & (t + state.h > t) & (state.tried <= solver.max_steps))
-        return more & (state.path.turn.stabilised == method.stabilised) if solver.alternates else more
+        more = (tried == 0) | ((t < times[-1]) & (t + h > t) & (tried <= solver.max_steps))
+        return more & (path.turn.stabilised == method.stabilised) if solver.alternates else more
 
-    def advance(state):
-        (observed, notes, reached, y, t, accepted, turn), first = state.path, state.tried == 0
-        t_end = jnp.where(first, t, jnp.minimum(t + state.h, times[-1]))
-        step = method.step(f, y, state.slope, (t, t_end), state.known)
+    def goes_on(path):
+        return could_go_on(path) & (path.controller.tried - begin.tried < stretch.limit)
+
+    def advance(path):
+        observed, notes, reached, y, steps, turn, (t, h, slope, known, tried, accepted, votes), _ = path
+        first = tried == 0
+        t_end = jnp.where(first, t, jnp.minimum(t + h, times[-1]))
+        step = method.step(f, y, slope, (t, t_end), known)
         error = norm(step.error, y, step.y)
         error = jnp.where(jnp.isnan(error), jnp.inf, error)
         keep = error < 1
@@ -300,8 +333,7 @@ def integrate(
         seen = lax.while_loop(is_reached, observe_one, (observed, notes, reached))
         factor = jnp.clip(SAFETY * error ** (-1 / method.order), jnp.where(keep, 1, SHRINK), GROW)
         h = t_end - t
-        y, slope = jax.tree.map(partial(jnp.where, keep), (step.y, step.slope), (y, state.slope))
-        votes = state.votes
+        y, slope = jax.tree.map(partial(jnp.where, keep), (step.y, step.slope), (y, slope))
         if solver.alternates:
             looks = ~first & jnp.where(method.stabilised, factor < SETTLED, keep & (accepted % LOOK_EVERY == 0))
             found = lax.cond(looks, lambda: jnp.where(step.hands_over(factor * h), 1, -1), lambda: 0)
@@ -310,20 +342,21 @@ def integrate(
             votes = jnp.maximum(votes + found, 0)
             turn = _next_turn(turn, method, votes, accepted)
         h = lax.cond(first, lambda: first_length(y, slope), lambda: factor * h)
-        accepted += jnp.where(keep & ~first, 1, 0)
-        observed, notes, reached = seen
-        path = Path(observed, notes, reached, y, jnp.where(keep, t_end, t), accepted, turn)
-        return _State(path, h, slope, step.known, state.tried + 1, votes)
+        taken = jnp.where(keep & ~first, 1, 0)
+        t = jnp.where(keep, t_end, t)
+        controller = Controller(t, h, slope, step.known, tried + 1, accepted + taken, votes)
+        return Path(*seen, y, steps + taken, turn, controller, path.paused)
 
-    none = jnp.asarray(0)
-    note = dict(zip(SOLVER_NOTES, (none, turn.stabilised, times[0]), strict=True))
+    fresh = Controller.first(method, y0, stretch.t)
+    begin = jax.tree.map(partial(jnp.where, stretch.paused), stretch.state, fresh)
+    note = dict(zip(SOLVER_NOTES, (stretch.memory.evaluations, stretch.memory.stabilised, times[0]), strict=True))
     observed, notes = jax.tree.map(
         lambda leaf: jnp.zeros((len(times), *leaf.shape), leaf.dtype), (jax.eval_shape(observe, y0), note)
     )
-    start = Path(observed, notes, none, y0, times[0], none, turn)
-    slope = jax.tree.map(jnp.zeros_like, y0)
-    state = _State(start, jnp.zeros_like(times[0]), slope, method.start(y0), none, none)
-    return lax.while_loop(goes_on, advance, state).path
+    never, none = jnp.asarray(False), jnp.asarray(0)
+    start = Path(observed, notes, jnp.asarray(stretch.row), y0, none, stretch.memory, begin, never)
+    path = lax.while_loop(goes_on, advance, start)
+    return path._replace(paused=could_go_on(path) & (path.controller.tried - begin.tried >= stretch.limit))
 
 
 def _next_turn(turn: Turn, method: Method, votes: Int[Array, ""], accepted: Int[Array, ""]) -> Turn:

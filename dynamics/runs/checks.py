@@ -106,8 +106,10 @@ def _check_parameters(experiment: Any) -> None:
     shapes = weight_shapes(experiment.task, experiment.start_model)
     with under("init."):
         experiment.initialisation.check(shapes)
-    with under("train."):
-        experiment.trained.check(shapes)
+    groups = {"": experiment.trained, **{f"laws.{law}.": own for law, own in experiment.trained_by.items()}}
+    for path, trained in groups.items():
+        with under(f"{path}train."):
+            trained.check(shapes)
     if experiment.regulariser is not None:
         with under("regulariser."):
             experiment.regulariser.check(shapes)
@@ -115,13 +117,9 @@ def _check_parameters(experiment: Any) -> None:
         allowed = f"must be 'fixed' or 'fresh' with the minibatches of laws.{name}"
         whole = experiment.regime != "population" or not law.draws_samples
         require(whole, "data.regime", experiment.regime, allowed)
-        weights = "weights" in law.needs
-        require(
-            weights or not experiment.trained.tied,
-            "train.tied",
-            experiment.trained.tied,
-            f"must be empty for laws.{name}",
-        )
+        tied = experiment.trained_of(name).tied
+        key = f"laws.{name}.train.tied" if name in experiment.trained_by else "train.tied"
+        require("weights" in law.needs or not tied, key, tied, f"must be empty for laws.{name}")
 
 
 def _check_probes(experiment: Any, regulariser: str | None) -> None:

@@ -1,12 +1,15 @@
-"""The integrator: paths from their starts, from checkpoint to checkpoint, one alone or many that share a program.
+"""The integrator: paths from their starts, in short stretches, one alone or many that share a program.
 
 A path is one law from one start with one draw of its noise. Everything that trains goes through `integrate`: a run has
 one path for each of its laws; sweeps, comparisons and claims have many, spread over the devices.
+
+A segment leads from one checkpoint to the next. A stretch is a part of it that takes about STRETCH_S seconds, so that a
+signal to stop is soon heard. Where a segment is divided into stretches changes no bit of it.
 """
 
 import functools
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,84 +18,19 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from dynamics.config import under
+from dynamics.laws.law import NO_LIMIT, Stretch
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.parts import named
-from dynamics.runs.processes import on_host
-from dynamics.runs.programs import MEASURED, Strategy, compiled_paths, compiled_starts, hashable, memories
+from dynamics.runs.path import Path, State, Stretched
+from dynamics.runs.processes import on_host, several
+from dynamics.runs.programs import MEASURED, Strategy, compiled_paths, compiled_starts, hashable, memories, states
 from dynamics.runs.starts import OWN_KEY
-from dynamics.trajectory import COMPLETED, HANDED_OVER, Trajectory, joined
+from dynamics.runs.stopping import awaited
+from dynamics.trajectory import HANDED_OVER, PAUSED, Trajectory, joined
 
 MOST_PATHS = 32  # integrated by one call of a program
-
-
-class Path(NamedTuple):
-    """The unit of work: one law of an experiment, from its start, with its draw of the noise."""
-
-    experiment: Experiment
-    law: str
-
-    @property
-    def form(self) -> tuple[Hashable, Hashable]:
-        """All that the two programs depend on, the one that integrates and the one that draws starts.
-
-        Paths of one form share both programs.
-        """
-        experiment = self.experiment
-        leaves, structure = jax.tree.flatten((experiment.laws[self.law], *experiment.abstract_start(self.law)))
-        shapes = tuple(np.shape(leaf) for leaf in leaves)
-        segments = len(experiment.segments), len(experiment.segment(0)), len(experiment.times)
-        integrates = structure, shapes, experiment.probes_of(self.law), experiment.words, segments
-        draws = jax.tree.structure(experiment.start_inputs), experiment.setup
-        return integrates, draws
-
-
-class State(NamedTuple):
-    """The state of paths between two segments; every leaf has the paths as its first axis.
-
-    Attributes:
-        segment: the number of the next segment.
-        params, memory: of the laws.
-        outcome: of the segments so far; only paths that completed them go on.
-    """
-
-    segment: int
-    params: PyTree
-    memory: PyTree
-    outcome: np.ndarray
-
-
-class Segment(NamedTuple):
-    """Paths from one checkpoint to the next.
-
-    Attributes:
-        number: of the segment.
-        trajectory: numpy arrays with the paths as their first axis; the rows of paths that failed before mean nothing.
-        seconds: that the integration took.
-    """
-
-    number: int
-    trajectory: Trajectory
-    seconds: float
-
-    @property
-    def state(self) -> State:
-        """The state in which the next segment begins."""
-        reached = self.trajectory
-        return State(self.number + 1, reached.params, reached.memory, np.asarray(reached.outcome))
-
-    def of_path(self, i: int, experiment: Experiment) -> Trajectory:
-        """The trajectory of one path: valid rows only, and none that the segment before had already."""
-        times = experiment.times[experiment.segments[self.number]]
-        one: Trajectory = jax.tree.map(lambda leaf: leaf[i], self.trajectory)
-        first = int(self.number > 0)
-        # The padding and what came after a failure are left out as well.
-        rows = np.flatnonzero(one.valid[: len(times)])[first:]
-        probes, notes = ({name: of[name][rows] for name in of} for of in (one.probes, one.notes))
-        ends = slice(first, 2 if one.outcome == COMPLETED else 1)
-        at_checkpoints = {name: values[ends] for name, values in one.at_checkpoints.items()}
-        return one._replace(
-            t=times[rows], probes=probes, valid=one.valid[rows], at_checkpoints=at_checkpoints, notes=notes
-        )
+STRETCH_S = 0.5  # that a stretch is to take
+FIRST_LIMIT, GROWTH = 100, 10  # steps of the first stretch, and the factor by which the next ones may be longer
 
 
 class _Places(NamedTuple):
@@ -105,7 +43,7 @@ class _Places(NamedTuple):
     key: Any  # as plain numbers
     times: Any
     params: PyTree
-    memory: PyTree
+    stretch: Stretch
 
 
 class Program:
@@ -126,34 +64,44 @@ class Program:
         self._devices = 1 if self._alone else jax.device_count()
         self._slots = -(-size // self._devices)
         self._dtype = first.experiment.model.dtype
+        self._limit = NO_LIMIT if several() else FIRST_LIMIT  # processes must take the same stretches
         strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
         experiment = first.experiment
         with under(f"laws.{first.law}."):
             if self._alone:
                 drawn: Any = jax.eval_shape(_start_alone, experiment.noise_key, *experiment.abstract_start(first.law))
             else:
-                inputs = self._wanted(1), self._dealt([experiment.start_inputs])
+                inputs = self._wanted(1), self._dealt([experiment.start_inputs(first.law)])
                 variables = experiment.laws[first.law].variables
                 self._starts, drawn = compiled_starts(*hashable(inputs), variables, experiment.setup)
-            places = jax.eval_shape(lambda drawn: self._given(self._places([first], drawn)), drawn)
+            places = jax.eval_shape(lambda drawn: self._places([first], drawn), drawn)
 
-            def compiling(turn: int) -> Any:
-                return compiled_paths(
-                    *hashable((places._replace(law=places.law.turns[turn]), self._wanted(1))),
+            def turn(number: int) -> tuple[Any, PyTree]:
+                law = places.law.turns[number]
+                state = jax.eval_shape(states, law, places.params)
+                stretch = places.stretch._replace(state=state)
+                given = jax.eval_shape(self._given, places._replace(law=law, stretch=stretch))
+                program = compiled_paths(
+                    *hashable((given, self._wanted(1))),
                     experiment.probes_of(first.law),
                     experiment.words,
                     None if self._alone else strategy,
                     named(experiment.probes_of(first.law)),
                 )
+                return program, state
 
             # Later turns compile when a path first takes one.
-            self._compiling, self._turns = compiling, [compiling(0)]
+            self._turn, self._turns = turn, [turn(0)]
 
     def wait(self) -> float:
-        """Until everything is compiled that was needed yet; the seconds that compiling what integrates took."""
+        """Until everything is compiled that was needed yet; the seconds that compiling what integrates took.
+
+        Raises:
+            KeyboardInterrupt: when a signal to stop comes.
+        """
         if not self._alone:
-            self._starts.result()
-        return sum(turn.result()[1] for turn in self._turns)
+            awaited(self._starts)
+        return sum(awaited(program)[1] for program, _ in self._turns)
 
     @property
     def _order(self) -> np.ndarray:
@@ -177,7 +125,10 @@ class Program:
         law = self._dealt([path.experiment.laws[path.law] for path in paths], self._dtype)
         memory = jax.eval_shape(memories, law, start)
         memory = memories(law, start) if jax.tree.leaves(memory) else memory  # most laws remember nothing
-        return _Places(law, objective, survey, start, key, self._times(paths, 0), start, memory)
+        times = self._times(paths, 0)
+        none = np.zeros(len(times), np.int64)
+        stretch = Stretch(memory, None, times[:, 0], none, none, none.astype(bool))
+        return _Places(law, objective, survey, start, key, times, start, stretch)
 
     def _given(self, places: _Places) -> _Places:
         """The input of the program that integrates; a path that is alone has no axis for places."""
@@ -187,7 +138,7 @@ class Program:
         return self._dealt([path.experiment.segment(segment) for path in paths], self._dtype)
 
     def begin(self, paths: Sequence[Path]) -> tuple[_Places, State]:
-        """The inputs of the first segment, and the paths at their starts."""
+        """The inputs of the first stretch, and the paths at their starts."""
         if self._alone:
             (path,) = paths
             drawn = _start_alone(path.experiment.noise_key, *path.experiment.start_of(path.law))
@@ -196,47 +147,82 @@ class Program:
         # On the host, so that no program is needed that moves them to where they are integrated.
         places: _Places = jax.tree.map(np.asarray, self._places(paths, drawn))
         rows = self._order[: len(paths)]
-        params, memory = jax.tree.map(lambda leaf: leaf[rows], (places.params, places.memory))
-        return places, State(0, params, memory, np.full(len(paths), COMPLETED, np.int32))
+        params, memory, t = jax.tree.map(
+            lambda leaf: leaf[rows], (places.params, places.stretch.memory, places.stretch.t)
+        )
+        return places, State.begin(0, params, memory, t)
 
     def _drawn(self, paths: Sequence[Path]) -> Any:
         """The starts at all places; paths that differ only in the draw of their noise share one start."""
-        inputs = [path.experiment.start_inputs for path in paths]
+        inputs = [path.experiment.start_inputs(path.law) for path in paths]
         starts = [tuple(jax.tree.leaves(start._replace(draw=OWN_KEY))) for start in inputs]
         drawn_at = [int(self._order[starts.index(start)]) for start in starts]
         needed = np.zeros(len(self._order), bool)
         needed[drawn_at] = True
-        *drawn, key = on_host(self._starts.result()(needed, self._dealt(inputs)))
+        *drawn, key = on_host(awaited(self._starts)(needed, self._dealt(inputs)))
         return *jax.tree.map(lambda leaf: leaf[self._dealt(drawn_at)], drawn), key
 
-    def segment(self, paths: Sequence[Path], places: _Places, state: State) -> Segment:
-        """Integrate one segment, in as many turns as the law takes."""
-        rows, laws = self._order[: len(paths)], places.law.turns
-        places = places._replace(times=self._times(paths, state.segment))
-        params, memory, goes_on = state.params, state.memory, state.outcome == COMPLETED
-        reached, turn, seconds = None, 0, 0.0
-        while reached is None or goes_on.any():
-            if turn == len(self._turns):
-                self._turns.append(self._compiling(turn))
-            program, _ = self._turns[turn].result()
-            begin = time.perf_counter()
-            here = jax.tree.map(functools.partial(_with_rows, rows), (places.params, places.memory), (params, memory))
-            places = places._replace(law=laws[turn], params=here[0], memory=here[1])
-            spread = program(self._given(places), _with_rows(rows, self._wanted(0), goes_on))
-            now: Trajectory = jax.tree.map(lambda leaf: leaf[None] if self._alone else leaf[rows], on_host(spread))
-            seconds += time.perf_counter() - begin
-            reached = now if reached is None else _continued(reached, now, goes_on)
-            goes_on = goes_on & (reached.outcome == HANDED_OVER)
-            params, memory, turn = reached.params, reached.memory, (turn + 1) % len(laws)
-            # What goes on begins where it is; the times that it has reached are not seen again.
-            times = np.where(goes_on[:, None] & reached.valid, reached.end[:, None], places.times[rows])
-            places = places._replace(times=_with_rows(rows, places.times, times))
-        outcome = np.where(state.outcome == COMPLETED, reached.outcome, state.outcome).astype(np.int32)
-        return Segment(state.segment, reached._replace(outcome=outcome), seconds)
+    def stretch(self, paths: Sequence[Path], places: _Places, state: State) -> Stretched:
+        """Integrate a stretch of the paths whose turn is that of the first path that goes on.
+
+        Raises:
+            KeyboardInterrupt: when a signal to stop comes before it begins.
+        """
+        turn = int(state.turn[np.argmax(state.goes_on)])
+        takes_part = state.goes_on & (state.turn == turn)
+        laws, rows = places.law.turns, self._order[: len(paths)]
+        if turn == len(self._turns):
+            self._turns.append(self._turn(turn))
+        program, paused = self._turns[turn]
+        compiled, _ = awaited(program)
+        begin = time.perf_counter()
+        times = self._times(paths, state.segment)
+        held = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), paused)
+        if turn in state.pauses:
+            held = jax.tree.map(functools.partial(_with_rows, rows), held, state.pauses[turn])
+        kept = places.params, places.stretch.memory, places.stretch.t, places.stretch.row
+        at = np.where(state.row == 0, times[rows, 0], state.t)
+        params, memory, t, row = jax.tree.map(
+            functools.partial(_with_rows, rows), kept, (state.params, state.memory, at, state.row)
+        )
+        limit = np.full(len(row), self._limit)
+        is_paused = _with_rows(rows, self._wanted(0), state.outcome == PAUSED)
+        here = places._replace(
+            law=laws[turn], times=times, params=params, stretch=Stretch(memory, held, t, row, limit, is_paused)
+        )
+        spread = compiled(self._given(here), _with_rows(rows, self._wanted(0), takes_part))
+        reached: Trajectory = jax.tree.map(lambda leaf: leaf[None] if self._alone else leaf[rows], on_host(spread))
+        seconds = time.perf_counter() - begin
+        if not several():
+            longest = int(np.max(reached.steps[takes_part]))
+            more = longest * STRETCH_S / max(seconds, 1e-3)
+            self._limit = int(np.clip(more, 1, min(GROWTH * self._limit, NO_LIMIT)))
+        after = _after(state, reached, takes_part, len(laws))
+        return Stretched(state.segment, reached, takes_part, seconds, after)
 
 
-def integrate(program: Program, paths: Sequence[Path], state: State | None = None) -> Iterator[Segment]:
-    """Integrate paths of one form from checkpoint to checkpoint.
+def _after(state: State, reached: Trajectory, took_part: np.ndarray, turns: int) -> State:
+    """The state after a stretch; at the end of a segment, that in which the next one begins."""
+
+    def chosen(new: Any, old: Any) -> np.ndarray:
+        return np.where(took_part.reshape(took_part.shape + (1,) * (np.ndim(old) - 1)), new, old)
+
+    turn = int(state.turn[np.argmax(took_part)])
+    rows = state.row + reached.valid.sum(axis=1)
+    next_turn = np.where(reached.outcome == HANDED_OVER, (turn + 1) % turns, turn)
+    moved = reached.params, reached.memory, reached.outcome.astype(np.int64), reached.end, rows, next_turn
+    before = state.params, state.memory, state.outcome, state.t, state.row, state.turn
+    held = jax.tree.map(chosen, reached.state, state.pauses[turn]) if turn in state.pauses else reached.state
+    params, memory, outcome, t, row, next_turn = jax.tree.map(chosen, moved, before)
+    now = State(state.segment, params, memory, outcome, t, row, next_turn, {**state.pauses, turn: held})
+    if now.goes_on.any():
+        return now
+    none = np.zeros_like(now.row)
+    return now._replace(segment=state.segment + 1, row=none, turn=none, pauses={})
+
+
+def integrate(program: Program, paths: Sequence[Path], state: State | None = None) -> Iterator[Stretched]:
+    """Integrate paths of one form stretch after stretch.
 
     Args:
         program: of their form, for at least that many paths.
@@ -244,16 +230,21 @@ def integrate(program: Program, paths: Sequence[Path], state: State | None = Non
         state: where to go on; if not given, at the starts.
 
     Yields:
-        Consecutive segments, up to the last one or until no path is left that goes on.
+        Consecutive stretches, up to the last checkpoint or until no path is left that goes on.
+
+    Raises:
+        KeyboardInterrupt: when a signal to stop comes, between two stretches.
     """
     places, at_start = program.begin(paths)
-    state = at_start if state is None else state
-    for _ in range(state.segment, len(paths[0].experiment.segments)):
-        if not (state.outcome == COMPLETED).any():
-            return
-        segment = program.segment(paths, places, state)
-        yield segment
-        state = segment.state
+    yield from going_on(program, paths, places, at_start if state is None else state)
+
+
+def going_on(program: Program, paths: Sequence[Path], places: Any, state: State) -> Iterator[Stretched]:
+    """Integrate paths from a state on; `places` are those of program.begin. See `integrate`."""
+    while state.segment < len(paths[0].experiment.segments) and state.goes_on.any():
+        stretched = program.stretch(paths, places, state)
+        yield stretched
+        state = stretched.state
 
 
 def solve(experiment: Experiment, law: str) -> Trajectory:
@@ -263,25 +254,17 @@ def solve(experiment: Experiment, law: str) -> Trajectory:
         ConfigError: for what the law refuses, naming its key.
     """
     path = Path(experiment, law)
-    return joined([segment.of_path(0, experiment) for segment in integrate(Program(path, size=1), [path])])
+    (trajectory,) = trajectories(Program(path, size=1), [path])
+    return trajectory
 
 
-def _continued(before: Trajectory, now: Trajectory, goes_on: np.ndarray) -> Trajectory:
-    """Two turns of trajectories, [path, ...], of which some went on with the second one."""
-
-    def chosen(choice: np.ndarray, new: Any, old: Any) -> np.ndarray:
-        return np.where(choice.reshape(choice.shape + (1,) * (np.ndim(old) - choice.ndim)), new, old)
-
-    rows = goes_on[:, None] & ~before.valid
-    last = goes_on[:, None] & np.array([False, True])  # the checkpoint at the end
-    return jax.tree.map(functools.partial(chosen, goes_on), now, before)._replace(
-        t=before.t,
-        probes=jax.tree.map(functools.partial(chosen, rows), now.probes, before.probes),
-        notes=jax.tree.map(functools.partial(chosen, rows), now.notes, before.notes),
-        valid=before.valid | (goes_on[:, None] & now.valid),
-        steps=before.steps + np.where(goes_on, now.steps, 0),
-        at_checkpoints=jax.tree.map(functools.partial(chosen, last), now.at_checkpoints, before.at_checkpoints),
-    )
+def trajectories(program: Program, paths: Sequence[Path]) -> list[Trajectory]:
+    """The trajectories of paths of one form, in memory."""
+    parts: list[list[Trajectory]] = [[] for _ in paths]
+    for stretched in integrate(program, paths):
+        for i in np.flatnonzero(stretched.took_part).tolist():
+            parts[i].append(stretched.of_path(i, paths[i].experiment))
+    return [joined(of_path) for of_path in parts]
 
 
 def _with_rows(rows: np.ndarray, leaf: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -45,7 +45,8 @@ class Experiment:
         regime: what is descended, see dynamics.runs.starts.Setup.
         evaluation: how many samples the evaluation set has.
         regulariser: what is added to the loss, or None.
-        trained: which parameters train.
+        trained: which parameters train, under the laws that do not say it themselves.
+        trained_by: {law: which parameters train under it}, for the laws that have a group `train` of their own.
         laws: by their names in the record.
         times: saved times t, shared by all laws; the first is 0.
         probes: their names.
@@ -64,6 +65,7 @@ class Experiment:
     evaluation: int
     regulariser: Regulariser | None
     trained: Trained
+    trained_by: dict[str, Trained]
     laws: dict[str, Law]
     times: np.ndarray
     probes: tuple[str, ...]
@@ -112,6 +114,11 @@ class Experiment:
             initialisation=initialisation,
             regulariser=regulariser,
             trained=build(Trained, config["train"], "train."),
+            trained_by={
+                law: build(Trained, values["train"], f"laws.{law}.train.")
+                for law, values in config["laws"].items()
+                if "train" in values
+            },
             laws=laws,
             times=common_times(times, steps),
             probes=probes,
@@ -137,12 +144,13 @@ class Experiment:
     @functools.cached_property
     def noise_key(self) -> PRNGKeyArray:
         """The key of the noise of random laws."""
-        return noise_key(self.start_inputs.seed, self.start_inputs.draw)
+        inputs = self.start_inputs()
+        return noise_key(inputs.seed, inputs.draw)
 
     @functools.cached_property
     def drawn(self) -> tuple[PyTree, Objective, Survey]:
         """The parameters at t = 0, the objective, and what else probes look at."""
-        return draw_start(self.start_inputs, setup=self.setup)
+        return draw_start(self.start_inputs(), setup=self.setup)
 
     @property
     def start(self) -> tuple[PyTree, Objective]:
@@ -151,7 +159,8 @@ class Experiment:
 
     def start_of(self, law: str) -> tuple[PyTree, Objective, Survey]:
         """The start in the variables of a law."""
-        params, objective, survey = self.drawn
+        own = law in self.trained_by
+        params, objective, survey = draw_start(self.start_inputs(law), setup=self.setup) if own else self.drawn
         return *self.laws[law].variables(params, objective), survey
 
     def abstract_start(self, law: str) -> tuple[PyTree, Objective, Survey]:
@@ -164,7 +173,7 @@ class Experiment:
 
     def structure(self, law: str) -> tuple[Any, tuple[type, ...]]:
         """The structure of a law and of the inputs of the start, and the types of their leaves."""
-        leaves, structure = jax.tree.flatten((self.laws[law], self.start_inputs))
+        leaves, structure = jax.tree.flatten((self.laws[law], self.start_inputs(law)))
         return structure, tuple(map(type, leaves))
 
     @functools.cached_property
@@ -173,12 +182,18 @@ class Experiment:
         looked_at = any(PROBES[name].evaluation for name in self.probes)
         return Setup(self.task, self.start_model, self.loss, self.regime, self.evaluation if looked_at else 0)
 
-    @property
-    def start_inputs(self) -> StartInputs:
-        """The values that the start is drawn from: seed, draw, scales, penalty, rates and width."""
+    def start_inputs(self, law: str | None = None) -> StartInputs:
+        """The values that the start of a law is drawn from: seed, draw, scales, penalty, what trains, and width.
+
+        Without a law, those of the laws that do not say themselves what trains.
+        """
         draw = OWN_KEY if self.draw is None else self.draw
         width = float(self.model.width) if self.initialisation.draw == "gram" else 0.0
-        return StartInputs(self.seed, draw, self.initialisation, self.regulariser, self.trained, width)
+        return StartInputs(self.seed, draw, self.initialisation, self.regulariser, self.trained_of(law), width)
+
+    def trained_of(self, law: str | None) -> Trained:
+        """Which parameters train under a law."""
+        return self.trained if law is None else self.trained_by.get(law, self.trained)
 
     @property
     def start_model(self) -> Any:
@@ -258,7 +273,7 @@ def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law
     laws, steps = {}, []
     for name, values in configs.items():
         check_name("laws", name)
-        own = choose(LAWS, values, f"laws.{name}.")
+        own = choose(LAWS, _without_train(values), f"laws.{name}.")
         laws[name] = law = own if step is None else own.at_step(step)
         if law.step is not None:
             key, value = (
@@ -266,6 +281,12 @@ def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law
             )
             steps.append((key, value, law.step))
     return laws, steps
+
+
+def _without_train(values: Any) -> Any:
+    """The values of a law without its group `train`, which belongs to the experiment."""
+    grouped = isinstance(values, Mapping) and "train" in values
+    return {key: value for key, value in values.items() if key != "train"} if grouped else values
 
 
 def common_times(times: Times, steps: Sequence[tuple[str, Any, float]]) -> np.ndarray:

@@ -85,7 +85,7 @@ def _defaults(registry: Mapping[str, type], name: Any, unset: set[str]) -> dict[
         if field.init and field.name not in unset and default is not dataclasses.MISSING:
             hint = type_hints(cls)[field.name]
             if isinstance(default, Chosen):
-                hint, default = str, name_of(default)
+                hint, default = str, name_of(default)  # a group with its options can take its place
             with contextlib.suppress(ValueError, pydantic.PydanticUserError):  # it cannot be written as JSON
                 plain: Any = adapter(hint).dump_python(default, mode="json", warnings=False)
                 plain = tuple(plain) if isinstance(plain, list) else plain
@@ -113,7 +113,7 @@ def _kinds(hint: Any) -> set[type]:
     if one in (bool, int, float, str, type(None)):
         return {one}
     by_name = isinstance(one, type) and issubclass(one, Chosen)
-    return {str} if by_name else {tuple} if one in (tuple, list, abc.Sequence) else {object}
+    return {str, dict} if by_name else {tuple} if one in (tuple, list, abc.Sequence) else {object}
 
 
 def named(values: Any) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 
 from dynamics.probes import PROBES, View, evaluator
 from dynamics.runs.starts import Setup, draw_start, noise_key
+from dynamics.trajectory import COMPLETED
 
 # How each device integrates its share of the paths: one after another, or all at once (vmap).
 Strategy = Literal["sequential", "batched"]
@@ -90,10 +91,17 @@ def _integrated(places, wanted, *, probes, words, strategy, called):
     def path(place):
         view = View(place.objective, place.survey, place.start, words)
         key = jax.random.wrap_key_data(place.key)
-        trajectory = place.law(place.objective, place.params, place.times, evaluator(small, view), key, place.memory)
+        trajectory = place.law(place.objective, place.params, place.times, evaluator(small, view), key, place.stretch)
         if not large:
             return trajectory
-        ends = [evaluator(large, view)(params) for params in (place.params, trajectory.params)]
+        of_params = evaluator(large, view)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(of_params, place.params))
+        # The start of the path, and the end of a segment.
+        wanted = (place.stretch.row == 0) & (place.stretch.t == 0), trajectory.outcome == COMPLETED
+        ends = [
+            jax.lax.cond(is_wanted, of_params, lambda _: nothing, params)
+            for is_wanted, params in zip(wanted, (place.params, trajectory.params), strict=True)
+        ]
         return trajectory._replace(at_checkpoints=jax.tree.map(lambda *values: jnp.stack(values), *ends))
 
     if strategy is None:
@@ -126,3 +134,9 @@ def _one_after_another(function, wanted, places):
 def memories(laws, params):
     """The memories of laws at their starts."""
     return jax.vmap(lambda law, params: law.memory(params))(laws, params)
+
+
+@jax.jit
+def states(laws, params):
+    """Arrays like those with which laws go on from a pause."""
+    return jax.vmap(lambda law, params: law.state(params))(laws, params)

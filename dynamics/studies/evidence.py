@@ -28,7 +28,8 @@ import ml_collections
 
 from dynamics.config import ConfigError, require
 from dynamics.runs.identity import changed, code
-from dynamics.runs.record import Arrays, write_group
+from dynamics.runs.manifest import Manifest
+from dynamics.runs.storage import Arrays, write_group
 from dynamics.studies.claims import Claim
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.results import load as load_sweep
@@ -136,8 +137,9 @@ def measure(module: types.ModuleType, folder: pathlib.Path, report: Callable[[st
             arrays, labels, attributes = case.measure(**case.settings)
             partial = folder / f".{name}.partial-{os.getpid()}"
             write_group(partial, arrays, labels, {**attributes, "settings": settings, "code": made_of})
-            shutil.rmtree(path, ignore_errors=True)
-            partial.rename(path)
+            with Manifest(folder).writing(f"{STORE}/{name}"):
+                shutil.rmtree(path, ignore_errors=True)
+                partial.rename(path)
             report(f"{name}: measured{again}")
 
 

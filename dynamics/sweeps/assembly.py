@@ -10,9 +10,8 @@ import numpy as np
 from dynamics.laws import Flow
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.experiment import Experiment
-from dynamics.runs.record import Arrays
+from dynamics.runs.storage import Arrays, read_rows
 from dynamics.sweeps.ledger import Ledger, read_members
-from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Axes, Member, Sweep
 
 WITHOUT_PROBE = ("classification_time", "end", "steps")  # numbers of a path that no probe has

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from dynamics.config import config_hash, require
 from dynamics.files import read_json
 from dynamics.runs.identity import changed
+from dynamics.runs.manifest import FORMAT, Manifest
 from dynamics.runs.origin import provenance
-from dynamics.runs.record import write_json
+from dynamics.runs.storage import replacing, write_json
 from dynamics.sweeps.ledger import FINISHED, Entry, Ledger, read_members
 from dynamics.sweeps.paths import Plan
 from dynamics.sweeps.sweep import Sweep, read_sweeps
@@ -100,7 +101,7 @@ def _describe(folder: pathlib.Path, kind: str, file: pathlib.Path, planned: Plan
     Ledger(folder).create()
     for part in ("parts", "checkpoints"):
         (folder / part).mkdir(exist_ok=True)
-    sweeps = planned.sweeps
+    sweeps, manifest = planned.sweeps, Manifest(folder)
     if not (folder / "sweep.json").exists() or read_sweeps(folder) != sweeps:
         content = {
             "kind": kind,
@@ -109,13 +110,16 @@ def _describe(folder: pathlib.Path, kind: str, file: pathlib.Path, planned: Plan
             "paths": planned.members,
             "refused": planned.refused,
         }
-        write_json(folder / "sweep.json", content)
+        with manifest.writing("sweep.json"):
+            write_json(folder / "sweep.json", content)
     dtypes = " ".join(dict.fromkeys(sweep.config["dtype"] for sweep in sweeps.values()))
     members = {case: [member.id for member in sweep.members] for case, sweep in sweeps.items()}
     origin = provenance(dtypes, config_hash({"members": members}), planned.code)
     judges = {"judges": dict(planned.judges)} if planned.judges else {}
-    write_json(folder / "provenance.json", {**origin, **judges})
-    shutil.copyfile(file, folder / "config.py")
+    with manifest.writing("provenance.json"):
+        write_json(folder / "provenance.json", {"format": FORMAT, **origin, **judges})
+    with manifest.writing("config.py"), replacing(folder / "config.py") as partial:
+        shutil.copyfile(file, partial)
 
 
 def changed_code(folder: pathlib.Path, planned: Plan) -> str:

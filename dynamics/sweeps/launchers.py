@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from dynamics.config import ConfigError, require
 from dynamics.environment import configure_compiler
 from dynamics.runs.identity import changed
+from dynamics.runs.stopping import ask
 from dynamics.sweeps.launch import Attempts, Launch, Resources
 from dynamics.sweeps.ledger import FINISHED, Ledger
 from dynamics.sweeps.paths import plan
@@ -165,15 +166,15 @@ def _interrupting(requeue: Any) -> Any:
     """The handler of submitit for a preemption or a time limit, followed by an interruption.
 
     By itself it exits, or raises after several time limits: paths would seem to run until their worker is taken for
-    dead, or to have failed.
+    dead, or to have failed. The interruption comes after the stretch that goes on.
     """
 
     def handle(signum: int, frame: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it comes with the requeueing, amid what is written now
         try:
             requeue(signum, frame)
-        except BaseException as error:
-            raise KeyboardInterrupt from error
+        except BaseException:
+            ask()
 
     return handle
 

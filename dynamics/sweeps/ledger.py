@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dynamics.files import read_json
+from dynamics.runs.manifest import chained
 
 STATES = ("waiting", "running", "done", "failed", "diverged", "interrupted")
 FINISHED = ("done", "diverged")  # outcomes of the config; run again on request only
@@ -100,10 +101,8 @@ class Ledger:
             *complete, _ = path.read_bytes().split(b"\n")
             for number, line in enumerate(complete):
                 try:
-                    content = json.loads(line)
-                    lines.append(
-                        {**content, "id": content["id"], "attempt": content["attempt"], "state": content["state"]}
-                    )
+                    found = json.loads(line)
+                    lines.append({**found, **{key: found[key] for key in ("id", "attempt", "state")}})
                 except (KeyError, TypeError, ValueError):
                     warnings.warn(f"line {number + 1} of {path} is damaged; its paths will run again", stacklevel=1)
         return lines
@@ -144,6 +143,7 @@ class Worker:
         self.name = f"{self.host}-{os.getpid()}-{secrets.token_hex(4)}"
         self._path = ledger.workers / self.name
         self._journal = ledger.journal / f"{self.name}.jsonl"
+        self._chain = ""  # see dynamics.runs.manifest
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -186,7 +186,7 @@ class Worker:
             OSError: when the disk is full; nothing is written.
         """
         stamp = {"host": self.host, "worker": self.name, "time": time.time()}
-        text = "".join(json.dumps({**line, **stamp}, ensure_ascii=False) + "\n" for line in lines).encode()
+        text, chain = chained([{**line, **stamp} for line in lines], self._chain)
         handle = os.open(self._journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         try:
             before = os.fstat(handle).st_size
@@ -198,6 +198,7 @@ class Worker:
             except OSError:
                 os.ftruncate(handle, before)
                 raise
+            self._chain = chain
         finally:
             os.close(handle)
 

@@ -5,7 +5,7 @@ import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -15,14 +15,16 @@ import numpy as np
 from dynamics.config import ConfigError
 from dynamics.files import one_line
 from dynamics.runs import identity
-from dynamics.runs.engine import MOST_PATHS, Path, Program, State, integrate
+from dynamics.runs.engine import MOST_PATHS, Program, integrate
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.parts import named
+from dynamics.runs.path import Path, State
 from dynamics.runs.programs import Strategy
 from dynamics.runs.run import described
-from dynamics.sweeps.rows import read_checkpoint, rows_of
+from dynamics.runs.unfinished import read_state
+from dynamics.sweeps.rows import rows_of
 from dynamics.sweeps.sweep import Sweep
-from dynamics.trajectory import COMPLETED, Trajectory, joined
+from dynamics.trajectory import Trajectory, joined
 
 CONTENT = (
     "task",
@@ -133,6 +135,7 @@ def path_id(config: Mapping[str, Any], path: Path) -> str:
     """Twelve hexadecimal digits of all that a path depends on; neither the law's name nor the other laws are."""
     experiment, law = path.experiment, path.experiment.laws[path.law]
     content = {key: config[key] for key in CONTENT} | {
+        "train": asdict(experiment.trained_of(path.law)),
         "law": described(law),
         "draw": experiment.draw if experiment.is_random(path.law) else None,
         "times": experiment.times.tolist(),
@@ -157,27 +160,28 @@ def integrated(
         paths: to be integrated together.
         stored: the files from which they go on; if there are none, they begin at their starts.
         checkpoint_s: seconds between calls of `keep`.
-        keep: called with the trajectories so far and the state in which they go on.
+        keep: called with the trajectories so far and the state in which they go on, also when a signal to stop comes.
     """
     parts: list[list[Trajectory]] = [[] for _ in paths]
     state = None
     if stored:
         _, at_start = program.begin(paths)
-        restored = [read_checkpoint(file, at_start) for file in stored]
+        restored = [read_state(file, path, at_start) for file, path in zip(stored, paths, strict=True)]
         parts = [[trajectory] for trajectory, _ in restored]
-        states = [state for _, state in restored]
-        leaves = [
-            jax.tree.map(lambda *rows: np.stack(rows), *values) for values in zip(*(s[1:] for s in states), strict=True)
-        ]
-        state = State(states[0].segment, *leaves)
+        state = State.joined([state for _, state in restored])
     kept = time.perf_counter()
-    for segment in integrate(program, paths, state):
-        for i, (path, so_far) in enumerate(zip(paths, parts, strict=True)):
-            if not so_far or so_far[-1].outcome == COMPLETED:
-                so_far.append(segment.of_path(i, path.experiment))
-        if time.perf_counter() - kept > checkpoint_s:
-            keep([joined(so_far) for so_far in parts], segment.state)
-            kept = time.perf_counter()
+    try:
+        for stretched in integrate(program, paths, state):
+            state = stretched.state
+            for i in np.flatnonzero(stretched.took_part).tolist():
+                parts[i].append(stretched.of_path(i, paths[i].experiment))
+            if time.perf_counter() - kept > checkpoint_s:
+                keep([joined(so_far) for so_far in parts], state)
+                kept = time.perf_counter()
+    except KeyboardInterrupt:
+        if state is not None:
+            keep([joined(so_far) for so_far in parts], state)
+        raise
     return [joined(so_far) for so_far in parts]
 
 

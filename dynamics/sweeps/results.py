@@ -22,11 +22,12 @@ from dynamics.files import read_json
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.probes.probe import NUMBERS
 from dynamics.runs.experiment import Experiment
-from dynamics.runs.record import Arrays, consolidate, load_run, write_group, write_text
+from dynamics.runs.manifest import GROWING, Manifest
+from dynamics.runs.record import load_run
+from dynamics.runs.storage import Arrays, consolidate, read_rows, write_group, write_text
 from dynamics.runs.tracking import Shown
 from dynamics.sweeps.assembly import Assembly
 from dynamics.sweeps.ledger import STATES, Entry, Ledger, Members, read_members
-from dynamics.sweeps.rows import read_rows
 from dynamics.sweeps.sweep import Member, Sweep, read_kind, read_sweeps
 
 STORE, TABLE = "results.zarr", "members.csv"
@@ -116,7 +117,7 @@ class SweepRecord:
 
         if law not in self.laws:
             raise KeyError(f"{law!r} is not a law of {self.path}; there is: {', '.join(self.laws)}")
-        if self._is_current():
+        if self.is_current():
             data = xarray.open_zarr(self.path / STORE, group=self._group(law), zarr_format=3)
         else:
             arrays, labels, attributes = self._assembly.group(law)
@@ -136,15 +137,17 @@ class SweepRecord:
         """Another one when there is more to read."""
         return f"{Ledger(self.path).size()} {(self.path / 'sweep.json').stat().st_mtime_ns}"
 
-    def _is_current(self) -> bool:
+    def is_current(self) -> bool:
+        """Whether the store has all that there is to read."""
         root = self.path / STORE / "zarr.json"
         return root.is_file() and read_json(root)["attributes"].get("signature") == self._signature()
 
     def consolidate(self) -> None:
         """Write the store and the table of all cases, when there is more than they have."""
-        if self._is_current():
+        if self.is_current():
             return
-        signature = self._signature()
+        signature, manifest = self._signature(), Manifest(self.path)
+        manifest.add(GROWING)
         beside, old = (self.path / f".{STORE}.{what}-{os.getpid()}" for what in ("partial", "old"))
         try:
             write_group(beside, {}, {}, {"signature": signature})
@@ -156,15 +159,16 @@ class SweepRecord:
                 for law in record.laws:
                     write_group(beside / record._group(law), *assembly.group(law))
             consolidate(beside)
-            if (self.path / STORE).exists():
-                (self.path / STORE).rename(old)
-            beside.rename(self.path / STORE)
+            with manifest.writing(STORE):
+                if (self.path / STORE).exists():
+                    (self.path / STORE).rename(old)
+                beside.rename(self.path / STORE)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
-        write_text(
-            self.path / TABLE, _csv([row for case in self.cases for row in SweepRecord(self.path, case).table()])
-        )
+        rows = [row for case in self.cases for row in SweepRecord(self.path, case).table()]
+        with manifest.writing(TABLE):
+            write_text(self.path / TABLE, _csv(rows))
 
     def mirrored(self, member: Member) -> tuple[dict[str, Any], dict[str, Shown], dict[str, Any]]:
         """Of a member that has ended: its config, what to show of each law, and its summary."""

@@ -16,6 +16,7 @@ import ml_collections
 
 from dynamics.config import ConfigError, check_path, check_plain, config_hash, plain, require
 from dynamics.files import module_of, read_json
+from dynamics.runs.manifest import check_format
 from dynamics.sweeps.overrides import Override
 
 LABELS = ("figures", "compare")  # keys that change no trajectory, in addition to those that config_hash leaves out
@@ -151,7 +152,7 @@ def read_sweeps(folder: pathlib.Path) -> dict[str, Sweep]:
     """{case: sweep} of a folder; the case is "" if there are no cases.
 
     Raises:
-        ConfigError: if this is not a sweep folder.
+        ConfigError: if this is not a sweep folder, or one of another format.
     """
     return {case: Sweep.from_dict(content) for case, content in _read(folder)["sweeps"].items()}
 
@@ -170,6 +171,7 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "sweep.json"
     if not path.is_file():
         raise ConfigError("sweep", str(folder), "must be a sweep folder (one with a sweep.json)")
+    check_format(folder)
     return read_json(path)
 
 

@@ -13,13 +13,19 @@ import numpy as np
 from dynamics.config import ConfigError
 from dynamics.files import one_line
 from dynamics.runs import processes
-from dynamics.runs.engine import MOST_PATHS, Path, Program, State
+from dynamics.runs.engine import MOST_PATHS, Program
+from dynamics.runs.manifest import Manifest, hashes
+from dynamics.runs.origin import numerics, provenance
+from dynamics.runs.path import Path, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
 from dynamics.runs.run import summary_of
+from dynamics.runs.stopping import check, heard
+from dynamics.runs.storage import Rows, read_rows, write_rows
+from dynamics.runs.unfinished import write_state
 from dynamics.sweeps.launch import Attempts, Launch
 from dynamics.sweeps.ledger import Ledger, Worker, is_full
 from dynamics.sweeps.paths import Group, Plan, integrated
-from dynamics.sweeps.rows import Rows, read_rows, rows_of, write_checkpoint, write_rows
+from dynamics.sweeps.rows import rows_of
 from dynamics.trajectory import NON_FINITE, Trajectory
 
 BATCH_S = 5.0  # a call is to take about that long: what it finished is on disk then
@@ -47,7 +53,7 @@ def work(launch: Launch, report: Report = lambda _: None, stays: bool = True) ->
     """
     ledger, attempts = Ledger(launch.folder), launch.attempts
     plan = launch.plan.with_strategy(strategy_of(launch.folder, launch.plan.groups))
-    with Worker(ledger) as worker, _leading():
+    with Worker(ledger) as worker, _leading(), heard():
         crew = _Crew(launch, worker, report)
         while True:
             for member, reason in plan.refused.items():
@@ -64,6 +70,7 @@ def work(launch: Launch, report: Report = lambda _: None, stays: bool = True) ->
             attempts = {**running, **lost}
             if not lost:
                 time.sleep(PAUSE_S)
+            check()
 
 
 def strategy_of(folder: pathlib.Path, groups: Sequence[Group]) -> Strategy:
@@ -74,8 +81,9 @@ def strategy_of(folder: pathlib.Path, groups: Sequence[Group]) -> Strategy:
     path = folder / "strategy"
     if not path.exists() and groups:
         chosen = MEASURED.get(jax.default_backend()) or _faster(max(groups, key=lambda group: group.size))
-        with contextlib.suppress(FileExistsError), path.open("x") as file:
+        with contextlib.suppress(FileExistsError), path.open("x") as file, Manifest(folder).writing("strategy"):
             file.write(chosen)
+            file.flush()
     return "batched" if path.exists() and path.read_text() == "batched" else "sequential"
 
 
@@ -105,6 +113,8 @@ class _Crew:
 
     def __init__(self, launch: Launch, worker: Worker, report: Report):
         self._folder, self._worker, self._report = launch.folder, worker, report
+        self._manifest = Manifest(launch.folder)
+        self._numerics = numerics(provenance("", "", {}))
         self._failures_left = launch.max_failures
         self._checkpoint_s = np.inf if processes.several() else launch.resources.checkpoint_s
         self._parts = 0
@@ -124,7 +134,7 @@ class _Crew:
 
     def _run_group(self, index: int, groups: Sequence[Group], attempts: Attempts, ahead: Sequence[int]) -> None:
         group = groups[index]
-        by_segment: dict[int, dict[str, int]] = {}
+        by_segment: dict[int | None, dict[str, int]] = {}
         for path, attempt in attempts.items():
             if path in group.paths:
                 by_segment.setdefault(self._segment(path), {})[path] = attempt
@@ -154,12 +164,12 @@ class _Crew:
             The seconds that a path took.
         """
         paths = [group.paths[i] for i in batch]
-        stored = [self._checkpoint(i) for i in batch if self._segment(i)]
+        stored = [self._checkpoint(i) for i in batch if self._segment(i) is not None]
 
         def keep(trajectories: Sequence[Trajectory], state: State) -> None:
             for i, (path, trajectory) in enumerate(zip(batch, trajectories, strict=True)):
-                params, memory, outcome = jax.tree.map(lambda leaf, i=i: leaf[i], state[1:])
-                write_checkpoint(self._checkpoint(path), trajectory, State(state.segment, params, memory, outcome))
+                with self._manifest.writing(f"checkpoints/{path}.npz"):
+                    write_state(self._checkpoint(path), trajectory, state.of_path(i))
 
         begin = time.perf_counter()
         try:
@@ -179,7 +189,8 @@ class _Crew:
                 return time.perf_counter() - begin
             return max(self._attempt(index, group, {path: attempt}, 1) for path, attempt in batch.items())
         seconds = (time.perf_counter() - begin) / len(batch)
-        ends = [{**_ended(*pair), "seconds": seconds} for pair in zip(paths, trajectories, strict=True)]
+        how = {"seconds": seconds, "size": size, "numerics": self._numerics}
+        ends = [{**_ended(*pair), **how} for pair in zip(paths, trajectories, strict=True)]
         self.commit(batch, ends, rows_of(paths, trajectories))
         return seconds
 
@@ -205,7 +216,8 @@ class _Crew:
             part = f"{self._worker.name}-{self._parts}.npz"
             self._parts += 1
             write_rows(self._folder / "parts" / part, rows)
-            lines = [{**line, "part": part, "row": row} for row, line in enumerate(lines)]
+            listed = hashes(self._folder, f"parts/{part}")
+            lines = [{**line, "part": part, "row": row, "files": listed} for row, line in enumerate(lines)]
         lines = [line for line in lines if self._worker.owns(line["id"], line["attempt"])]
         self._worker.commit(lines)
         if rows is not None:
@@ -218,17 +230,17 @@ class _Crew:
     def _checkpoint(self, path: str) -> pathlib.Path:
         return self._folder / "checkpoints" / f"{path}.npz"
 
-    def _segment(self, path: str) -> int:
-        """The next segment of a path."""
+    def _segment(self, path: str) -> int | None:
+        """The segment in which a path goes on; None for one that begins."""
         file = self._checkpoint(path)
         if self._checkpoint_s == np.inf or not file.exists():
-            return 0
+            return None
         try:
             return int(read_rows(file)["segment"])
         except ConfigError as error:  # it begins again
             warnings.warn(str(error), stacklevel=1)
             file.unlink()
-            return 0
+            return None
 
 
 @contextlib.contextmanager

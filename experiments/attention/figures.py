@@ -1,6 +1,8 @@
 """The figure of configs/attention/sweep_parts.py: by how much each part misses the best prediction."""
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +21,7 @@ def draw(record: dynamics.SweepRecord, folder: pathlib.Path) -> list[pathlib.Pat
     task = dynamics.Bag(**{key: value for key, value in settings.items() if key != "name"})
     best = float(np.mean(task.best(task.evaluation_set(jax.random.key(EVALUATION), task.evaluation))))
     labels = [
-        ", ".join(f"{key.partition('.')[2]} {value}" for key, value in member.overrides.items())
+        ", ".join(f"{key.partition('.')[2]} {_part(value)}" for key, value in member.overrides.items())
         for member in record.sweep.members
     ]
     loss = record["adam"].population_loss.isel(t=-1).sel(estimate="mean").values.ravel() - best
@@ -31,3 +33,11 @@ def draw(record: dynamics.SweepRecord, folder: pathlib.Path) -> list[pathlib.Pat
     axes.axvline(0, color="0.7", linewidth=1)
     axes.set(xlabel="loss above the best prediction, on the evaluation set (nats per word)")
     return save(drawn, folder, "parts", provenance(record))
+
+
+def _part(value: Any) -> str:
+    """The name of a part, with its options if they are single values."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    options = [f"{key} = {option}" for key, option in value.items() if key != "name" and not isinstance(option, list)]
+    return " ".join([value["name"], *options])

@@ -1,7 +1,6 @@
 """Controls: tasks and laws for which claims about word co-occurrence must fail. An import registers them."""
 
 import dataclasses
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,13 +9,13 @@ from jaxtyping import PyTree
 
 import dynamics
 from dynamics.config import require
-from dynamics.laws import Adam, Descent, Flow, Law, RMSProp
+from dynamics.laws import Adam, Flow, Law, RMSProp
 from dynamics.laws.flow import modified_velocity
 from dynamics.laws.optimizers import AdamMoments, MeanSquare
 from dynamics.objectives.objective import Objective
 from dynamics.tasks.cooccurrence import COMMON, FIRST_TARGET, SECOND_TARGET, SIGNALS, CooccurrenceTask
 
-ALL_BUT_ATTENTION = ("W", "W_V")  # config.train.only with W_K and W_Q frozen
+ALL_BUT_ATTENTION = ("W", "W_V")  # the group train.only of a config or a law with W_K and W_Q frozen
 
 
 class ShuffledLabels(CooccurrenceTask):
@@ -74,27 +73,6 @@ class UnequalTargets(CooccurrenceTask):
         return batch._replace(inputs=tokens, type=jnp.where(swapped, 1, jnp.asarray(batch.type)))
 
 
-class WithFixedAttention(Descent):
-    """A descent that trains W_V and W, while W_K and W_Q stay as they were drawn; abstract."""
-
-    def loss(self, objective: Objective, params: PyTree, k: Any, key: Any) -> Any:
-        """The loss as a function of W_V and W alone: its gradient is 0 for W_K and W_Q, and they stay as they are."""
-        fixed = {name: jax.lax.stop_gradient(params[name]) for name in ("W_K", "W_Q")}
-        return super().loss(objective, {**params, **fixed}, k, key)
-
-
-class FrozenAdam(WithFixedAttention, AdamMoments):
-    """Adam on W_V and W."""
-
-    optimizer = Adam.optimizer
-
-
-class FrozenRMSProp(WithFixedAttention, MeanSquare):
-    """RMSProp on W_V and W."""
-
-    optimizer = RMSProp.optimizer
-
-
 class FixedTimeAdam(AdamMoments):
     """Adam whose means are over a fixed time instead of a fixed number of steps: β^(1/η) is the same at every step η.
 
@@ -149,8 +127,6 @@ dynamics.TASKS.update(
     unequal_targets=UnequalTargets,
 )
 dynamics.LAWS.update(
-    frozen_adam=FrozenAdam,
-    frozen_rmsprop=FrozenRMSProp,
     fixed_time_adam=FixedTimeAdam,
     fixed_time_rmsprop=FixedTimeRMSProp,
     wrong_sign=WrongSign,

@@ -38,7 +38,7 @@ from dynamics.files import load_config
 from dynamics.laws import GramFlow
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
-from dynamics.runs.record import Arrays
+from dynamics.runs.storage import Arrays
 from dynamics.studies.claims import Data, Finding, all_of
 from dynamics.studies.evidence import Evidence
 from dynamics.tasks.cooccurrence import FIRST_TARGET, SECOND_TARGET

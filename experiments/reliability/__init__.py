@@ -1,1 +1,1 @@
-"""Harnesses that try to break runs, sweeps and records, and count what breaks."""
+"""How reliable runs, sweeps and records are: harnesses that try to break them, and count what breaks."""

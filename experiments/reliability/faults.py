@@ -174,14 +174,14 @@ def clock_going_backwards(what: str, folder: pathlib.Path) -> tuple[bool, str]:
 
 def lost_device(what: str, folder: pathlib.Path) -> tuple[bool, str]:
     """The second call of a program raises what jax raises when a device is gone; the next launch does the rest."""
-    segment, calls = engine.Program.segment, iter(range(10**9))
+    stretch, calls = engine.Program.stretch, iter(range(10**9))
 
     def lost(*inputs: Any) -> Any:
         if next(calls) == 1:
             raise jax.errors.JaxRuntimeError("INTERNAL: device is lost\nand more lines")
-        return segment(*inputs)
+        return stretch(*inputs)
 
-    with mock.patch.object(engine.Program, "segment", lost):
+    with mock.patch.object(engine.Program, "stretch", lost):
         said = act(what, folder)
     if what == "run":
         return failed_in_one_line(said, folder / "work" / "x")
@@ -202,7 +202,7 @@ def two_processes(what: str, folder: pathlib.Path) -> tuple[bool, str]:
     ]
     errors = [process.communicate()[1].decode() for process in both]
     codes = sorted(process.returncode for process in both)
-    lines = [line for text in errors for line in text.splitlines() if "exists in" in line]
+    lines = [line for text in errors for line in text.splitlines() if "; choose another" in line]
     traces = sum("Traceback" in text for text in errors)
     read = content(folder / "work" / "x")
     good = codes == ([0, 2] if what == "run" else [0, 0]) and not traces and len(lines) == (what == "run")

@@ -24,9 +24,10 @@ import jax
 import numpy as np
 
 import dynamics
-from dynamics.runs.engine import MOST_PATHS, Path, Program, integrate
+from dynamics.runs.engine import MOST_PATHS, Program, integrate, trajectories
 from dynamics.runs.experiment import Experiment
-from dynamics.trajectory import COMPLETED, REASONS, Trajectory
+from dynamics.runs.path import Path
+from dynamics.trajectory import COMPLETED, REASONS, Trajectory, joined
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "figure1.py"
 ETA = 0.01
@@ -86,12 +87,12 @@ def integrated(experiment: Experiment, rounds: int = 1) -> tuple[Trajectory, lis
     """The trajectory of a `variation`, and the seconds of every round."""
     path = Path(experiment, "law")
     program = Program(path, size=1)
-    segments = [segment for _ in range(rounds) for segment in integrate(program, [path])]
-    trajectory = segments[0].of_path(0, experiment)
+    rounds_of_parts = [list(integrate(program, [path])) for _ in range(rounds)]
+    trajectory = joined([part.of_path(0, experiment) for part in rounds_of_parts[0]])
     if trajectory.outcome != COMPLETED:
         reason = f"{REASONS[int(trajectory.outcome)]} at t = {float(trajectory.end):g}"
         raise SystemExit(f"{experiment.laws['law']}: {reason}")
-    return trajectory, [segment.seconds for segment in segments]
+    return trajectory, [sum(part.seconds for part in parts) for parts in rounds_of_parts]
 
 
 def floor(m: int, d: int) -> float:
@@ -199,8 +200,9 @@ def widths() -> None:
     program = Program(paths[128], size=1)
     per_step: dict[int, list[float]] = defaultdict(list)
     for m in [*runs] * (2 * ROUNDS):
-        (segment,) = integrate(program, [paths[m]])
-        per_step[m].append(segment.seconds / int(segment.of_path(0, runs[m]).steps))
+        parts = list(integrate(program, [paths[m]]))
+        taken = sum(int(part.of_path(0, runs[m]).steps) for part in parts)
+        per_step[m].append(sum(part.seconds for part in parts) / taken)
     for m, steps in per_step.items():
         show(f"flow in Gram variables, m = {m}, one accepted step", f"{1e3 * min(steps):.3f} ms")
     show("    m = 10^6 against m = 128, one program", f"{min(per_step[10**6]) / min(per_step[128]):.2f}", "1.2")
@@ -340,18 +342,18 @@ def draws() -> None:
     calls = [paths[first : first + MOST_PATHS] for first in range(0, DRAWS, MOST_PATHS)]
 
     def alone() -> list[Trajectory]:
-        return [segment.trajectory for path in paths[:ROUNDS] for segment in integrate(program, [path])]
+        return [trajectory for path in paths[:ROUNDS] for trajectory in trajectories(program, [path])]
 
-    alone(), list(integrate(of_many, paths[:1]))  # compiles
+    alone(), trajectories(of_many, paths[:1])  # compiles
     before = seconds_of(alone)
     begin = time.perf_counter()
-    together = [segment.trajectory for call in calls for segment in integrate(of_many, call)]
+    together = [trajectory for call in calls for trajectory in trajectories(of_many, call)]
     whole = time.perf_counter() - begin
     one = (before + seconds_of(alone)) / (2 * ROUNDS)
     gaps = []
-    for draw, trajectory in enumerate(alone()):
-        pairs = zip(*(jax.tree.leaves(x.params) for x in (trajectory, together[0])), strict=True)
-        gaps += [float(np.max(np.abs(x[0] - y[draw]) / np.max(np.abs(x)))) for x, y in pairs]
+    for one_alone, among_many in zip(alone(), together, strict=False):
+        pairs = zip(*(jax.tree.leaves(x.params) for x in (one_alone, among_many)), strict=True)
+        gaps += [float(np.max(np.abs(x - y)) / np.max(np.abs(x))) for x, y in pairs]
     show(f"one SGD run of {DRAWN_STEPS} steps, minibatches of {BATCH_SIZE}, mean of {2 * ROUNDS}", f"{one:.3f} s")
     ratio = f"{whole / DRAWS / one:.2f} of one by itself"
     show(f"{DRAWS} of them, {MOST_PATHS} a call, per run", f"{whole / DRAWS:.3f} s", "0.7", ratio)
@@ -367,7 +369,7 @@ def recording() -> None:
 
     def bare() -> None:
         for law, program in programs.items():
-            list(integrate(program, [Path(experiment, law)]))
+            trajectories(program, [Path(experiment, law)])
 
     columns: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

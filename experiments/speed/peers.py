@@ -27,7 +27,8 @@ from scipy.integrate import solve_ivp
 from dynamics.environment import configure_compiler
 from dynamics.files import load_config
 from dynamics.runs.experiment import Experiment
-from dynamics.runs.record import load_run, write_json
+from dynamics.runs.record import load_run
+from dynamics.runs.storage import write_json
 from experiments.speed.benchmark import seconds_of, torch_model, torch_velocity, torchdiffeq_flow
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "speed" / "solvers.py"

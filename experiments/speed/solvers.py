@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
-from dynamics.runs.record import Record, write_text
+from dynamics.runs.record import Record
+from dynamics.runs.storage import write_text
 
 COLOUR = {"tsit5": "blue", "dopri8": "sky", "rkc2": "orange", "auto": "vermilion"}
 VARIABLES = {"flow": ("weights", "-", "o"), "gram_flow": ("Gram variables", "--", "s")}

@@ -23,7 +23,8 @@ import numpy as np
 
 import dynamics
 from dynamics.config import build
-from dynamics.runs.engine import MOST_PATHS, Path, Program
+from dynamics.runs.engine import MOST_PATHS, Program
+from dynamics.runs.path import Path
 from dynamics.runs.programs import STRATEGIES, Strategy
 from dynamics.sweeps import results, worker
 from dynamics.sweeps.launch import Launch, Resources, attempts, prepare

@@ -1,0 +1,97 @@
+"""Write files, arrays and zarr groups whole, so that no reader sees half of one."""
+
+import contextlib
+import json
+import os
+import pathlib
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from dynamics.config import ConfigError
+
+COMPRESSORS = (ZstdCodec(), Crc32cCodec())  # without a checksum, a flipped bit gives another number
+Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
+Rows = dict[str, Any]  # {name: numpy array}
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a file completely or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(text)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A path to write to; the file there then replaces the one at `path`, unless there was an error."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: pathlib.Path, content: Any) -> None:
+    """Write plain values as JSON, completely or not at all."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def overwrite_json(path: pathlib.Path, content: Any) -> None:
+    """As write_json; if there is no room for another file, write into the old one, which has its place on the disk."""
+    try:
+        write_json(path, content)
+    except OSError:
+        with path.open("r+") as file:
+            file.write(json.dumps(content, ensure_ascii=False) + "\n")
+            file.truncate()
+
+
+def write_rows(path: pathlib.Path, rows: Rows) -> None:
+    """Write arrays completely or not at all."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **rows)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_rows(path: pathlib.Path) -> Rows:
+    """The arrays of a file, whose checksums are compared.
+
+    Raises:
+        ConfigError: naming a file that is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (EOFError, KeyError, NotImplementedError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from None
+
+
+def consolidate(store: pathlib.Path) -> None:
+    """List all groups in the root's metadata, where readers look for them."""
+    # The standard of zarr 3 does not have this metadata yet, but xarray reads it, and warns where it is missing.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        zarr.consolidate_metadata(store)
+
+
+def write_group(
+    path: pathlib.Path, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> None:
+    """Write a zarr group that xarray opens; the arguments are those of Recorder.group."""
+    group = zarr.create_group(path, attributes=dict(attributes))
+    used = {dim for dims, _ in arrays.values() for dim in dims}
+    labels = {dim: ((dim,), values) for dim, values in coordinates.items() if dim in used}
+    for key, (dims, values) in {**arrays, **labels}.items():
+        data = np.asarray(values)
+        if data.dtype.kind == "U":
+            data = data.astype(np.dtypes.StringDType())
+        chunks = tuple(max(s, 1) for s in data.shape)
+        group.create_array(key, data=data, dimension_names=dims, chunks=chunks, compressors=COMPRESSORS)
