@@ -84,7 +84,7 @@ BAD = {
         [SMOKE, "--config.certify=True", "--config.laws.flow.rtol=1e-12"],
         "laws.flow.rtol = 1e-12: must be at least 1e-11 with certify",
     ),
-    "run name": ([SMOKE, "--name=../up"], "name = '../up': must be one folder name"),
+    "run name": ([SMOKE, "--name=../up"], "name = '../up': must be one name of letters,"),
 }
 
 
@@ -226,7 +226,10 @@ ELSEWHERE = "must be a folder of experiments/ with a claims.py; for claims elsew
     ("arguments", "message"),
     [
         (["nosuch"], f"paper = 'nosuch': {ELSEWHERE}"),
-        (["cooccurrence", "--name=a/b"], "name = 'a/b': must be one folder name"),
+        (
+            ["cooccurrence", "--name=a/b"],
+            "name = 'a/b': must be one name of letters, digits and '_-+.,= ', a letter or digit first, up to 200 bytes",
+        ),
     ],
 )
 def test_bad_claims(tmp_path, capsys, arguments, message):

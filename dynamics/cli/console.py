@@ -91,6 +91,9 @@ def print_laws(record: Record) -> None:
     columns = [key for key in known if any(key in summary for summary in laws.values())]
     rows = [(law, *(number(of, key) for key in columns), of["reason"]) for law, of in laws.items()]
     print_table(("law", *(HEADINGS.get(key, key) for key in columns), "outcome"), rows)
+    for law, of in laws.items():
+        if "warning" in of:
+            print(f"warning of {law}: {of['warning']}")
 
 
 def certificate(law: str, summary: Mapping[str, Any]) -> str:
