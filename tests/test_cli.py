@@ -189,7 +189,7 @@ def test_a_name_that_exists(smoke, capsys):
     before = sorted(smoke.path.rglob("*"))
     workdir = f"--workdir={smoke.path.parent}"
     assert dynamics.cli.main(["dynamics", "run", SMOKE, workdir, "--name=smoke"]) == 2
-    assert f"name = 'smoke': exists in {smoke.path.parent}; choose another" in capsys.readouterr().err
+    assert f"name = 'smoke': exists in {smoke.path.parent} and has ended; choose another" in capsys.readouterr().err
     assert sorted(smoke.path.rglob("*")) == before
 
 

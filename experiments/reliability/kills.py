@@ -26,22 +26,25 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import orbax.checkpoint  # noqa: F401  (before the fork, as the others)
+import wandb  # noqa: F401
+import xarray  # noqa: F401
 
 import dynamics
 import dynamics.cli
+import dynamics.cli.commands
+import dynamics.cli.studies
+import experiments.reliability.small  # noqa: F401
 from dynamics.runs.record import Record
 from dynamics.runs.verify import check_run
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.verify import check_sweep
 
-ROOT = pathlib.Path(__file__).parents[2]
-COMMANDS = {
-    "run": ["run", f"--config={ROOT}/configs/cooccurrence/figure1.py:smoke", "--config.times.stop=200"],
-    "compare": ["compare", f"--config={ROOT}/configs/cooccurrence/compare_laws.py:smoke"],
-    "sweep": ["sweep", f"--config={ROOT}/configs/cooccurrence/sweep_length.py:smoke"],
-}
+CONFIG = f"--config={pathlib.Path(__file__).with_name('small.py')}"
+KINDS = ("run", "compare", "sweep")
 NAME = "disturbed"
 FORK = multiprocessing.get_context("fork")
+KILLS_OF_A_RECORD = (2, 8)
 SLACK_S = 0.02  # after a call began
 # What goes on: the function, in which commands, and the mode of wandb.
 POINTS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
@@ -75,10 +78,10 @@ class Kill(NamedTuple):
     delay: float
 
 
-def _command(kind: str, workdir: pathlib.Path, wandb: str) -> list[str]:
+def _command(kind: str, workdir: pathlib.Path, mode: str) -> list[str]:
     place = [f"--workdir={workdir}", f"--name={NAME}"]
-    more = [f"--config.wandb.mode={wandb}", "--config.launch.checkpoint_s=0.1"]
-    return ["dynamics", *COMMANDS[kind], *place, *more]
+    more = [f"--config.wandb.mode={mode}", "--config.launch.checkpoint_s=0.1"]
+    return ["dynamics", kind, CONFIG, *place, *more]
 
 
 def _child(command: list[str], kill: Kill | None, log: pathlib.Path) -> None:
@@ -141,10 +144,10 @@ def apart(function: Callable[..., Any], *inputs: Any) -> Any:
 class Trial:
     """One record that is disturbed until it is done."""
 
-    def __init__(self, kind: str, folder: pathlib.Path, wandb: str = "disabled"):
+    def __init__(self, kind: str, folder: pathlib.Path, mode: str = "disabled"):
         self.kind, self.folder = kind, folder
         self.path = folder / NAME
-        self._command = _command(kind, folder, wandb)
+        self._command = _command(kind, folder, mode)
         self._log = folder / "log"
 
     @contextlib.contextmanager
@@ -231,7 +234,7 @@ def _kills(kind: str, count: int, seconds: float, chance: random.Random) -> Iter
             yield Kill("", 0, chance.uniform(0, seconds)), "disabled"
         else:
             point = points[i // 2 % len(points)]
-            yield Kill(point, int(2 ** chance.uniform(0, 4)), chance.uniform(0, SLACK_S)), POINTS[point][3]
+            yield Kill(point, int(2 ** chance.uniform(0, 2.5)), chance.uniform(0, SLACK_S)), POINTS[point][3]
 
 
 class Counts(NamedTuple):
@@ -251,16 +254,16 @@ class Counts(NamedTuple):
 
 
 def kill_at_any_moment(count: int, chance: random.Random, say: Callable[[str], None] = lambda _: None) -> Counts:
-    """Kill `count` times; every record is killed one to four times and then finished."""
+    """Kill `count` times; every record is killed several times and then finished."""
     counts = Counts(Counter(), Counter(), [], [])
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        for place, kind in enumerate(COMMANDS):
-            of_kind = count * (place + 1) // len(COMMANDS) - count * place // len(COMMANDS)
+        for place, kind in enumerate(KINDS):
+            of_kind = count * (place + 1) // len(KINDS) - count * place // len(KINDS)
             undisturbed, seconds = _undisturbed(kind, pathlib.Path(folder))
             plans = _kills(kind, 100 * of_kind, seconds, chance)
-            while sum(counts.kills.values()) < of_kind + count * place // len(COMMANDS):
+            while sum(counts.kills.values()) < of_kind + count * place // len(KINDS):
                 trial = Trial(kind, pathlib.Path(tempfile.mkdtemp(dir=folder)))
-                _disturb(trial, chance.randint(1, 4), plans, counts)
+                _disturb(trial, chance.randint(*KILLS_OF_A_RECORD), plans, counts)
                 code = trial.whole() if not _is_done(trial) else 0
                 finding = f"exit code {code}: {trial.tail()}" if code else apart(trial.finding, undisturbed)
                 counts.records[kind] += 1
@@ -284,8 +287,8 @@ def _undisturbed(kind: str, folder: pathlib.Path) -> tuple[dict[str, Any], float
 
 def _disturb(trial: Trial, times: int, plans: Iterator[tuple[Kill, str]], counts: Counts) -> None:
     for _ in range(times):
-        kill, wandb = next(plans)
-        trial = Trial(trial.kind, trial.folder, wandb)
+        kill, mode = next(plans)
+        trial = Trial(trial.kind, trial.folder, mode)
         if trial.disturbed(kill) != -signal.SIGKILL:
             return  # it was done before
         counts.kills[kill.point] += 1
@@ -314,8 +317,8 @@ def seconds_to_save(count: int, chance: random.Random) -> list[float]:
                 while process.is_alive() and not (begun and _state(trial.path) != "running"):
                     time.sleep(0.002)
                 saved = time.perf_counter() - begin
-            if process.exitcode == 0:
-                continue  # it was done
+            if _is_done(trial):
+                continue
             seconds.append(saved)
             code = trial.whole()
             if finding := f"exit code {code}: {trial.tail()}" if code else apart(trial.finding, undisturbed):
