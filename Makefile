@@ -99,7 +99,7 @@ solvers: .venv/ready
 
 # Kills, damage, faults and bad input, counted; at most 20 minutes.
 reliability: .venv/ready
-	$(MAKE) --no-print-directory -j 2 -O reliability-kills-1 reliability-kills-2 reliability-configs reliability-faults reliability-flips
+	$(MAKE) --no-print-directory -j 2 -O reliability-kills-1 reliability-kills-2 reliability-configs reliability-faults reliability-flips reliability-manifest_cost
 
 reliability-kills-%:
 	$(BIN)/python -W ignore -m experiments.reliability.kills --kills=250 --terms=25 --seed=$*
