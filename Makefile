@@ -11,13 +11,13 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers test test-slow test-slurm check smoke docs package bench lock clean
+.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers reliability test test-slow test-slurm check smoke docs package bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
 
 # Programs that run for milliseconds are sooner done when LLVM does not optimise them, and by XLA's older code generator.
-test test-slow test-slurm smoke: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)
+test test-slow test-slurm smoke reliability: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)
 
 test: .venv/ready
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not slurm"
@@ -110,6 +110,16 @@ solvers: .venv/ready
 		$(BIN)/python -m experiments.speed.peers runs/solvers-$$problem-$(STAMP) && \
 		$(BIN)/dynamics figures runs/solvers-$$problem-$(STAMP) || exit 1; \
 	done
+
+# Kills, damage, faults and bad input, counted; at most 20 minutes.
+reliability: .venv/ready
+	$(MAKE) --no-print-directory -j 2 -O reliability-kills-1 reliability-kills-2 reliability-configs reliability-faults reliability-flips reliability-manifest_cost
+
+reliability-kills-%:
+	$(BIN)/python -W ignore -m experiments.reliability.kills --kills=250 --terms=25 --seed=$*
+
+reliability-%:
+	$(BIN)/python -W ignore -m experiments.reliability.$*
 
 # As the commands compile.
 bench: export XLA_FLAGS := --xla_backend_optimization_level=2 $(XLA_FLAGS)

@@ -84,7 +84,7 @@ BAD = {
         [SMOKE, "--config.certify=True", "--config.laws.flow.rtol=1e-12"],
         "laws.flow.rtol = 1e-12: must be at least 1e-11 with certify",
     ),
-    "run name": ([SMOKE, "--name=../up"], "name = '../up': must be one folder name"),
+    "run name": ([SMOKE, "--name=../up"], "name = '../up': must be one name of letters,"),
 }
 
 
@@ -189,7 +189,7 @@ def test_a_name_that_exists(smoke, capsys):
     before = sorted(smoke.path.rglob("*"))
     workdir = f"--workdir={smoke.path.parent}"
     assert dynamics.cli.main(["dynamics", "run", SMOKE, workdir, "--name=smoke"]) == 2
-    assert f"name = 'smoke': exists in {smoke.path.parent}; choose another" in capsys.readouterr().err
+    assert f"name = 'smoke': exists in {smoke.path.parent} and has ended; choose another" in capsys.readouterr().err
     assert sorted(smoke.path.rglob("*")) == before
 
 
@@ -229,7 +229,10 @@ ELSEWHERE = (
     ("arguments", "message"),
     [
         (["nosuch"], f"paper = 'nosuch': {ELSEWHERE}"),
-        (["cooccurrence", "--name=a/b"], "name = 'a/b': must be one folder name"),
+        (
+            ["cooccurrence", "--name=a/b"],
+            "name = 'a/b': must be one name of letters, digits and '_-+.,= ', a letter or digit first, up to 200 bytes",
+        ),
     ],
 )
 def test_bad_claims(tmp_path, capsys, arguments, message):

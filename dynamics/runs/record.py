@@ -17,7 +17,6 @@ number dynamics.runs.manifest.FORMAT; a record of another format is not read.
 import contextlib
 import fcntl
 import functools
-import json
 import os
 import pathlib
 import warnings
@@ -31,6 +30,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
+from dynamics.files import one_line, read_json
 from dynamics.runs.manifest import check_format
 
 STORE = "trajectory.zarr"
@@ -55,7 +55,7 @@ class Record:
         return "\n".join(lines)
 
     def _json(self, name: str) -> Any:
-        return json.loads((self.path / name).read_text())
+        return read_json(self.path / name)
 
     @functools.cached_property
     def config(self) -> ml_collections.ConfigDict:
@@ -98,7 +98,7 @@ class Record:
 
     def groups(self) -> set[str]:
         """The names of all recorded groups: laws, and "data"."""
-        metadata = json.loads((self.path / STORE / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
+        metadata = read_json(self.path / STORE / "zarr.json")["consolidated_metadata"]["metadata"]
         return {name for name in metadata if "/" not in name}
 
     @property
@@ -118,7 +118,7 @@ class Record:
         if group not in (groups := self.groups()):
             recorded = ", ".join([*self.laws, *sorted(groups.difference(self.laws))])
             raise KeyError(f"{group!r} is not recorded in {self.path} (state: {self.state}); there is: {recorded}")
-        return xarray.open_zarr(self.path / STORE, group=group)
+        return xarray.open_zarr(self.path / STORE, group=group, zarr_format=3)
 
     def checkpoints(self, law: str) -> list[float]:
         """The times at which parameters of a law are stored."""
@@ -180,7 +180,11 @@ class Record:
             raise KeyError(f"no parameters of {law!r} at t = {t}; stored at t = {times}")
         with ocp.StandardCheckpointer() as checkpointer, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # orbax warns that no sharding is given; these become numpy arrays
-            return checkpointer.restore((self.path / "checkpoints" / law / repr(matches[0])).absolute(), like)
+            folder = self.path / "checkpoints" / law / repr(matches[0])
+            try:
+                return checkpointer.restore(folder.absolute(), like)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ConfigError(f"{folder} is damaged: {one_line(error)}") from None
 
 
 def load_run(path: pathlib.Path) -> Record:

@@ -350,6 +350,10 @@ def summary_of(law: Law, trajectory: Trajectory, interrupted: bool = False) -> d
         summary = {"state": "failed", "reason": f"{REASONS[outcome]} at t = {end:.6g}"}
     if isinstance(law, Flow):
         summary["rtol"] = law.rtol
+        precision = np.finfo(np.asarray(trajectory.end).dtype)
+        if law.rtol < precision.eps:
+            resolved = f"{precision.dtype} can resolve ({precision.eps:.1e})"
+            summary["warning"] = f"rtol = {law.rtol:g} is less than {resolved}: the error is not controlled"
     summary |= {"end": end, "steps": int(trajectory.steps)}
     probes = trajectory.probes
     if len(trajectory.t):

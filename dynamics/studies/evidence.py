@@ -187,7 +187,7 @@ class ClaimsRecord:
         if case in self._sweeps.cases:
             record = self.case(case)
             return record[record.laws[0]]
-        return xarray.open_zarr(self.path / STORE / case, consolidated=False)
+        return xarray.open_zarr(self.path / STORE / case, consolidated=False, zarr_format=3)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
