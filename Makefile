@@ -11,7 +11,7 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers reliability test test-slow test-slurm check smoke bench lock clean
+.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers reliability test test-slow test-slurm check smoke docs package bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -34,12 +34,26 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Wheel and sdist in an empty environment, away from the repository.
+package: .venv/ready
+	folder=$$(mktemp -d) && tests/package.sh $(BIN)/python $$folder && rm -rf $$folder
+
 smoke: .venv/ready
 	$(MAKE) --no-print-directory -j 2 -O $(addsuffix :smoke,$(wildcard configs/*/*.py))
 
 %.py\:smoke:
 	case $@ in */compare_*) what=compare;; */sweep_*) what=sweep;; *) what=run;; esac; \
 	$(BIN)/dynamics $$what --config=$@ --workdir=runs/smoke-$(STAMP)
+
+# The pages of the whole repository as a site; a warning is an error.
+docs: .venv/docs
+	rm -rf site
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d .venv/doctrees -c docs . site
+	@echo site/index.html
+
+.venv/docs: .venv/ready docs/requirements.lock
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	@touch $@
 
 claims: .venv/ready
 	$(BIN)/dynamics claims cooccurrence --name=claims-$(STAMP)
@@ -113,8 +127,10 @@ bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark
 	$(BIN)/python -m experiments.speed.sweeps
 
+lock: COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) --group docs -c requirements.lock -o docs/requirements.lock
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python >= 3.11 is needed, {sys.version.split()[0]} found: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'

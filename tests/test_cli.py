@@ -219,7 +219,10 @@ def test_bad_words(capsys, words, message):
     assert out == "" and err.count("\n") == 1 and err.startswith("dynamics: ") and message in err, err
 
 
-ELSEWHERE = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
+ELSEWHERE = (
+    "must be a folder of experiments/ with a claims.py; the shipped papers are in the repository, not in the installed "
+    "package; elsewhere, --module=any.module"
+)
 
 
 @pytest.mark.parametrize(

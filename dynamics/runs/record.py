@@ -1,11 +1,14 @@
 """Read run folders.
 
-    RUN/config.json       the resolved config          RUN/provenance.json   format, versions, commit, device, command
-    RUN/status.json       state, reason, timings       RUN/checkpoints/LAW/T the parameters at time T (orbax)
-    RUN/trajectory.zarr   a group for each law, and `data`, the training set
-    RUN/unfinished        trajectories that go on      RUN/probes/LAW/NAME   probes asked for later
-    RUN/manifest.jsonl    the SHA-256 of all that is above
-    RUN/figures, wandb    drawn from the record, and not in the manifest
+    RUN/config.json          the resolved config
+    RUN/status.json          state, reason, timings
+    RUN/provenance.json      format, versions, commit, device, command
+    RUN/trajectory.zarr      a group for each law, and `data`, the training set
+    RUN/checkpoints/LAW/T    the parameters at time T (orbax)
+    RUN/unfinished           trajectories that go on
+    RUN/probes/LAW/NAME      probes asked for later
+    RUN/manifest.jsonl       the SHA-256 of all that is above
+    RUN/figures, wandb       drawn from the record, and not in the manifest
 
 Files and groups are written under a hidden name and then renamed, so that no reader sees half of one. The format is the
 number dynamics.runs.manifest.FORMAT; a record of another format is not read.
@@ -135,7 +138,12 @@ class Record:
         return jax.tree.map(np.asarray, self._restored(law, t)["params"])
 
     def state_at(self, law: str, t: float, like: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        """The stored parameters and memory of a law at time t; `like` are others of the same structure.
+        """The stored parameters and memory of a law at time t.
+
+        Args:
+            law: its name.
+            t: one of its `checkpoints`.
+            like: parameters and memory of the same structure.
 
         Raises:
             KeyError: when none are stored at t (see `checkpoints`).
