@@ -8,11 +8,11 @@ from conftest import ROOT
 
 # Every floor imports only itself and floors before it.
 FLOORS = (
-    ("environment", "hints", "config", "files", "tasks", "models", "objectives"),
+    ("environment", "hints", "config", "files", "plots", "tasks", "models", "objectives"),
     ("trajectory", "analysis", "probes", "laws"),
     ("runs",),
     ("sweeps",),
-    ("studies", "figures"),
+    ("studies", "figures", "report"),
     ("cli",),
 )
 DOORS = {
@@ -23,6 +23,8 @@ DOORS = {
     "wandb": {"runs"},
     "matplotlib": {"figures"},
     "PIL": {"figures"},
+    "bokeh": {"plots", "report"},
+    "jinja2": {"report"},
     "absl": {"cli"},
     "rich": {"cli"},
     "diffrax": {"laws"},
