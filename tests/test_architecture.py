@@ -8,7 +8,7 @@ from conftest import ROOT
 
 # Every floor imports only itself and floors before it.
 FLOORS = (
-    ("environment", "hints", "config", "files", "plots", "tasks", "models", "objectives"),
+    ("environment", "hints", "config", "files", "plots", "notebook", "tasks", "models", "objectives"),
     ("trajectory", "analysis", "probes", "laws"),
     ("runs",),
     ("sweeps",),
@@ -23,7 +23,7 @@ DOORS = {
     "wandb": {"runs"},
     "matplotlib": {"figures"},
     "PIL": {"figures"},
-    "bokeh": {"plots", "report"},
+    "bokeh": {"plots", "notebook", "report"},
     "jinja2": {"report"},
     "absl": {"cli"},
     "rich": {"cli"},
