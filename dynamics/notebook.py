@@ -93,7 +93,8 @@ class Plots:
 
     def _movies(self, chosen: Mapping[str, Any]) -> Any:
         from bokeh.layouts import column, gridplot
-        from bokeh.models import CustomJS, Slider
+        from bokeh.models import CustomJS
+        from bokeh.models.widgets import Slider
 
         from dynamics.plots import Range, matrices, movie, real
 
@@ -122,7 +123,7 @@ def _titled(figure: Any, title: str) -> Any:
 
 def _explained(figure: Any, title: str, lines: Sequence[Any]) -> Any:
     """Curves with a title, and a legend if there is room for it."""
-    from bokeh.models import Legend, LegendItem
+    from bokeh.models.annotations import Legend, LegendItem
 
     if len(lines) <= NAMED:
         items = [LegendItem(label=line.name, renderers=figure.renderers, index=i) for i, line in enumerate(lines)]

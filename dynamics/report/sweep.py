@@ -96,49 +96,62 @@ def _opened(record: SweepRecord, row: dict[str, Any]) -> Opened:
 
 
 def _maps(record: SweepRecord, law: str) -> Iterator[Map]:
-    """A map for every summary of a law."""
-    data = record[law].load()
-    for what, values in summaries(data).items():
-        yield _map(f"{what} of {law}; a cell opens the member", values, data.id)
+    """A map for every summary of a law: of all members, also along axes on which the law does not depend."""
+    axes = record.sweep.axes
+    names = [record.dims.get(key, key) for key in axes.dims]
+    labels = [axes.labels[key][1] if key in axes.labels else range(size) for key, size in axes.dims.items()]
+    grid = dict(zip(names, ([text(label) for label in some] for some in labels), strict=True))
+    for what, values in summaries(record[law].load()).items():
+        cells = {}
+        for place, member in zip(axes.places, record.sweep.members, strict=True):
+            at = {name: i for name, i in zip(names, place, strict=True) if name in values.dims}
+            cells[place] = (float(values.isel(at)), member.id)
+        yield map_of(f"{what} of {law}; a cell opens the member", grid, cells)
 
 
-def _map(title: str, values: Any, ids: Any) -> Map:
-    """A map of a DataArray over the swept axes: those along the columns that fill them best, the others along rows."""
+def map_of(title: str, grid: Mapping[str, Sequence[str]], members: Mapping[tuple[int, ...], tuple[float, str]]) -> Map:
+    """A map: those axes along the columns that fill them best, the others along the rows.
 
-    def wide(dims: Iterable[Any]) -> int:
-        return math.prod(values.sizes[dim] for dim in dims)
+    Args:
+        title: of the map.
+        grid: {axis: its labels}.
+        members: {place in the grid: (number, id of the member)}.
+    """
+    names = list(grid)
 
-    some = (part for count in range(len(values.dims)) for part in itertools.combinations(values.dims, count))
-    # Of equally wide ones the later axis; seeds are best compared down a column.
-    above = list(max((p for p in some if wide(p) <= MOST_COLUMNS), key=lambda p: (wide(p), "seed" not in p, p)))
-    beside = [dim for dim in values.dims if dim not in above]
-    dims = [*beside, *above]
-    values, ids = values.transpose(*dims), ids.transpose(*dims)
-    right, down = (list(np.ndindex(*(values.sizes[dim] for dim in part))) for part in (above, beside))
-    numbers, members = values.values, ids.values
-    scale = Range.of([numbers])
+    def wide(axes: Iterable[int]) -> int:
+        return math.prod(len(grid[names[axis]]) for axis in axes)
 
-    names = {dim: [text(label) for label in values[dim].values] for dim in dims}
+    some = (axes for count in range(len(names)) for axes in itertools.combinations(range(len(names)), count))
+    fitting = [axes for axes in some if wide(axes) <= MOST_COLUMNS]
+    # Of equally wide ones the later axes, but no seeds, which are best compared down a column.
+    above = max(fitting, key=lambda axes: (wide(axes), "seed" not in {names[axis] for axis in axes}, axes), default=())
+    beside = [axis for axis in range(len(names)) if axis not in above]
+    right, down = (list(np.ndindex(*(len(grid[names[axis]]) for axis in axes))) for axes in (above, beside))
+    scale = Range.of([np.array([value for value, _ in members.values()])])
+
+    def cell(row: tuple[int, ...], column: tuple[int, ...]) -> Cell | None:
+        index = dict(zip((*beside, *above), (*row, *column), strict=True))
+        place = tuple(index[axis] for axis in range(len(names)))
+        return _cell(*members[place], scale) if place in members else None
+
     return Map(
         title,
-        [(dim, [names[dim][at[i]] for at in right]) for i, dim in enumerate(above)],
-        [str(dim) for dim in beside] or [""],
+        [(names[axis], [grid[names[axis]][column[i]] for column in right]) for i, axis in enumerate(above)],
+        [names[axis] for axis in beside] or [""],
         range(len(right)),
         [
             (
-                [names[dim][i] for dim, i in zip(beside, row, strict=True)] or [""],
-                [_cell(numbers[row + column], scale, str(members[row + column])) for column in right],
+                [grid[names[axis]][i] for axis, i in zip(beside, row, strict=True)] or [""],
+                [cell(row, column) for column in right],
             )
             for row in down
         ],
     )
 
 
-def _cell(value: Any, scale: Range, member: str) -> Cell | None:
-    """The cell of a member; None where the grid has no member."""
-    if not member or member == "nan":
-        return None
-    value = float(value)
+def _cell(value: float, member: str, scale: Range) -> Cell:
+    """The cell of a member."""
     if not np.isfinite(value):
         return Cell("-", "var(--tint)", "inherit", f"member-{member}")
     low, high = scale
