@@ -3,15 +3,6 @@
   const read = (id) => JSON.parse(document.getElementById(id).textContent);
   const times = read("times"), slider = document.getElementById("slider");
 
-  // Axes take the colour of the page's text.
-  const paint = (figure) => {
-    const ink = getComputedStyle(document.documentElement).getPropertyValue("--ink").trim();
-    for (const axis of [...figure.below, ...figure.left]) {
-      axis.setv({axis_label_text_color: ink, major_label_text_color: ink, axis_line_color: ink});
-      if (axis.major_tick_line_color) axis.major_tick_line_color = ink;
-    }
-  };
-
   // What a figure does when the time changes: the line that marks it moves, or another frame is shown.
   const lastUpTo = (all, t) => {
     let i = 0;
@@ -34,27 +25,29 @@
 
   // Figures are drawn when they come near the window, and the others when the browser has nothing else to do; those out
   // of sight follow the slider when they come into sight.
-  const figures = new Map(), moves = new Map(), sight = new Set();
+  const views = [], moves = new Map(), sight = new Set();
   const waiting = new Map(read("documents").map((one) => [document.getElementById(one.place), one]));
   const follow = () => { for (const place of sight) moves.get(place)?.(times[slider.value]); };
   const draw = async (place) => {
     const one = waiting.get(place);
     if (!waiting.delete(place)) return;
-    const [view] = await Bokeh.embed.embed_items({[one.place]: one.content}, [{docid: one.place, roots: {[one.root]: one.place}, root_ids: [one.root]}]);
-    const figure = view.roots[0].model;
-    paint(figure);
-    figures.set(place, figure);
-    moves.set(place, moved(figure));
-    if (slider) follow();
+    const [{roots: [view]}] = await Bokeh.embed.embed_items({[one.place]: one.content}, [{docid: one.place, roots: {[one.root]: one.place}, root_ids: [one.root]}]);
+    views.push(view);
+    moves.set(place, moved(view.model));
+    if (slider && sight.has(place)) moves.get(place)(times[slider.value]);
   };
-  const watch = new IntersectionObserver((entries) => {
-    for (const {target, isIntersecting} of entries) {
-      sight[isIntersecting ? "add" : "delete"](target);
-      if (isIntersecting) draw(target);
-    }
-    if (slider) follow();
-  }, {rootMargin: "200px"});
-  for (const place of waiting.keys()) watch.observe(place);
+  const watched = (margin, seen) => {
+    const observer = new IntersectionObserver((entries) => {
+      for (const {target, isIntersecting} of entries) seen(target, isIntersecting);
+    }, {rootMargin: margin});
+    for (const place of waiting.keys()) observer.observe(place);
+  };
+  const first = [];
+  watched("200px", (place, near) => { if (near) first.push(draw(place)); });
+  watched("0px", (place, inside) => {
+    sight[inside ? "add" : "delete"](place);
+    if (inside && slider) moves.get(place)?.(times[slider.value]);
+  });
   const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 50));
   const rest = async () => {
     const [next] = waiting.keys();
@@ -65,9 +58,14 @@
       document.documentElement.dataset.drawn = "all";
     }
   };
-  addEventListener("load", () => idle(rest));
+  addEventListener("load", () => idle(async () => {
+    await Promise.all(first);
+    performance.mark("first figures");
+    rest();
+  }));
+  // Bokeh takes colours from the style sheet, but does not see when these change.
   for (const query of ["(prefers-color-scheme: dark)", "print"]) {
-    matchMedia(query).addEventListener("change", () => figures.forEach(paint));
+    matchMedia(query).addEventListener("change", () => views.forEach((view) => view.request_paint("everything")));
   }
 
   if (!slider) return;
@@ -78,7 +76,13 @@
     slider.setAttribute("aria-valuetext", words);
     follow();
   };
-  slider.addEventListener("input", show);
+  let asked = 0;  // one frame for all events that come while the browser paints
+  slider.addEventListener("input", () => {
+    asked ||= requestAnimationFrame(() => {
+      asked = 0;
+      show();
+    });
+  });
   addEventListener("beforeprint", () => moves.forEach((move) => move(times[slider.value])));
   let timer = 0;
   const stop = () => {

@@ -52,6 +52,7 @@ def page(records: Sequence[Any]) -> str:
         .get_template("page.html")
         .render(
             articles=articles,
+            level=3 if len(articles) > 1 else 2,  # of headings
             ids={panel: place["place"] for panel, place in zip(panels, documents, strict=True)},
             rows=max(len(article.groups) for article in articles) + OTHER_PARTS,
             strokes=STROKES,

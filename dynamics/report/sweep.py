@@ -19,6 +19,7 @@ from dynamics.sweeps.results import SweepRecord
 
 MOST_COLUMNS = 12  # of a map; the other axes are beside one another on its left
 MOST_MEMBERS = 1000  # that have a cell and a line
+EQUAL_CONTRAST = 0.179  # the luminance on which black and white are equally well seen
 MOST_ROWS = 40  # of the table of members that did not end well
 
 
@@ -157,8 +158,15 @@ def _cell(value: float, member: str, scale: Range) -> Cell:
     low, high = scale
     width = math.log(high / low) if scale.is_wide else high - low
     share = (math.log(value / low) if scale.is_wide else value - low) / (width or 1.0)
-    level = round(255 * share)
-    return Cell(number(value, 3), SEQUENTIAL[level], "#fff" if level < 140 else "#000", f"member-{member}")
+    colour = SEQUENTIAL[round(255 * share)]
+    return Cell(number(value, 3), colour, "#000" if _luminance(colour) > EQUAL_CONTRAST else "#fff", f"member-{member}")
+
+
+def _luminance(colour: str) -> float:
+    """The relative luminance of a colour #RRGGBB, as the Web Content Accessibility Guidelines define it."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def losses(sweeps: Mapping[str, Any]) -> list[Group]:
