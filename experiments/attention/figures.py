@@ -35,7 +35,7 @@ def draw(record: dynamics.SweepRecord, folder: pathlib.Path) -> list[pathlib.Pat
     axes = drawn.subplots()
     sees_it = loss[worst_first] < LEFT
     axes.plot(loss[worst_first], range(len(loss)), "o", markersize=5, color=COLOURS["blue"])
-    for place in np.flatnonzero(sees_it):
+    for place in np.flatnonzero(sees_it).tolist():
         text = f"◂ {loss[worst_first[place]]:.2f}: it sees the next word"
         axes.text(LEFT, place, text, va="center", fontsize="small")
     axes.set_xlim(left=LEFT)
