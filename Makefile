@@ -11,23 +11,27 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers reliability test test-slow test-slurm check smoke docs package bench lock clean
+.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers reliability test test-slow test-slurm test-browser check smoke docs package bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
 
 # Programs that run for milliseconds are sooner done when LLVM does not optimise them, and by XLA's older code generator.
-test test-slow test-slurm smoke reliability: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)
+test test-slow test-slurm test-browser smoke reliability: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)
 
 test: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not slurm"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not slurm and not browser"
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "slow and not slurm"
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "slow and not slurm and not browser"
 
 # On a SLURM of three nodes on this machine, for as long as the tests run; Debian or Ubuntu, and root.
 test-slurm: .venv/ready
 	folder=$$(mktemp -d) && tests/slurm-cluster run $$folder $(BIN)/pytest -q -m slurm && rm -rf $$folder
+
+# The report in Chromium, which must be installed: apt-get install chromium.
+test-browser: .venv/ready
+	$(BIN)/pytest -q -m browser
 
 check: .venv/ready
 	$(BIN)/ruff format --check .
@@ -43,7 +47,7 @@ smoke: .venv/ready
 
 %.py\:smoke:
 	case $@ in */compare_*) what=compare;; */sweep_*) what=sweep;; *) what=run;; esac; \
-	$(BIN)/dynamics $$what --config=$@ --workdir=runs/smoke-$(STAMP)
+	$(BIN)/dynamics $$what --config=$@ --workdir=runs/smoke-$(STAMP) --no-report
 
 # The pages of the whole repository as a site; a warning is an error.
 docs: .venv/docs

@@ -85,7 +85,7 @@ def base() -> ml_collections.ConfigDict:
             "figures": "",
             # Read by `dynamics compare` alone; see dynamics.studies.comparison.Settings.
             "compare": {"pairs": (), "steps": (), "seeds": 1, "draws": 1, "tolerance": 0.01, "claims": ""},
-            # Read by `dynamics sweep` alone; see dynamics.sweeps.launch.Resources.
+            # Of jobs, and how often what goes on is stored; see dynamics.sweeps.launch.Resources.
             "launch": {
                 "jobs": 3,
                 "cpus": 2,

@@ -8,11 +8,11 @@ from conftest import ROOT
 
 # Every floor imports only itself and floors before it.
 FLOORS = (
-    ("environment", "hints", "mistakes", "config", "files", "tasks", "models", "objectives"),
+    ("environment", "hints", "mistakes", "config", "files", "plots", "notebook", "tasks", "models", "objectives"),
     ("trajectory", "analysis", "probes", "laws"),
     ("runs",),
     ("sweeps",),
-    ("studies", "figures"),
+    ("studies", "figures", "report"),
     ("cli",),
 )
 DOORS = {
@@ -23,6 +23,8 @@ DOORS = {
     "wandb": {"runs"},
     "matplotlib": {"figures"},
     "PIL": {"figures"},
+    "bokeh": {"plots", "notebook", "report"},
+    "jinja2": {"report"},
     "absl": {"cli"},
     "rich": {"cli"},
     "diffrax": {"laws"},

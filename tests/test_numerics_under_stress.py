@@ -14,8 +14,8 @@ import dynamics.cli
 from dynamics.analysis.invariants import allowed_drift
 from dynamics.cli.console import certificate
 from dynamics.models.model import Model
+from dynamics.runs.content import summary_of
 from dynamics.runs.engine import Path, Program, integrate
-from dynamics.runs.run import summary_of
 from dynamics.trajectory import joined
 
 FEW_STEPS = {"laws.flow.max_steps": 2000}

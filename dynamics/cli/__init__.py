@@ -9,6 +9,7 @@
     dynamics ls [--workdir=runs]
     dynamics show RUN
     dynamics figures RUN ...
+    dynamics report DIR ...
     dynamics resume DIR
     dynamics verify DIR [--module=MODULE]
     dynamics probe DIR NAME [--law=LAW] [--t=T] [--module=MODULE]
@@ -116,18 +117,20 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """The flags of every command; the first four parsers are parts of several."""
-    configured, folder, named, launched = (_Parser(add_help=False) for _ in range(4))
+    """The flags of every command; the first five parsers are parts of several."""
+    configured, folder, named, launched, ending = (_Parser(add_help=False) for _ in range(5))
     what = "FILE or FILE:VARIANT; every value in its config can be set, as in --config.seed=1 --config.times.stop=10"
     configured.add_argument("--config", metavar="FILE", help=what)
     folder.add_argument("--workdir", default="runs", type=pathlib.Path, help="the folder of run folders; default: runs")
     named.add_argument("--name", help="the name of the run folder; if not given, that of the config file")
     launched.add_argument("--launcher", default="here", help="here, local (processes) or slurm (jobs); default: here")
+    what = "do not write report.html, the page about the record"
+    ending.add_argument("--no-report", dest="report", action="store_false", help=what)
 
     parser = _Parser(prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(
         required=True,
-        metavar="run | compare | sweep | ls | show | figures | resume | verify | probe | claims | new | doctor",
+        metavar="run | compare | sweep | claims | resume | ls | show | report | figures | verify | probe | new | doctor",
     )
 
     def add(to: Any, command: str, what: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -136,9 +139,10 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=command, help=added.format_help)
         return added
 
-    add(commands, "commands.run", "execute a config", configured, folder, named)
-    compare = add(commands, "studies.compare", "compare the laws of a config", configured, folder, named, launched)
-    sweep = add(commands, "sweeps.sweep", "execute the members of a sweep", configured, folder, named, launched)
+    add(commands, "commands.run", "execute a config", configured, folder, named, ending)
+    many = (configured, folder, named, launched, ending)
+    compare = add(commands, "studies.compare", "compare the laws of a config", *many)
+    sweep = add(commands, "sweeps.sweep", "execute the members of a sweep", *many)
     for one in (compare, sweep):
         one.add_argument("--retry-failed", action="store_true", help="integrate paths that diverged again, too")
         one.add_argument("--max-failures", metavar="N", type=int, help="stop after so many failures")
@@ -158,10 +162,13 @@ def _parser() -> argparse.ArgumentParser:
     what = "draw the figures of each run, and those that compare several runs"
     add(commands, "commands.figures", what).add_argument("runs", nargs="+", metavar="RUN")
 
+    what = "write a page about a record, report.html in its folder, or one that lays several side by side"
+    add(commands, "commands.report", what).add_argument("records", nargs="+", type=pathlib.Path, metavar="DIR")
+
     _add_later(functools.partial(add, commands))
 
     what = "check the claims of a paper, and write their table as JSON and Markdown"
-    claims = add(commands, "studies.claims", what, folder, named, launched)
+    claims = add(commands, "studies.claims", what, folder, named, launched, ending)
     claims.set_defaults(retry_failed=False, max_failures=None)
     claims.add_argument("paper", nargs="?", metavar="PAPER", help="a folder of experiments/")
     what = "the claims of a paper kept elsewhere: any module on the Python path"

@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         record = execute(config, arguments.workdir, run_name(arguments, file.stem), report, draw)
     print(f"{record.status['state']} in {time.monotonic() - begin:.0f} s: {record.path}")
     print_laws(record)
-    for path in sorted((record.path / "figures").glob("*")):
+    drawn = sorted((record.path / "figures").glob("*"))
+    for path in [*drawn, *(reported(record, arguments) if record.state != "interrupted" else ())]:
         print(path)
     program = sys.argv[0]  # as it was typed: that of `make figures` is not on the PATH
     print(f"next: {program} show {record.path}   or another seed, variant or value: {program} run ... --config.seed=1")
@@ -119,3 +120,26 @@ def figures(arguments: argparse.Namespace) -> int:
         paths += module_named(records[0].config.figures).compare(records, records[0].path.parent / "figures")
     print("\n".join(map(str, paths)))
     return 0
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Write a page about one or more records."""
+    from dynamics.report import NAME, write  # here, since no other command needs Bokeh
+
+    records = [load(folder) for folder in arguments.records]
+    if len(records) == 1:
+        file = records[0].path / NAME
+    else:
+        names = "-".join(record.path.absolute().name for record in records)
+        file = records[0].path.absolute().parent / f"report-{names}.html"
+    print(write(records, file))
+    return 0
+
+
+def reported(record: Any, arguments: argparse.Namespace) -> list[pathlib.Path]:
+    """Write the page of a record that has ended, unless the command says no; the path of the page."""
+    if not arguments.report:
+        return []
+    from dynamics.report import NAME, write  # here: it takes a second to import
+
+    return [write([record], record.path / NAME)]

@@ -8,7 +8,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from dynamics.cli.commands import EXIT, draw, run_name
+from dynamics.cli.commands import EXIT, draw, reported, run_name
 from dynamics.cli.console import print_verdicts
 from dynamics.cli.modules import check_module, config_of, imported, is_module
 from dynamics.cli.status import print_table
@@ -41,7 +41,7 @@ def compare(arguments: argparse.Namespace) -> int:
     record, interrupted = launched(folder, "compare", file.path, planned, arguments)
     if interrupted:
         return _interrupted(folder, begin)
-    return _judged(record, Compared(record), module, tables(record), begin)
+    return _judged(record, Compared(record), module, tables(record), begin, arguments)
 
 
 def claims(arguments: argparse.Namespace) -> int:
@@ -71,7 +71,7 @@ def claims(arguments: argparse.Namespace) -> int:
     if launched(folder, "claims", file, planned, arguments)[1]:
         return _interrupted(folder, begin)
     record = ClaimsRecord(folder)
-    return _judged(record, {case: record[case].load() for case in record.cases}, module, (), begin)
+    return _judged(record, {case: record[case].load() for case in record.cases}, module, (), begin, arguments)
 
 
 def _interrupted(folder: pathlib.Path, begin: float) -> int:
@@ -79,7 +79,14 @@ def _interrupted(folder: pathlib.Path, begin: float) -> int:
     return EXIT["interrupted"]
 
 
-def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Sequence[Table], begin: float) -> int:
+def _judged(
+    record: Any,
+    data: Data,
+    module: types.ModuleType | None,
+    pages: Sequence[Table],
+    begin: float,
+    arguments: argparse.Namespace,
+) -> int:
     """Judge a module's claims on the data of a record, draw its figures, write and print everything; the exit code."""
     heading, companions = companion_of(module) if module else ("", {})
     stated = module.TABLES if module else {}
@@ -93,8 +100,10 @@ def _judged(record: Any, data: Data, module: types.ModuleType | None, pages: Seq
         content = {key: [verdict.as_dict() for verdict in verdicts] for key, (_, verdicts) in judged.items()}
         paths.append(record.path / "claims.json")
         with manifest.writing(paths[-1].name):
-            write_json(paths[-1], {"figures": vars(module).get("FIGURES", ""), "tables": content})
-    paths += draw(record)
+            titles = {key: title for key, (title, _) in judged.items()}
+            drawn_by = vars(module).get("FIGURES", "")
+            write_json(paths[-1], {"figures": drawn_by, "titles": titles, "tables": content})
+    paths += [*draw(record), *reported(record, arguments)]
     for table in pages:
         print_table(table.columns, table.rows, table.title)
     for title, verdicts in judged.values():

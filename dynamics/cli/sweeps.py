@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dynamics.cli.commands import draw
+from dynamics.cli.commands import draw, reported
 from dynamics.cli.console import Paths
 from dynamics.cli.modules import ConfigFile, check_module, config_of
 from dynamics.cli.status import print_states, print_table, sets
@@ -63,7 +63,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     ended = sum(entry.state in FINISHED for entry in entries.values())
     print_states(record.sweep.name, record.sweep.members, entries)
     print(f"{ended} of {len(entries)} members have ended, after {time.monotonic() - begin:.0f} s: {folder}")
-    for path in draw(record) if ended and not interrupted else ():
+    for path in [*draw(record), *reported(record, arguments)] if ended and not interrupted else ():
         print(path)
     print(f"next: {sys.argv[0]} sweep status {folder}   or the same command again for what is left")
     return 130 if interrupted else int(any(entry.state != "done" for entry in entries.values()))

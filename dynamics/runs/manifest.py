@@ -11,8 +11,8 @@ line that was cut off is dropped when the next one is added.
 The journals of a sweep are chained in the same way, one by one, and their lines carry the SHA-256 of the results that
 they speak of. They grow while others read them, so that the manifest has them up to the bytes that they had.
 
-Not covered: figures and the wandb mirror, which are drawn from the record, and who works on a sweep now. The manifest
-tells accidents, not forgers, who could write it anew.
+Not covered: figures, the report and the wandb mirror, which are drawn from the record, and who works on a sweep now.
+The manifest tells accidents, not forgers, who could write it anew.
 """
 
 import contextlib
@@ -30,7 +30,16 @@ from dynamics.config import ConfigError
 # The format of records, runs and sweeps alike: another number when those of the number before are read differently.
 FORMAT = 1
 NAME = "manifest.jsonl"
-NOT_COVERED = {NAME, "figures", "wandb", "workers", "claims", ".clock", ".lock"}  # at the top of a record
+NOT_COVERED = {
+    NAME,
+    "figures",
+    "report.html",
+    "wandb",
+    "workers",
+    "claims",
+    ".clock",
+    ".lock",
+}  # at the top of a record
 GROWING = "journal"  # the folder of files that grow
 Files = dict[str, tuple[int, str]]  # {name: (bytes, SHA-256)}
 

@@ -31,6 +31,7 @@ from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
 from dynamics.files import one_line, read_json
+from dynamics.notebook import Plots, table
 from dynamics.runs.manifest import check_format
 
 STORE = "trajectory.zarr"
@@ -53,6 +54,23 @@ class Record:
             t = self[law].t.values
             lines.append(f"  {law}: t = {t[0]:g} to {t[-1]:g}, {len(t)} times; {', '.join(self[law].data_vars)}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The laws as a table, for notebooks."""
+        rows = []
+        for law in self.laws:
+            data, summary = self[law], self.status["laws"].get(law, {})
+            numbers = [
+                f"{summary[key]:.4g}" if summary.get(key) is not None else "-" for key in ("end", "loss", "drift")
+            ]
+            rows.append((law, summary.get("state", "-"), *numbers, ", ".join(map(str, data.data_vars))))
+        reason = f" ({self.status['reason']})" if self.status["reason"] else ""
+        return table(f"{self.path}: {self.state}{reason}", ("law", "state", "end t", "loss", "drift", "probes"), rows)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the probes, such as `record.plot.loss()`; see dynamics.notebook.Plots."""
+        return Plots({law: functools.partial(self.__getitem__, law) for law in self.laws})
 
     def _json(self, name: str) -> Any:
         return read_json(self.path / name)

@@ -6,6 +6,7 @@ steps once), and, if it is random, for every draw of its noise. The distance fro
     |p − p_ref| (t) / max_{s ≤ t} |p_ref| (s),    with Euclidean norms; for a random law p is the mean over draws.
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import ml_collections
 import numpy as np
 
 from dynamics.config import build, require
+from dynamics.notebook import Plots, table
 from dynamics.runs.experiment import Experiment, common_times
 from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
@@ -147,6 +149,18 @@ class Compared(Mapping[str, Any]):
     def __init__(self, record: SweepRecord):
         self._record, self._read = record, dict[str, Any]()
         self._pairs = {f"{law} to {reference}": (law, reference) for law, reference in pairs_of(record)}
+
+    def _repr_html_(self) -> str:
+        """The table of distances and orders, for notebooks."""
+        from dynamics.studies.tables import tables  # here, since it is made of distances
+
+        first = tables(self._record)[0]
+        return table(first.title, first.columns, first.rows)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the distances from the references, such as `compared.plot.loss()`; see dynamics.notebook.Plots."""
+        return Plots({pair: functools.partial(self.__getitem__, pair) for pair in self._pairs}, AXES)
 
     def __getitem__(self, case: str) -> Any:
         if case not in self._read:

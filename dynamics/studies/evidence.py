@@ -166,6 +166,11 @@ class ClaimsRecord:
         measured = self.path / STORE
         return [*self._sweeps.cases, *(sorted(p.name for p in measured.iterdir()) if measured.exists() else ())]
 
+    @property
+    def swept(self) -> list[str]:
+        """The names of the cases whose evidence is a sweep."""
+        return list(self._sweeps.cases)
+
     def case(self, name: str) -> SweepRecord:
         """The sweep of a case."""
         return SweepRecord(self.path, name)

@@ -28,7 +28,7 @@ class Resources:
         cpus, gpus, memory_gb: of a job.
         minutes: that a job may take.
         partition: of a cluster; empty for its default.
-        checkpoint_s: seconds after which a batch of paths that goes on is saved, to be resumed there.
+        checkpoint_s: seconds after which a run, or a batch of paths, that goes on is stored, to be resumed there.
     """
 
     jobs: int

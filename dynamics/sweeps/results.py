@@ -20,6 +20,7 @@ from typing import Any
 import ml_collections
 
 from dynamics.files import read_json
+from dynamics.notebook import Plots, table
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.probes.probe import NUMBERS
 from dynamics.runs.experiment import Experiment
@@ -61,6 +62,18 @@ class SweepRecord:
             t = f"; t = {float(data.t[0]):g} to {float(data.t[-1]):g}" if "t" in data else "; nothing yet"
             lines.append(f"  {law}: {shape or 'one path'}{t}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """The states of the members and the laws as a table, for notebooks."""
+        head, *laws = repr(self).split("\n")
+        rows = [line.strip().split(": ", 1) for line in laws]
+        return table(head, ("law", "axes and times"), rows)
+
+    @property
+    def plot(self) -> Plots:
+        """Plots of the probes, a line for every member, such as `record.plot.loss()`; see dynamics.notebook.Plots."""
+        laws = {law: functools.partial(self.__getitem__, law) for law in self.laws}
+        return Plots(laws, {"member", *self.dims.values()})
 
     @functools.cached_property
     def cases(self) -> dict[str, Sweep]:

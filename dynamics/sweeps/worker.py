@@ -13,12 +13,12 @@ import numpy as np
 from dynamics.config import ConfigError
 from dynamics.files import one_line
 from dynamics.runs import processes
+from dynamics.runs.content import summary_of
 from dynamics.runs.engine import MOST_PATHS, Program
 from dynamics.runs.manifest import Manifest, hashes
 from dynamics.runs.origin import numerics, provenance
 from dynamics.runs.path import Path, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
-from dynamics.runs.run import summary_of
 from dynamics.runs.stopping import check, heard
 from dynamics.runs.storage import Rows, read_rows, write_rows
 from dynamics.runs.unfinished import write_state

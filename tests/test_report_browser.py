@@ -1,0 +1,216 @@
+"""The page in a real browser, Chromium without network: it opens, moves as the record says, and is accessible."""
+
+import io
+import shutil
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+import dynamics.cli
+from dynamics.plots import Range, levels
+from dynamics.report import write
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; apt-get install chromium"),
+]
+FLAGS = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
+FLAGS += ("disable-component-update", "disable-sync", "force-color-profile=srgb")
+OPEN_S, FRAME_MS = 2.0, 100.0
+SMALL, LARGE = (390, 844), (1280, 900)
+DRAWN = "document.documentElement.dataset.drawn === 'all'"
+# The figure of a panel, and where the inner of its frame is in the window.
+FIGURE = """
+(description) => {
+  const panels = [...document.querySelectorAll('[role=img]')];
+  const place = panels.find((one) => one.ariaLabel.startsWith(description)).firstElementChild;
+  place.scrollIntoView({block: 'center'});
+  const figure = Bokeh.index.roots.find((view) => place.contains(view.el));
+  const canvas = figure.canvas_view.el.getBoundingClientRect(), box = figure.frame.bbox;
+  return [canvas.left + box.left, canvas.top + box.top, box.width, box.height];
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in FLAGS])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def pages(smoke, tmp_path_factory):
+    """Pages of a run, of a sweep, of claims, and of two runs."""
+    folder = tmp_path_factory.mktemp("pages")
+    flags = [f"--workdir={folder}", "--no-report"]
+    sweep = f"--config={ROOT}/configs/cooccurrence/sweep_scales.py:smoke"
+    assert dynamics.cli.main(["dynamics", "sweep", sweep, "--name=sweep", *flags]) == 0
+    assert (
+        dynamics.cli.main(["dynamics", "claims", "--module=dynamics.templates.paper.claims", "--name=claims", *flags])
+        == 0
+    )
+    records = {"run": [smoke], "two": [smoke, smoke]}
+    records |= {name: [dynamics.load(folder / name)] for name in ("sweep", "claims")}
+    return {name: write(record, folder / f"{name}.html") for name, record in records.items()}
+
+
+@pytest.fixture
+def opened(browser):
+    """opened(file, size, scheme): the page, and what went wrong: requests, errors and lines of the console."""
+    contexts = []
+
+    def open_(file, size=LARGE, scheme="light"):
+        context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True)
+        contexts.append(context)
+        page, wrong = context.new_page(), []
+        page.on("request", lambda one: wrong.append(one.url) if one.url != file.as_uri() else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda line: wrong.append(line.text) if line.type in ("error", "warning") else None)
+        page.goto(file.as_uri())
+        page.wait_for_function(DRAWN)
+        return page, wrong
+
+    yield open_
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("name", ["run", "two", "sweep", "claims"])
+def test_opens_without_network_or_errors(opened, pages, name):
+    begin = time.perf_counter()
+    page, wrong = opened(pages[name])
+    seconds = time.perf_counter() - begin
+    assert not wrong
+    assert page.locator("canvas").count() > 0
+    print(f"{name}: all drawn after {seconds:.2f} s, {pages[name].stat().st_size / 1e6:.2f} MB")
+
+
+def test_opens_fast(opened, pages):
+    """The figures that the window shows are there within two seconds; the best of three, since machines are shared."""
+    seconds = []
+    for _ in range(3):
+        page, _ = opened(pages["run"])
+        seconds.append(page.evaluate("performance.getEntriesByName('first figures')[0].startTime") / 1000)
+    print(f"first figures after {min(seconds):.2f} s")
+    assert min(seconds) < OPEN_S
+
+
+def picture(page, description):
+    """The pixels of a figure's inner frame."""
+    left, top, width, height = page.evaluate(FIGURE, description)
+    page.wait_for_timeout(100)
+    left, top, width, height = page.evaluate(FIGURE, description)
+    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    return np.asarray(image)[round(top) : round(top + height), round(left) : round(left + width)]
+
+
+def expected(record, law, row):
+    """The colours of the scores at a saved time, from the record."""
+    scale = Range.of([record[name].scores.values for name in record.laws])
+    colours = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in scale.palette]
+    return np.array(colours)[levels(record[law].scores.values[row], scale)]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_slider_moves_the_pictures_as_recorded(opened, pages, smoke, scheme):
+    """The pixel in the middle of every cell has the colour of the recorded number, at several times, of all laws."""
+    page, wrong = opened(pages["run"], scheme=scheme)
+    slider = page.locator("#slider")
+    for row in (19, 0, 7, 20):
+        slider.fill(str(row))
+        for law in ("flow", "sgd"):
+            pixels = picture(page, f"scores of {law}")
+            count = smoke[law].sizes["key"]
+            middles = ((np.arange(count) + 0.5) * np.array([[pixels.shape[0]], [pixels.shape[1]]]) / count).astype(int)
+            seen = pixels[np.ix_(*middles)].astype(int)
+            assert np.abs(seen - expected(smoke, law, row)).max() <= 2, (row, law)
+        assert page.locator("#now").inner_text() == f"t = {float(smoke['flow'].t.values[row]):.4g}"
+    assert not wrong
+
+
+def test_the_slider_moves_the_line_of_the_curves(opened, pages, smoke):
+    page, _ = opened(pages["run"])
+    for row in (5, 12):
+        page.locator("#slider").fill(str(row))
+        page.evaluate(FIGURE, "loss over time")
+        page.wait_for_timeout(100)
+        where = "Bokeh.documents.map((one) => one.roots()[0].tags[0].now?.location).filter((x) => x)"
+        assert smoke["flow"].t.values[row] in page.evaluate(where)
+
+
+def test_the_keyboard_moves_the_slider(opened, pages):
+    page, _ = opened(pages["run"])
+    slider = page.locator("#slider")
+    slider.focus()
+    last = int(slider.input_value())
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert int(slider.input_value()) == last - 2
+    page.keyboard.press("Home")
+    assert slider.input_value() == "0" and slider.get_attribute("aria-valuetext") == page.locator("#now").inner_text()
+    page.locator("#play").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.getElementById('slider').value > 2")
+    page.keyboard.press("Enter")
+    assert page.locator("#play").inner_text() == "play"
+
+
+def test_a_frame_takes_less_than_a_tenth_of_a_second(opened, pages):
+    """From the slider's event until the browser has painted; the faster quarter, since machines are shared."""
+    page, _ = opened(pages["run"])
+    page.evaluate(FIGURE, "scores of flow")
+    took = page.evaluate("""async () => {
+      const slider = document.getElementById('slider'), took = [];
+      const frame = () => new Promise(requestAnimationFrame);
+      const painted = async () => { await frame(); await frame(); await new Promise((done) => setTimeout(done)); };
+      for (let i = 0; i <= slider.max; i++) {
+        await painted();
+        const begin = performance.now();
+        slider.value = i;
+        slider.dispatchEvent(new Event('input'));
+        await painted();
+        took.push(performance.now() - begin);
+      }
+      return took;
+    }""")
+    print(f"frames: median {np.median(took):.0f} ms, largest {max(took):.0f} ms")
+    assert np.quantile(took, 0.25) < FRAME_MS
+
+
+@pytest.mark.parametrize("name", ["run", "two", "sweep", "claims"])
+def test_fits_a_phone(opened, pages, name):
+    page, _ = opened(pages[name], SMALL)
+    assert page.evaluate("document.documentElement.scrollWidth") <= SMALL[0]
+
+
+def test_a_cell_opens_its_member(opened, pages):
+    page, _ = opened(pages["sweep"])
+    cell = page.locator(".map button").first
+    cell.focus()
+    page.keyboard.press("Enter")
+    member = page.locator(f"#{cell.get_attribute('popovertarget')}")
+    assert member.is_visible() and cell.inner_text()[:4] in member.inner_text()
+    page.keyboard.press("Escape")
+    assert not member.is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["run", "two", "sweep", "claims"])
+def test_accessible(opened, pages, name, scheme):
+    """Axe finds nothing that it calls serious or critical, also in what was folded."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, _ = opened(pages[name], scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = Axe().run(page).response["violations"]
+    bad = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
+    assert not bad
+    print(f"{name}, {scheme}: {[(one['id'], one['nodes'][0]['html'][:100]) for one in found]}")
