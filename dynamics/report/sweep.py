@@ -209,7 +209,12 @@ def _compared(record: SweepRecord) -> list[Group]:
         Group(
             f"distance in {probe}",
             [
-                drawn(caption, _fan(mean, ["step"] if "step" in mean.dims else []), _positive(pairs))
+                drawn(
+                    caption,
+                    _fan(mean, ["step"] if "step" in mean.dims else []),
+                    _positive(pairs),
+                    f"distance in {probe}",
+                )
                 for caption, mean in pairs
             ],
         )
