@@ -152,7 +152,7 @@ def drawn(caption: str, lines: Sequence[Line], scale: Range, of: str = "") -> Pa
     said = [f"{line.name}: {number(float(line.values[0]))} to {number(float(line.values[-1]))}" for line in lines]
     t = max((float(line.t[-1]) for line in lines), default=0.0)
     words = f"{' of '.join(filter(None, (of, caption)))} over time up to t = {t:.4g}. {'; '.join(said[:NAMED_LINES])}"
-    legend = [(line.name, line.colour, line.dash) for line in lines]
+    legend = list(dict.fromkeys((line.name, line.colour, line.dash) for line in lines))
     if len(lines) == 1 and lines[0].name == of:
         legend = []
     if len(legend) > NAMED_LINES:  # from the first to the last shade
