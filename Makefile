@@ -11,13 +11,13 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers test test-slow test-slurm test-browser check smoke bench lock clean
+.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers reliability test test-slow test-slurm test-browser check smoke docs package bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
 
 # Programs that run for milliseconds are sooner done when LLVM does not optimise them, and by XLA's older code generator.
-test test-slow test-slurm test-browser smoke: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)
+test test-slow test-slurm test-browser smoke reliability: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)
 
 test: .venv/ready
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not slurm and not browser"
@@ -38,12 +38,26 @@ check: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Wheel and sdist in an empty environment, away from the repository.
+package: .venv/ready
+	folder=$$(mktemp -d) && tests/package.sh $(BIN)/python $$folder && rm -rf $$folder
+
 smoke: .venv/ready
 	$(MAKE) --no-print-directory -j 2 -O $(addsuffix :smoke,$(wildcard configs/*/*.py))
 
 %.py\:smoke:
 	case $@ in */compare_*) what=compare;; */sweep_*) what=sweep;; *) what=run;; esac; \
 	$(BIN)/dynamics $$what --config=$@ --workdir=runs/smoke-$(STAMP) --no-report
+
+# The pages of the whole repository as a site; a warning is an error.
+docs: .venv/docs
+	rm -rf site
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d .venv/doctrees -c docs . site
+	@echo site/index.html
+
+.venv/docs: .venv/ready docs/requirements.lock
+	$(BIN)/pip install -q --no-compile --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	@touch $@
 
 claims: .venv/ready
 	$(BIN)/dynamics claims cooccurrence --name=claims-$(STAMP)
@@ -101,14 +115,26 @@ solvers: .venv/ready
 		$(BIN)/dynamics figures runs/solvers-$$problem-$(STAMP) || exit 1; \
 	done
 
+# Kills, damage, faults and bad input, counted; at most 20 minutes.
+reliability: .venv/ready
+	$(MAKE) --no-print-directory -j 2 -O reliability-kills-1 reliability-kills-2 reliability-configs reliability-faults reliability-flips reliability-manifest_cost
+
+reliability-kills-%:
+	$(BIN)/python -W ignore -m experiments.reliability.kills --kills=250 --terms=25 --seed=$*
+
+reliability-%:
+	$(BIN)/python -W ignore -m experiments.reliability.$*
+
 # As the commands compile.
 bench: export XLA_FLAGS := --xla_backend_optimization_level=2 $(XLA_FLAGS)
 bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark
 	$(BIN)/python -m experiments.speed.sweeps
 
+lock: COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) --extra dev pyproject.toml -o requirements.lock
+	$(COMPILE) --group docs -c requirements.lock -o docs/requirements.lock
 
 .venv/ready: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(f"Python >= 3.11 is needed, {sys.version.split()[0]} found: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'

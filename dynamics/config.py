@@ -1,6 +1,5 @@
 """From a config to typed objects. Every mistake in a config is one line that names the key."""
 
-import contextlib
 import dataclasses
 import difflib
 import functools
@@ -9,15 +8,15 @@ import json
 import typing
 from abc import ABC
 from collections import abc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import ml_collections
 import pydantic
 from ml_collections.config_dict import placeholder
 
-GROUPS = (Mapping, ml_collections.ConfigDict)  # of keys
-LONGEST = 200  # characters of a value in a message
+from dynamics.mistakes import GROUPS, ConfigError, check_plain, require, under
+
 # Mistakes for which pydantic has other words.
 PLAIN = {
     "int_type": "must be an integer",
@@ -32,35 +31,6 @@ PLAIN = {
     "dataclass_type": "must be a group of keys",
     "missing": "is missing",
 }
-
-
-class ConfigError(ValueError):
-    """A bad value in a config: the key, its value and what is allowed; or, given alone, the whole message."""
-
-    def __init__(self, key: str, value: Any = None, allowed: str | None = None):
-        super().__init__(key if allowed is None else f"{key} = {_shown(value)}: {allowed}")
-        self.key, self.value, self.allowed = key, value, allowed
-
-
-def _shown(value: Any) -> str:
-    """A value in one line; the middle of a long one is left out."""
-    text = repr(value).replace("\n", " ")
-    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
-
-
-def require(condition: bool, key: str, value: Any, allowed: str) -> None:
-    """Raise ConfigError unless `condition` holds."""
-    if not condition:
-        raise ConfigError(key, value, allowed)
-
-
-@contextlib.contextmanager
-def under(path: str) -> Iterator[None]:
-    """Put `path` before the key of a ConfigError raised inside."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(path + error.key, error.value, error.allowed) from None
 
 
 def base() -> ml_collections.ConfigDict:
@@ -115,7 +85,7 @@ def base() -> ml_collections.ConfigDict:
             "figures": "",
             # Read by `dynamics compare` alone; see dynamics.studies.comparison.Settings.
             "compare": {"pairs": (), "steps": (), "seeds": 1, "draws": 1, "tolerance": 0.01, "claims": ""},
-            # Read by `dynamics sweep` alone; see dynamics.sweeps.launch.Resources.
+            # Of jobs, and how often what goes on is stored; see dynamics.sweeps.launch.Resources.
             "launch": {
                 "jobs": 3,
                 "cpus": 2,
@@ -146,13 +116,8 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
     Raises:
         ConfigError: for a value that is not of this type.
     """
-    try:
-        # As JSON: there, a list can be a tuple, but a text is no number and a bool no integer.
-        text = json.dumps(value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value)
-    except (TypeError, ValueError):
-        raise ConfigError(
-            path, value, "must be a number, a text, True, False, None, a list or a group of keys"
-        ) from None
+    # As JSON: there, a list can be a tuple, but a text is no number and a bool no integer.
+    text = json.dumps(value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value)
     try:
         converted = adapter(hint).validate_json(text, strict=True)
     except pydantic.ValidationError as error:
@@ -202,25 +167,14 @@ def check_keys(values: Any, allowed: Iterable[str], path: str) -> None:
     """Refuse a key that is not allowed, with the nearest allowed one as a hint.
 
     Raises:
-        ConfigError: for `values` that are not a group of keys; naming the first key that is not a text or not allowed.
+        ConfigError: naming the first key that is not allowed.
     """
-    _check_plain(values, path)
     allowed = sorted(allowed)
     for key in values:
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(path + key, values[key], f"unknown key; {hint}allowed: {', '.join(allowed)}")
-
-
-def _check_plain(values: Any, path: str) -> None:
-    """Refuse a key that is not a text and an integer that no array can hold, at any depth."""
-    require(isinstance(values, GROUPS), path.rstrip(".") or "config", values, "must be a group of keys")
-    for key, value in values.items():
-        require(isinstance(key, str), f"{path}{key}", value, f"the key {key!r} must be a text")
-        require(not isinstance(value, int) or abs(value) < 2**63, f"{path}{key}", value, "must fit into 64 bits")
-        if isinstance(value, GROUPS):
-            _check_plain(value, f"{path}{key}.")
 
 
 def check_path(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
@@ -254,6 +208,7 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
     """
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init and f.name not in {"parent", *given}}
     hints = type_hints(cls)
+    check_plain(values, path)
     check_keys(values, fields, path)
     converted = {}
     for key, field in fields.items():
@@ -261,6 +216,9 @@ def build(cls: Any, values: Any, path: str, **given: Any) -> Any:
             converted[key] = _of_field(hints[key], values[key], path + key)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(path + key, None, "is missing")
+    for key, value in given.items():
+        known = value is not None or type(None) in typing.get_args(hints[key])
+        require(known, path + key, value, "must be known, but the other parts of this config do not tell it")
     with under(path):
         return cls(**converted, **given)
 
@@ -296,7 +254,12 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
 
 def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """The config as plain values, with references resolved and lists for tuples, as JSON reads them back."""
+    """The config as plain values, with references resolved and lists for tuples, as JSON reads them back.
+
+    Raises:
+        ConfigError: for what JSON cannot hold.
+    """
+    check_plain(config)
     return _listed(config.to_dict())
 
 

@@ -3,11 +3,13 @@
 import functools
 import importlib.machinery
 import importlib.util
+import json
 import pathlib
 import sys
 import sysconfig
 import traceback
 import types
+from typing import Any
 
 import ml_collections
 
@@ -24,6 +26,18 @@ def is_users(file: str) -> bool:
     path = pathlib.Path(file).resolve()
     library = any(path.is_relative_to(folder.resolve()) for folder in _FOLDERS)
     return path.is_file() and not library and not _INSTALLED.intersection(path.parts)
+
+
+def read_json(path: pathlib.Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        ConfigError: naming a file that is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from None
 
 
 def one_line(error: BaseException) -> str:

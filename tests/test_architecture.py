@@ -8,7 +8,7 @@ from conftest import ROOT
 
 # Every floor imports only itself and floors before it.
 FLOORS = (
-    ("environment", "hints", "config", "files", "plots", "notebook", "tasks", "models", "objectives"),
+    ("environment", "hints", "mistakes", "config", "files", "plots", "notebook", "tasks", "models", "objectives"),
     ("trajectory", "analysis", "probes", "laws"),
     ("runs",),
     ("sweeps",),

@@ -84,7 +84,7 @@ BAD = {
         [SMOKE, "--config.certify=True", "--config.laws.flow.rtol=1e-12"],
         "laws.flow.rtol = 1e-12: must be at least 1e-11 with certify",
     ),
-    "run name": ([SMOKE, "--name=../up"], "name = '../up': must be one folder name"),
+    "run name": ([SMOKE, "--name=../up"], "name = '../up': must be one name of letters,"),
 }
 
 
@@ -189,7 +189,7 @@ def test_a_name_that_exists(smoke, capsys):
     before = sorted(smoke.path.rglob("*"))
     workdir = f"--workdir={smoke.path.parent}"
     assert dynamics.cli.main(["dynamics", "run", SMOKE, workdir, "--name=smoke"]) == 2
-    assert f"name = 'smoke': exists in {smoke.path.parent}; choose another" in capsys.readouterr().err
+    assert f"name = 'smoke': exists in {smoke.path.parent} and has ended; choose another" in capsys.readouterr().err
     assert sorted(smoke.path.rglob("*")) == before
 
 
@@ -219,14 +219,20 @@ def test_bad_words(capsys, words, message):
     assert out == "" and err.count("\n") == 1 and err.startswith("dynamics: ") and message in err, err
 
 
-ELSEWHERE = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
+ELSEWHERE = (
+    "must be a folder of experiments/ with a claims.py; the shipped papers are in the repository, not in the installed "
+    "package; elsewhere, --module=any.module"
+)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nosuch"], f"paper = 'nosuch': {ELSEWHERE}"),
-        (["cooccurrence", "--name=a/b"], "name = 'a/b': must be one folder name"),
+        (
+            ["cooccurrence", "--name=a/b"],
+            "name = 'a/b': must be one name of letters, digits and '_-+.,= ', a letter or digit first, up to 200 bytes",
+        ),
     ],
 )
 def test_bad_claims(tmp_path, capsys, arguments, message):

@@ -76,7 +76,7 @@ def test_opens_with_xarray_alone(smoke, tmp_path):
 def test_what_is_held_fixed_is_recorded_of_a_start_in_gram_variables():
     config = small_config(**{"init.draw": "gram"})
     config["laws"] = {"flow": {"name": "gram_flow", "rtol": 1e-6, "atol": 1e-8}}
-    data, _ = dynamics.runs.run.training_set(dynamics.Experiment.from_config(config))
+    data, _ = dynamics.runs.content.training_set(dynamics.Experiment.from_config(config))
     assert float(data["width"][1]) == 8 and data["width"][0] == ()
     assert set(np.unique(data["a"][1])) == {-1, 1} and data["a"][0] == ("neuron",)
 

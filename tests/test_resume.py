@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import Future
 
 import jax
+import ml_collections
 import numpy as np
 import pytest
 from conftest import small_config
@@ -133,3 +134,31 @@ def test_the_second_signal_stops_at_once():
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_the_command_resume(tmp_path, monkeypatch, stopped):
+    """It finds the command, and where it was typed, in the record."""
+    (tmp_path / "mine.py").write_text("import dynamics\nfrom test_resume import of_file as get_config\n")
+    monkeypatch.chdir(tmp_path)
+    words = ["dynamics", "run", "--config=mine.py", "--config.seed=3", "--workdir=there", "--name", "run"]
+    monkeypatch.setattr("sys.argv", words)
+    stopped(3)
+    assert dynamics.cli.main(words) == 130
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    stopped(0)
+    record = dynamics.load(tmp_path / "there" / "run")
+    assert record.state == "interrupted"
+    assert dynamics.cli.main(["dynamics", "resume", "../there/run"]) == 0
+    assert record.state == "done" and record.config.seed == 3 and len(record.provenance["resumed"]) == 1
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert dynamics.cli.main(["dynamics", "resume", "../there/run"]) == 2  # it has ended
+
+
+def of_file():
+    return ml_collections.ConfigDict(config(certify=False))
+
+
+def test_a_record_that_no_command_made_cannot_be_resumed_by_it(undisturbed, capsys):
+    assert dynamics.cli.main(["dynamics", "resume", str(undisturbed.path)]) == 2
+    assert "must have been made by a command (run, compare, sweep, claims)" in capsys.readouterr().err

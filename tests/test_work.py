@@ -525,7 +525,7 @@ def test_a_strategy_is_kept(swept, tmp_path, monkeypatch, slowed):
         (["--launcher=cloud"], "--launcher = 'cloud': must be one of here, local, slurm"),
         (["--config.launch.jobs=0"], "launch.jobs = 0: must be at least 1"),
         (["--max-failures=0"], "--max-failures = 0: must be at least 1"),
-        (["--name=../x"], "must be one folder name"),
+        (["--name=../x"], "must be one name of letters"),
         (["--config.model.neurons=0"], "no member can run; the first, {'init.std': 0.2, 'seed': 0}: model.neurons"),
         (["--config.figures=no.such"], "must be a module that can be imported"),
     ],

@@ -15,6 +15,7 @@
     dynamics probe DIR NAME [--law=LAW] [--t=T] [--module=MODULE]
     dynamics claims PAPER | --module=MODULE [--launcher=here|local|slurm] [--workdir=runs] [--name=NAME]
     dynamics new paper NAME [--folder=DIR]
+    dynamics doctor
 
 Modules that a config or a flag names (figures, compare.claims, --module), and those that a config file imports, are
 looked for among the installed packages, in the folder in which the command is typed, and beside the config file.
@@ -37,7 +38,8 @@ from typing import Any, NoReturn
 
 from dynamics.cli.modules import import_from_here
 from dynamics.config import ConfigError, require
-from dynamics.files import is_users
+from dynamics.files import is_users, one_line
+from dynamics.mistakes import check_name
 
 __all__ = ["main", "parsed"]
 
@@ -57,13 +59,22 @@ def main(argv: list[str] | None = None) -> int:
     except ConfigError as error:
         print(f"dynamics: {error}", file=sys.stderr)
         return 2
-    except OSError as error:
-        if any(is_users(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
+    except Exception as error:
+        if not _is_of_machine(error):
             raise
-        print(f"dynamics: {error}", file=sys.stderr)
+        print(f"dynamics: {error if isinstance(error, OSError) else one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _is_of_machine(error: Exception) -> bool:
+    """Whether no code is to blame for an error: a full disk, a lost device, an array whose checksum is wrong."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, OSError):
+        return not any(is_users(frame.filename) for frame in frames)
+    in_zarr = "zarr" in pathlib.Path(frames[-1].filename).parts and isinstance(error, (RuntimeError, ValueError))
+    return in_zarr or type(error).__name__ == "JaxRuntimeError"  # jax may not be imported
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,10 +111,8 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
         flag = word.lstrip("-").partition("=")[0]
         near = difflib.get_close_matches(flag, re.findall("--([a-z-]+)", arguments.help()), n=1)
         raise ConfigError(f"Unknown command line flag {flag!r}." + (f" Did you mean: {near[0]} ?" if near else ""))
-    if "name" in arguments:
-        name = arguments.name
-        one_folder = name is None or (name == pathlib.Path(name).name and not name.startswith("."))
-        require(one_folder, "name", name, "must be one folder name")
+    if "name" in arguments and arguments.name is not None:
+        check_name("name", arguments.name)
     return arguments
 
 
@@ -121,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(
         required=True,
-        metavar="run | compare | sweep | ls | show | figures | report | resume | verify | probe | claims | new",
+        metavar="run | compare | sweep | claims | resume | ls | show | report | figures | verify | probe | new | doctor",
     )
 
     def add(to: Any, command: str, what: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -164,6 +173,8 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("paper", nargs="?", metavar="PAPER", help="a folder of experiments/")
     what = "the claims of a paper kept elsewhere: any module on the Python path"
     claims.add_argument("--module", default="", help=what)
+
+    add(commands, "doctor.doctor", "print what this machine has, and test it against a stored answer")
 
     new = commands.add_parser("new", help="write a small working paper, to be changed into your own")
     paper = add(new.add_subparsers(required=True, metavar="paper"), "paper.paper", "write the folder NAME")

@@ -14,6 +14,7 @@ from dynamics.cli.modules import check_module, config_of, imported
 from dynamics.cli.status import print_states, print_table
 from dynamics.config import plain, require
 from dynamics.environment import configure_compiler
+from dynamics.mistakes import check_name
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import runs
 from dynamics.runs.run import execute
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def run_name(arguments: argparse.Namespace, stem: str) -> str:
     """The name of a new run folder; if it is not given, the first of STEM-1, STEM-2, ... that does not exist yet."""
+    check_name("name", arguments.name or stem)
     numbered = (f"{stem}-{i}" for i in itertools.count(1))
     return arguments.name or next(name for name in numbered if not (arguments.workdir / name).exists())
 

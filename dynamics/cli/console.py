@@ -13,7 +13,7 @@ from dynamics.cli.status import print_table
 from dynamics.runs.checks import TIGHTER
 from dynamics.runs.record import Record
 from dynamics.studies.claims import Verdict
-from dynamics.trajectory import Trajectory
+from dynamics.trajectory import PAUSED, Trajectory
 
 LINE_S = 5.0  # seconds between lines of progress without a terminal
 HEADINGS = {"classification_time": "classified"}
@@ -38,10 +38,11 @@ class _Bars:
 
 
 class Report(_Bars):
-    """Progress of a run: bars on a terminal, plain lines elsewhere."""
+    """Progress of a run: bars on a terminal, elsewhere a line at every checkpoint, and every LINE_S between them."""
 
     def __init__(self, laws: list[str]):
         super().__init__("{task.description:>8}", "t = {task.fields[t]:<8.4g} loss {task.fields[loss]:<10.4g}")
+        self._last_line, self._loss = time.monotonic(), float("nan")
         if self._console.is_terminal:
             self._bars = {
                 law: self._progress.add_task(law, total=1.0, start=False, t=0.0, loss=float("nan")) for law in laws
@@ -49,12 +50,14 @@ class Report(_Bars):
 
     def __call__(self, law: str, part: Trajectory, fraction: float) -> None:
         """Show that a part of a trajectory is done."""
-        loss = float(part.probes["loss"][-1]) if "loss" in part.probes and len(part.t) else float("nan")
+        if len(part.t):  # a part may lie between two saved times
+            self._loss = float(part.probes["loss"][-1]) if "loss" in part.probes else float("nan")
         if self._console.is_terminal:
             self._progress.start_task(self._bars[law])
-            self._progress.update(self._bars[law], completed=fraction, t=float(part.end), loss=loss)
-        else:
-            print(f"{law:>8}  t = {float(part.end):<8.4g} loss {loss:.4g}", file=sys.stderr, flush=True)
+            self._progress.update(self._bars[law], completed=fraction, t=float(part.end), loss=self._loss)
+        elif part.outcome != PAUSED or time.monotonic() - self._last_line > LINE_S:
+            self._last_line = time.monotonic()
+            print(f"{law:>8}  t = {float(part.end):<8.4g} loss {self._loss:.4g}", file=sys.stderr, flush=True)
 
 
 class Paths(_Bars):
@@ -91,6 +94,9 @@ def print_laws(record: Record) -> None:
     columns = [key for key in known if any(key in summary for summary in laws.values())]
     rows = [(law, *(number(of, key) for key in columns), of["reason"]) for law, of in laws.items()]
     print_table(("law", *(HEADINGS.get(key, key) for key in columns), "outcome"), rows)
+    for law, of in laws.items():
+        if "warning" in of:
+            print(f"warning of {law}: {of['warning']}")
 
 
 def certificate(law: str, summary: Mapping[str, Any]) -> str:

@@ -125,5 +125,8 @@ def config_of(arguments: argparse.Namespace) -> tuple[ConfigFile, ml_collections
         if match := re.match(number, text):
             key, value, kind = match.groups()
             raise ConfigError(key, value, "must be an integer" if "int" in kind else "must be a number") from error
+        if match := re.match(r"flag --?config[.](\S+?)=.*: Failed to parse ['\"].* as a ConfigDict: ", text):
+            key = match.group(1)
+            raise ConfigError(key, dict(pairs)[key], "must be a group of keys, such as {'key': 1}") from error
         raise ConfigError(text) from error
     return file, config

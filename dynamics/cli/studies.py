@@ -51,7 +51,9 @@ def claims(arguments: argparse.Namespace) -> int:
     key, name = "--module", arguments.module
     if not name:
         key, name = "paper", f"experiments.{arguments.paper}.claims"
-        allowed = "must be a folder of experiments/ with a claims.py; for claims elsewhere, --module=any.module"
+        # The wheel has no papers: their configs and pages would be missing, and `experiments` is anybody's name.
+        shipped = "the shipped papers are in the repository, not in the installed package"
+        allowed = f"must be a folder of experiments/ with a claims.py; {shipped}; elsewhere, --module=any.module"
         require(is_module(name), key, arguments.paper, allowed)
     check_launching(arguments)
     module = imported(key, name, ("CASES", "TABLES"))

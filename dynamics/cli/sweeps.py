@@ -14,6 +14,7 @@ from dynamics.cli.modules import ConfigFile, check_module, config_of
 from dynamics.cli.status import print_states, print_table, sets
 from dynamics.config import ConfigError, build, require
 from dynamics.environment import configure_compiler
+from dynamics.mistakes import check_name
 from dynamics.runs import processes
 from dynamics.runs.tracking import SweepTracker
 from dynamics.sweeps.launch import Launch, Resources, attempts, changed_code, prepare
@@ -40,6 +41,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     configure_compiler()  # before a config file uses a device
     file, config = config_of(arguments)
     name = file.stem + (f"-{file.variant}" if file.variant else "")
+    check_name("name", arguments.name or name)
     check_module("figures", config.figures)
     swept = Sweep.of(name, config, overrides_of(file))
     folder = arguments.workdir / (arguments.name or name)
@@ -67,7 +69,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     return 130 if interrupted else int(any(entry.state != "done" for entry in entries.values()))
 
 
-def overrides_of(file: ConfigFile) -> list[dict[str, Any]]:
+def overrides_of(file: ConfigFile) -> list[Mapping[Any, Any]]:
     """The overrides that get_sweep of a config file returns."""
     overrides = file.call("get_sweep")
     are_overrides = isinstance(overrides, list) and all(isinstance(override, Mapping) for override in overrides)

@@ -50,7 +50,13 @@ class StochasticModifiedEquation(SteppingLaw):
         return jnp.asarray(0, jnp.int32)
 
     def kick(self, objective: Objective, params: PyTree, noise: Float[Array, " n"]) -> PyTree:
-        """√η Σ^½ ξ for ξ = noise, a vector-Jacobian product of the losses of all samples."""
+        """√η Σ^½ ξ, a vector-Jacobian product of the losses of all samples.
+
+        Args:
+            objective: the loss.
+            params: θ, at which Σ is taken.
+            noise: ξ, standard normal, one number for each sample.
+        """
         samples = objective.samples
         correction = 1 if self.replacement or objective.fresh else (samples - self.batch_size) / max(samples - 1, 1)
         losses, pull_back = jax.vjp(objective.losses, params)

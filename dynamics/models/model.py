@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+MOST_PARTS = 1024  # heads, and layers: each is traced by itself
+
 
 class Model(nn.Module):
     """A linen module: `__call__(inputs)` gives (outputs, {name: intermediate}), samples first; abstract.

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 from dynamics.config import require
 from dynamics.models.attention import attend, look_up_scores, look_up_values
 from dynamics.models.balance import Balance
-from dynamics.models.model import Model
+from dynamics.models.model import MOST_PARTS, Model
 
 CONSERVED = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
 
@@ -95,6 +95,8 @@ class OneLayerTransformer(Model):
     def __post_init__(self):
         for key in ("width", "neurons", "heads"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        require(self.neurons < 2**31, "neurons", self.neurons, "must be below 2**31")
+        require(self.heads <= MOST_PARTS, "heads", self.heads, f"must be at most {MOST_PARTS}")
         require(self.width < 2**53, "width", self.width, "must be below 2**53, the last integer that a float64 holds")
         super().__post_init__()
 

@@ -21,7 +21,7 @@ from dynamics.models.attention import (
     Value,
 )
 from dynamics.models.balance import Balance
-from dynamics.models.model import Model
+from dynamics.models.model import MOST_PARTS, Model
 
 EDITS = ("attention", "heads", "states")
 Edits = Mapping[str, Callable[[int, Array], Array]]
@@ -86,6 +86,8 @@ class Transformer(Model):
     def __post_init__(self):
         for key in ("width", "heads", "layers"):
             require(getattr(self, key) >= 1, key, getattr(self, key), "must be at least 1")
+        for key in ("heads", "layers"):
+            require(getattr(self, key) <= MOST_PARTS, key, getattr(self, key), f"must be at most {MOST_PARTS}")
         require(self.neurons >= 0, "neurons", self.neurons, "must not be negative")
         require(self.width % self.heads == 0, "heads", self.heads, f"must divide the width, {self.width}")
         if self.vocabulary is None:

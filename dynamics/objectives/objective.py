@@ -54,7 +54,13 @@ class Objective(eqx.Module):
         return task is not None and "population_loss" in task.capabilities and task.loss == self.loss_name
 
     def apply(self, params: PyTree, *args: Any, **kwargs: Any) -> Any:
-        """The model, or one of its methods, at these parameters."""
+        """The model, or one of its methods, at these parameters.
+
+        Args:
+            params: the parameters.
+            args: of the call, such as inputs with the samples first.
+            kwargs: of linen's `apply`, such as method="score_matrices".
+        """
         if self.noise is not None:
             kwargs["rngs"] = {"noise": self.noise}
         return self.model.apply({"params": params, "constants": self.constants}, *args, **kwargs)
@@ -88,6 +94,12 @@ class Objective(eqx.Module):
 
         Those of the batch are drawn with or without replacement. They are sorted, so that size = n without replacement
         is `loss`, bit for bit.
+
+        Args:
+            params: the parameters.
+            key: of the draw.
+            size: B, the number of samples.
+            replacement: whether a sample of the batch may be drawn twice.
         """
         if self.fresh:
             # Behind a barrier, so that no compiler draws them together with what one law does with them: the samples

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +21,8 @@ from dynamics.tasks import Task
 TIGHTER = 100  # certifying divides a flow's tolerances by it
 TIGHTEST = 1e-11  # the smallest rtol that can be certified
 WIDEST = 10**6  # weights have a row for every unit of width
+MOST_SAMPLES, MOST_LABELS = 10**7, 10**6  # positions and words have labels, which Python lists
+LARGEST_GB = 1000.0  # of a start with its data, and of what a law records
 
 
 def check_experiment(experiment: Any, regulariser: str | None) -> None:
@@ -40,10 +43,30 @@ def check_experiment(experiment: Any, regulariser: str | None) -> None:
         _check_certifiable(experiment)
     _check_start(experiment)
     _check_parameters(experiment)
+    for name in experiment.laws:
+        start = abstract_draw(*experiment.structure(name), experiment.setup)
+        _check_gigabytes("a start", jax.tree.leaves(start), 1)
     _check_probes(experiment, regulariser)
     for name in experiment.laws:
         structure, kinds = experiment.structure(name)
         check_shapes(structure, kinds, experiment.setup, experiment.probes_of(name), experiment.words)
+        arrays = _observed(structure, kinds, experiment.setup, experiment.probes_of(name), experiment.words)
+        for probe, array in arrays.items():
+            rows = experiment.checkpoints + 1 if PROBES[probe].large else len(experiment.times)
+            _check_gigabytes(f"the values of the probe {probe!r}", [array], rows)
+
+
+def check_task_sizes(task: Task) -> None:
+    """Refuse a task with more samples, positions or words than can be listed."""
+    require(task.samples <= MOST_SAMPLES, "task.samples", task.samples, f"must be at most {MOST_SAMPLES}")
+    for key, size in task.sizes.items():
+        require(size is None or size <= MOST_LABELS, f"task.{key}", size, f"must be at most {MOST_LABELS}")
+
+
+def _check_gigabytes(what: str, arrays: Sequence[Any], rows: int) -> None:
+    """Refuse what no machine could hold, before it is allocated: `rows` times these arrays."""
+    gigabytes = rows * sum(math.prod(array.shape) * 8 for array in arrays) / 1e9
+    require(gigabytes <= LARGEST_GB, f"gigabytes of {what}", float(f"{gigabytes:.3g}"), f"must be at most {LARGEST_GB}")
 
 
 def _check_sizes(experiment: Any) -> None:
@@ -57,6 +80,8 @@ def _check_certifiable(experiment: Any) -> None:
     require(bool(flows), "certify", True, "needs a flow among the laws")
     allowed = f"must be at least {TIGHTEST} with certify, which solves again {TIGHTER} times tighter"
     for name, law in flows.items():
+        taken = f"must have another name: with certify, it is that of the errors of laws.{name}"
+        require(f"{name}_error" not in experiment.laws, f"laws.{name}_error", f"{name}_error", taken)
         require(law.rtol >= TIGHTEST, f"laws.{name}.rtol", law.rtol, allowed)
 
 
@@ -161,7 +186,7 @@ def _problems(
     _, objective, _ = abstract_draw(structure, kinds, setup)
     if in_batch := tuple(_of_batch(objective, setup)):
         return in_batch
-    params, objective, survey = abstract_start(structure, kinds, setup)
+    params, objective, _ = abstract_start(structure, kinds, setup)
     losses = jax.eval_shape(lambda objective, params: objective.losses(params), objective, params)
     if losses.shape != (objective.samples,):
         expected = f"must have one loss for each of the {objective.samples} samples"
@@ -169,14 +194,24 @@ def _problems(
     model = objective.model
     labels = coordinates(setup.task, model, words)
 
+    shapes = _observed(structure, kinds, setup, probes, words)
+    return tuple(
+        problem for name in probes for problem in _of_dims(name, PROBES[name].dims, shapes[name].shape, labels)
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _observed(
+    structure: Any, kinds: tuple[type, ...], setup: Setup, probes: tuple[str, ...], words: int
+) -> dict[str, Any]:
+    """The shape of what each probe gives at one time; arguments as for check_shapes."""
+    params, objective, survey = abstract_start(structure, kinds, setup)
+
     def observed(params, objective, survey, start):
         view = View(objective, survey, start, words)
         return {name: evaluator((name,), view, squeezed=False)(params)[name] for name in probes}
 
-    shapes = jax.eval_shape(observed, params, objective, survey, params)
-    return tuple(
-        problem for name in probes for problem in _of_dims(name, PROBES[name].dims, shapes[name].shape, labels)
-    )
+    return jax.eval_shape(observed, params, objective, survey, params)
 
 
 def _of_batch(objective: Objective, setup: Setup) -> Iterator[str]:

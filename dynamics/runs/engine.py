@@ -165,6 +165,11 @@ class Program:
     def stretch(self, paths: Sequence[Path], places: _Places, state: State) -> Stretched:
         """Integrate a stretch of the paths whose turn is that of the first path that goes on.
 
+        Args:
+            paths: all paths of the call.
+            places: what the program reads of them.
+            state: where each of them is.
+
         Raises:
             KeyboardInterrupt: when a signal to stop comes before it begins.
         """

@@ -10,14 +10,16 @@ import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from dynamics.config import base, build, check_keys, choose, require, under
+from dynamics.config import base, build, check_keys, check_plain, choose, require, under
 from dynamics.laws import LAWS, Law
+from dynamics.laws.schedules import LAST_STEP
+from dynamics.mistakes import check_name
 from dynamics.models import MODELS, GramModel, Initialisation, Model
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
-from dynamics.runs.checks import TIGHTER, check_class, check_experiment, loss_of
+from dynamics.runs.checks import TIGHTER, check_class, check_experiment, check_task_sizes, loss_of
 from dynamics.runs.starts import (
     OWN_KEY,
     Regime,
@@ -80,6 +82,7 @@ class Experiment:
         Raises:
             ConfigError: naming the key, the value found and what is allowed.
         """
+        check_plain(config)
         check_keys(config, _top_level(), "")
         settings = build(_Settings, {key: value for key, value in config.items() if key not in GROUPS}, "")
         for group in GROUPS:
@@ -87,6 +90,7 @@ class Experiment:
         build(_Mirror, config["wandb"], "wandb.")
         task = choose(TASKS, config["task"], "task.")
         check_class(task, Task, "task.name", config["task"]["name"])
+        check_task_sizes(task)
         data = build(_Data, config["data"], "data.")
         initialisation = build(Initialisation, config["init"], "init.")
         regulariser = choose(REGULARISERS, config["regulariser"], "regulariser.") if config["regulariser"] else None
@@ -99,7 +103,7 @@ class Experiment:
         loss = loss_of(settings.loss, task)
         # The loss of a sample that stands for a distribution has an error.
         exact = data.regime == "fixed" or ("population_loss" in task.capabilities and loss == task.loss)
-        probes = settings.probes if exact else tuple(dict.fromkeys((*settings.probes, "loss_error")))
+        probes = tuple(dict.fromkeys((*settings.probes, *(() if exact else ("loss_error",)))))
         times = build(Times, config["times"], "times.")
         experiment = cls(
             task=task,
@@ -240,7 +244,7 @@ class _Settings:
     def __post_init__(self):
         require(self.words >= 1, "words", self.words, "must be at least 1")
         require(self.seed >= 0, "seed", self.seed, "must not be negative")
-        require(self.draw is None or self.draw >= 0, "draw", self.draw, "must not be negative")
+        require(self.draw is None or 0 <= self.draw < 2**32, "draw", self.draw, "must be 0 to 2**32 - 1")
         require(self.step is None or self.step > 0, "step", self.step, "must be positive")
 
 
@@ -268,6 +272,7 @@ def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law
     require("data" not in configs, "laws.data", "data", "is the name of the training set in the record")
     laws, steps = {}, []
     for name, values in configs.items():
+        check_name("laws", name)
         own = choose(LAWS, _without_train(values), f"laws.{name}.")
         laws[name] = law = own if step is None else own.at_step(step)
         if law.step is not None:
@@ -302,4 +307,6 @@ def common_times(times: Times, steps: Sequence[tuple[str, Any, float]]) -> np.nd
         ratio = largest / step
         allowed = f"must divide the largest step, {largest:g}, so that all laws are recorded at the same times"
         require(ratio > 0.5 and abs(ratio - round(ratio)) < 1e-9 * ratio, key, value, allowed)
+        allowed = f"must reach the last saved time, t = {grid[-1]:g}, in at most {LAST_STEP} steps"
+        require(float(grid[-1]) / step <= LAST_STEP, key, value, allowed)
     return grid

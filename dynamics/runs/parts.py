@@ -12,7 +12,7 @@ import ml_collections
 import pydantic
 from ml_collections.config_dict import FieldReference
 
-from dynamics.config import GROUPS, Chosen, adapter, name_of, type_hints
+from dynamics.config import GROUPS, Chosen, adapter, check_plain, name_of, type_hints
 from dynamics.laws import LAWS
 from dynamics.laws.schedules import SCHEDULES
 from dynamics.models import MASKS, MODELS, NORMALISERS, SCORES, VALUES
@@ -43,7 +43,11 @@ def completed(config: ml_collections.ConfigDict, names: Mapping[str, Any]) -> No
         config: changed in place; groups that are wrong stay as they are, for Experiment.from_config to refuse.
         names: {dotted key: another name} of classes to choose instead; other keys are not read. What a group has of the
             defaults of its old class gives way to those of the new one.
+
+    Raises:
+        ConfigError: for what JSON cannot hold.
     """
+    check_plain(config)
     for key, registry in CLASSES.items():
         group = config.get(key)
         if isinstance(group, ml_collections.ConfigDict):

@@ -1,11 +1,14 @@
 """Read run folders.
 
-    RUN/config.json       the resolved config          RUN/provenance.json   format, versions, commit, device, command
-    RUN/status.json       state, reason, timings       RUN/checkpoints/LAW/T the parameters at time T (orbax)
-    RUN/trajectory.zarr   a group for each law, and `data`, the training set
-    RUN/unfinished        trajectories that go on      RUN/probes/LAW/NAME   probes asked for later
-    RUN/manifest.jsonl    the SHA-256 of all that is above
-    RUN/figures, wandb    drawn from the record, and not in the manifest
+    RUN/config.json          the resolved config
+    RUN/status.json          state, reason, timings
+    RUN/provenance.json      format, versions, commit, device, command
+    RUN/trajectory.zarr      a group for each law, and `data`, the training set
+    RUN/checkpoints/LAW/T    the parameters at time T (orbax)
+    RUN/unfinished           trajectories that go on
+    RUN/probes/LAW/NAME      probes asked for later
+    RUN/manifest.jsonl       the SHA-256 of all that is above
+    RUN/figures, wandb       drawn from the record, and not in the manifest
 
 Files and groups are written under a hidden name and then renamed, so that no reader sees half of one. The format is the
 number dynamics.runs.manifest.FORMAT; a record of another format is not read.
@@ -14,7 +17,6 @@ number dynamics.runs.manifest.FORMAT; a record of another format is not read.
 import contextlib
 import fcntl
 import functools
-import json
 import os
 import pathlib
 import warnings
@@ -28,6 +30,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
+from dynamics.files import one_line, read_json
 from dynamics.notebook import Plots, table
 from dynamics.runs.manifest import check_format
 
@@ -70,7 +73,7 @@ class Record:
         return Plots({law: functools.partial(self.__getitem__, law) for law in self.laws})
 
     def _json(self, name: str) -> Any:
-        return json.loads((self.path / name).read_text())
+        return read_json(self.path / name)
 
     @functools.cached_property
     def config(self) -> ml_collections.ConfigDict:
@@ -113,7 +116,7 @@ class Record:
 
     def groups(self) -> set[str]:
         """The names of all recorded groups: laws, and "data"."""
-        metadata = json.loads((self.path / STORE / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
+        metadata = read_json(self.path / STORE / "zarr.json")["consolidated_metadata"]["metadata"]
         return {name for name in metadata if "/" not in name}
 
     @property
@@ -133,7 +136,7 @@ class Record:
         if group not in (groups := self.groups()):
             recorded = ", ".join([*self.laws, *sorted(groups.difference(self.laws))])
             raise KeyError(f"{group!r} is not recorded in {self.path} (state: {self.state}); there is: {recorded}")
-        return xarray.open_zarr(self.path / STORE, group=group)
+        return xarray.open_zarr(self.path / STORE, group=group, zarr_format=3)
 
     def checkpoints(self, law: str) -> list[float]:
         """The times at which parameters of a law are stored."""
@@ -153,7 +156,12 @@ class Record:
         return jax.tree.map(np.asarray, self._restored(law, t)["params"])
 
     def state_at(self, law: str, t: float, like: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
-        """The stored parameters and memory of a law at time t; `like` are others of the same structure.
+        """The stored parameters and memory of a law at time t.
+
+        Args:
+            law: its name.
+            t: one of its `checkpoints`.
+            like: parameters and memory of the same structure.
 
         Raises:
             KeyError: when none are stored at t (see `checkpoints`).
@@ -190,7 +198,11 @@ class Record:
             raise KeyError(f"no parameters of {law!r} at t = {t}; stored at t = {times}")
         with ocp.StandardCheckpointer() as checkpointer, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # orbax warns that no sharding is given; these become numpy arrays
-            return checkpointer.restore((self.path / "checkpoints" / law / repr(matches[0])).absolute(), like)
+            folder = self.path / "checkpoints" / law / repr(matches[0])
+            try:
+                return checkpointer.restore(folder.absolute(), like)
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise ConfigError(f"{folder} is damaged: {one_line(error)}") from None
 
 
 def load_run(path: pathlib.Path) -> Record:

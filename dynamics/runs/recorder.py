@@ -2,11 +2,13 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import pathlib
 import platform
+import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
@@ -22,6 +24,20 @@ from dynamics.runs.record import LOCK, STORE, Record
 from dynamics.runs.storage import Arrays, consolidate, overwrite_json, write_group, write_json
 from dynamics.runs.unfinished import write_state
 from dynamics.trajectory import Trajectory
+
+
+@contextlib.contextmanager
+def _system_errors(path: pathlib.Path) -> Iterator[None]:
+    """Raise OSError for the errors of the operating system that orbax's store raises as ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        # Its other tasks that failed would print their tracebacks when Python ends.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
 class Recorder:
@@ -184,8 +200,9 @@ class Recorder:
             OSError: the first error of a write.
         """
         self._thread.shutdown()
-        for write in self._writes:
-            write.result()
+        with _system_errors(self.path):
+            for write in self._writes:
+                write.result()
         self._checkpointer.close()
 
 

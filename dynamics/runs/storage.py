@@ -5,12 +5,18 @@ import json
 import os
 import pathlib
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from dynamics.config import ConfigError
+
+COMPRESSORS = (ZstdCodec(), Crc32cCodec())  # without a checksum, a flipped bit gives another number
 Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
 Rows = dict[str, Any]  # {name: numpy array}
 
@@ -56,9 +62,16 @@ def write_rows(path: pathlib.Path, rows: Rows) -> None:
 
 
 def read_rows(path: pathlib.Path) -> Rows:
-    """The arrays of a file."""
-    with np.load(path) as file:
-        return dict(file)
+    """The arrays of a file, whose checksums are compared.
+
+    Raises:
+        ConfigError: naming a file that is damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (EOFError, KeyError, NotImplementedError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from None
 
 
 def consolidate(store: pathlib.Path) -> None:
@@ -80,4 +93,5 @@ def write_group(
         data = np.asarray(values)
         if data.dtype.kind == "U":
             data = data.astype(np.dtypes.StringDType())
-        group.create_array(key, data=data, dimension_names=dims, chunks=tuple(max(s, 1) for s in data.shape))
+        chunks = tuple(max(s, 1) for s in data.shape)
+        group.create_array(key, data=data, dimension_names=dims, chunks=chunks, compressors=COMPRESSORS)

@@ -6,10 +6,10 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from dynamics.runs.content import recorded
 from dynamics.runs.manifest import Findings, check_files
 from dynamics.runs.record import Record
 from dynamics.runs.replay import Agreement, Replay
-from dynamics.runs.run import recorded
 
 STRETCHES = 3  # that are integrated again
 

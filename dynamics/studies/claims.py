@@ -34,6 +34,11 @@ def inside(estimate: Interval | Fit, low: float, high: float) -> bool | None:
     """Equivalence: True if the interval lies in [low, high], False if it lies outside, None if it straddles an end.
 
     None, too, for an estimate that does not exist (nan).
+
+    Args:
+        estimate: with a confidence interval.
+        low: the smallest value that the statement allows.
+        high: the largest one.
     """
     if low <= estimate.low and estimate.high <= high:
         return True

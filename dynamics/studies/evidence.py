@@ -2,16 +2,16 @@
 
 A module of claims, experiments/PAPER/claims.py or any other that `dynamics claims --module=MODULE` names, defines
 
-CASES     {case: Case or Measured}, in which claims are judged
-TABLES    {key: (title, [(case, Claim), ...])}; exit code 1 if a claim of the first table should pass and does not
-FIGURES   the name of a module with draw(record, folder) for the ClaimsRecord; may be left out
-COMPANION (heading, {case: another case}): a column with the verdicts in that other case; may be left out
+    CASES     {case: Case or Measured}, in which claims are judged
+    TABLES    {key: (title, [(case, Claim), ...])}; exit code 1 if a claim of the first table should pass and does not
+    FIGURES   the name of a module with draw(record, folder) for the ClaimsRecord; may be left out
+    COMPANION (heading, {case: another case}): a column with the verdicts in that other case; may be left out
 
 It imports the modules that register its own tasks, models, ... by their full names: jobs execute a copy of the file.
 What it leaves is a folder:
 
-CLAIMS/sweep.json, ...        a sweep folder; its cases are configs with overrides
-CLAIMS/measured.zarr/CASE     what a function computed
+    CLAIMS/sweep.json, ...        a sweep folder; its cases are configs with overrides
+    CLAIMS/measured.zarr/CASE     what a function computed
 """
 
 import functools
@@ -192,7 +192,7 @@ class ClaimsRecord:
         if case in self._sweeps.cases:
             record = self.case(case)
             return record[record.laws[0]]
-        return xarray.open_zarr(self.path / STORE / case, consolidated=False)
+        return xarray.open_zarr(self.path / STORE / case, consolidated=False, zarr_format=3)
 
 
 def load(path: str | os.PathLike[str]) -> Any:

@@ -1,6 +1,5 @@
 """From sweeps to a folder in which they run: what has to run, with which resources, and where it is recorded."""
 
-import json
 import os
 import pathlib
 import shutil
@@ -8,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dynamics.config import config_hash, require
+from dynamics.files import read_json
 from dynamics.runs.identity import changed
 from dynamics.runs.manifest import FORMAT, Manifest
 from dynamics.runs.origin import provenance
@@ -28,7 +28,7 @@ class Resources:
         cpus, gpus, memory_gb: of a job.
         minutes: that a job may take.
         partition: of a cluster; empty for its default.
-        checkpoint_s: seconds after which a batch of paths that goes on is saved, to be resumed there.
+        checkpoint_s: seconds after which a run, or a batch of paths, that goes on is stored, to be resumed there.
     """
 
     jobs: int
@@ -134,7 +134,7 @@ def changed_code(folder: pathlib.Path, planned: Plan) -> str:
     entries = Ledger(folder).entries(dict.fromkeys(before.values()))
     again = {now[place] for place, path in before.items() if entries[path].state in FINISHED and place in now}
     again -= set(before.values())
-    code = json.loads((folder / "provenance.json").read_text()).get("code", {})
+    code = read_json(folder / "provenance.json").get("code", {})
     names = ", ".join(changed(code, planned.code))
     if not again or not names:
         return ""

@@ -18,9 +18,11 @@ import platform
 import secrets
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dynamics.files import read_json
 from dynamics.runs.manifest import chained
 
 STATES = ("waiting", "running", "done", "failed", "diverged", "interrupted")
@@ -90,11 +92,19 @@ class Ledger:
         return entries
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines of all journals; a last line that was cut off is left out."""
+        """The lines of all journals; a last line that was cut off is left out.
+
+        A line that is damaged is left out with a warning: its paths count as interrupted, and are integrated again.
+        """
         lines = []
         for path in sorted(self.journal.iterdir()):
-            text = path.read_text()
-            lines += [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+            *complete, _ = path.read_bytes().split(b"\n")
+            for number, line in enumerate(complete):
+                try:
+                    found = json.loads(line)
+                    lines.append({**found, **{key: found[key] for key in ("id", "attempt", "state")}})
+                except (KeyError, TypeError, ValueError):
+                    warnings.warn(f"line {number + 1} of {path} is damaged; its paths will run again", stacklevel=1)
         return lines
 
     def size(self) -> int:
@@ -251,7 +261,7 @@ class Members(NamedTuple):
 
 def read_members(folder: pathlib.Path) -> Members:
     """The members of a sweep folder."""
-    content = json.loads((folder / "sweep.json").read_text())
+    content = read_json(folder / "sweep.json")
     return Members(content["paths"], content["refused"])
 
 

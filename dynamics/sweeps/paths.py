@@ -15,12 +15,12 @@ import numpy as np
 from dynamics.config import ConfigError
 from dynamics.files import one_line
 from dynamics.runs import identity
+from dynamics.runs.content import described
 from dynamics.runs.engine import MOST_PATHS, Program, integrate
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.parts import named
 from dynamics.runs.path import Path, State
 from dynamics.runs.programs import Strategy
-from dynamics.runs.run import described
 from dynamics.runs.unfinished import read_state
 from dynamics.sweeps.rows import rows_of
 from dynamics.sweeps.sweep import Sweep

@@ -11,7 +11,6 @@ import csv
 import functools
 import hashlib
 import io
-import json
 import os
 import pathlib
 import shutil
@@ -20,6 +19,7 @@ from typing import Any
 
 import ml_collections
 
+from dynamics.files import read_json
 from dynamics.notebook import Plots, table
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.probes.probe import NUMBERS
@@ -109,7 +109,7 @@ class SweepRecord:
     @functools.cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, commit, device, dtype and command of the last launch."""
-        return json.loads((self.path / "provenance.json").read_text())
+        return read_json(self.path / "provenance.json")
 
     @property
     def laws(self) -> list[str]:
@@ -132,7 +132,7 @@ class SweepRecord:
         if law not in self.laws:
             raise KeyError(f"{law!r} is not a law of {self.path}; there is: {', '.join(self.laws)}")
         if self.is_current():
-            data = xarray.open_zarr(self.path / STORE, group=self._group(law))
+            data = xarray.open_zarr(self.path / STORE, group=self._group(law), zarr_format=3)
         else:
             arrays, labels, attributes = self._assembly.group(law)
             used = {dim for dims, _ in arrays.values() for dim in dims}
@@ -155,7 +155,7 @@ class SweepRecord:
     def is_current(self) -> bool:
         """Whether the store has all that there is to read."""
         root = self.path / STORE / "zarr.json"
-        return root.is_file() and json.loads(root.read_text())["attributes"].get("signature") == self._signature()
+        return root.is_file() and read_json(root)["attributes"].get("signature") == self._signature()
 
     def consolidate(self) -> None:
         """Write the store and the table of all cases, when there is more than they have."""

@@ -5,7 +5,6 @@ for claims one for each case.
 """
 
 import copy
-import json
 import math
 import pathlib
 import types
@@ -15,8 +14,8 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from dynamics.config import ConfigError, check_path, config_hash, plain, require
-from dynamics.files import module_of
+from dynamics.config import ConfigError, check_path, check_plain, config_hash, plain, require
+from dynamics.files import module_of, read_json
 from dynamics.runs.manifest import check_format
 from dynamics.sweeps.overrides import Override
 
@@ -69,8 +68,8 @@ class Sweep:
     members: list[Member]
 
     @classmethod
-    def of(cls, name: str, config: ml_collections.ConfigDict, overrides: Sequence[Override]) -> "Sweep":
-        """Resolve every member.
+    def of(cls, name: str, config: ml_collections.ConfigDict, overrides: Sequence[Mapping[Any, Any]]) -> "Sweep":
+        """Resolve every member; the overrides are those of a user, as they are.
 
         Raises:
             ConfigError: for an empty list, an unknown key, a value of another type, and two members that are equal.
@@ -83,7 +82,8 @@ class Sweep:
         base = plain(config)
         members: dict[str, Member] = {}
         for override in overrides:
-            member = _member(config, base, override)
+            check_plain(override)
+            member = _member(config, base, dict(override))
             same = members.get(member.id)
             require(same is None, "sweep", override, f"is the same member as {same.overrides if same else None}")
             members[member.id] = member
@@ -172,7 +172,7 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError("sweep", str(folder), "must be a sweep folder (one with a sweep.json)")
     check_format(folder)
-    return json.loads(path.read_text())
+    return read_json(path)
 
 
 def _ordered(column: Sequence[Any]) -> list[Any]:

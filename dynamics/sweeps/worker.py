@@ -3,22 +3,24 @@
 import contextlib
 import pathlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from dynamics.config import ConfigError
 from dynamics.files import one_line
 from dynamics.runs import processes
+from dynamics.runs.content import summary_of
 from dynamics.runs.engine import MOST_PATHS, Program
 from dynamics.runs.manifest import Manifest, hashes
 from dynamics.runs.origin import numerics, provenance
 from dynamics.runs.path import Path, State
 from dynamics.runs.programs import MEASURED, STRATEGIES, Strategy
-from dynamics.runs.run import summary_of
 from dynamics.runs.stopping import check, heard
-from dynamics.runs.storage import Rows, write_rows
+from dynamics.runs.storage import Rows, read_rows, write_rows
 from dynamics.runs.unfinished import write_state
 from dynamics.sweeps.launch import Attempts, Launch
 from dynamics.sweeps.ledger import Ledger, Worker, is_full
@@ -233,8 +235,12 @@ class _Crew:
         file = self._checkpoint(path)
         if self._checkpoint_s == np.inf or not file.exists():
             return None
-        with np.load(file) as content:
-            return int(content["segment"])
+        try:
+            return int(read_rows(file)["segment"])
+        except ConfigError as error:  # it begins again
+            warnings.warn(str(error), stacklevel=1)
+            file.unlink()
+            return None
 
 
 @contextlib.contextmanager

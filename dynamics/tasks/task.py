@@ -76,14 +76,26 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
-        """Draw n new samples, given the source of a training set."""
+        """Draw new samples.
+
+        Args:
+            key: of the draw.
+            n: how many.
+            source: of a training set (Batch.source), whose distribution is drawn from; None where there is only one.
+        """
 
     def training_set(self, key: PRNGKeyArray) -> Batch:
         """The training set: by default `samples` new samples."""
         return self.sample(key, self.samples)
 
     def evaluation_set(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> Batch:
-        """N samples that are independent of the training set: by default new samples."""
+        """Samples that are independent of the training set: by default new samples.
+
+        Args:
+            key: of the draw.
+            n: how many.
+            source: of the training set.
+        """
         return self.sample(key, n, source)
 
 

@@ -1,1 +1,1 @@
-"""How reliable records are: what is done to them, and how much of it is found."""
+"""How reliable runs, sweeps and records are: harnesses that try to break them, and count what breaks."""

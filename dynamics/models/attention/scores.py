@@ -35,7 +35,13 @@ class Score(Chosen):
     def __call__(
         self, params: Mapping[str, Any], x_NxLxM: Float[Array, "n L m"], heads: int
     ) -> Float[Array, "n H Q K"]:
-        """The scores, with the parameters of one layer."""
+        """The scores.
+
+        Args:
+            params: of one layer, by name.
+            x_NxLxM: the tokens.
+            heads: H.
+        """
 
     def matrices(self, params: Mapping[str, Any], heads: int) -> Float[Array, "*layer H m m"]:
         """W^h, key × query, where `bilinear`; the parameters may have the layers in front."""

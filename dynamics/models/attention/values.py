@@ -36,7 +36,13 @@ class Value(Chosen):
 
     @abc.abstractmethod
     def values(self, params: Mapping[str, Any], x_NxLxM: Float[Array, "n L m"], heads: int) -> Float[Array, "n K H e"]:
-        """v^h(x_k), with the parameters of one layer."""
+        """v^h(x_k).
+
+        Args:
+            params: of one layer, by name.
+            x_NxLxM: the tokens.
+            heads: H.
+        """
 
     @abc.abstractmethod
     def joined(self, params: Mapping[str, Any], read_NxQxHxE: Float[Array, "n Q H e"]) -> Float[Array, "n Q m"]:
