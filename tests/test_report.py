@@ -5,6 +5,7 @@ import gzip
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -111,9 +112,8 @@ def test_the_page_says_what_the_record_says(smoke):
     text = page([smoke])
     shown = html.unescape(text)
     assert (smoke.path / "report.html").read_text() == text  # the command wrote it
-    assert f"{smoke.status['laws']['flow']['loss']:.4g}" in shown and all(
-        f"<span>{word}</span>" in shown for word in smoke.provenance["command"]
-    )
+    assert f"{smoke.status['laws']['flow']['loss']:.4g}" in shown
+    assert all(f"<span>{shlex.quote(word)}</span>" in shown for word in smoke.provenance["command"])
     assert re.search(r"Certificate of flow: drift \S+, allowed 6 rtol = 6.0e-07: kept", shown)
     figures = documents(text)
     for probe in ("loss", "margin"):
