@@ -66,6 +66,11 @@ def own(tmp_path_factory):
     return own_run(tmp_path_factory.mktemp("own"))
 
 
+@pytest.fixture(scope="module")
+def text(smoke):
+    return page([smoke])
+
+
 def documents(text):
     """Bokeh's documents of a page: {caption: its figure}."""
     found = json.loads(re.search(r'<script type="application/json" id="documents">(.*?)</script>', text, re.S)[1])
@@ -95,9 +100,9 @@ def test_colours_of_lines_differ():
         assert len(set(styles.values())) == count
 
 
-def test_frames_are_the_record(smoke):
+def test_frames_are_the_record(smoke, text):
     """Every frame of the page is the recorded matrix at its time, to half a level of the colours."""
-    figures = documents(page([smoke]))
+    figures = documents(text)
     for law in smoke.laws:
         scores = smoke[law].scores.load()
         (root,) = (figures[caption] for caption in figures if caption.startswith(f"scores of {law} "))
@@ -108,8 +113,7 @@ def test_frames_are_the_record(smoke):
         np.testing.assert_allclose(low + frames * (high - low) / LEVELS, scores, atol=(high - low) / LEVELS * 0.501)
 
 
-def test_the_page_says_what_the_record_says(smoke):
-    text = page([smoke])
+def test_the_page_says_what_the_record_says(smoke, text):
     shown = html.unescape(text)
     assert (smoke.path / "report.html").read_text() == text  # the command wrote it
     assert f"{smoke.status['laws']['flow']['loss']:.4g}" in shown
@@ -125,8 +129,8 @@ def test_the_page_says_what_the_record_says(smoke):
     assert "report.html" not in (smoke.path / "manifest.jsonl").read_text()
 
 
-def test_the_same_record_gives_the_same_bytes(smoke, stored):
-    records = [smoke, dynamics.load(stored / "sweep")]
+def test_the_same_record_gives_the_same_bytes(stored):
+    records = [dynamics.load(stored / name) for name in ("run", "sweep")]
     first = page(records)
     bokeh.plotting.figure()  # takes some of Bokeh's ids
     assert page(records) == first
@@ -192,6 +196,22 @@ def test_a_map_has_room_for_every_member(sizes, columns):
     }
 
 
+def test_laws_that_diverged_or_have_no_times(smoke, monkeypatch):
+    """A law without finite values of a probe, or without any time, is left out there; nothing overflows."""
+    runs = Runs([smoke])
+    flow, gd, sgd = (runs.data[smoke.path, law] for law in smoke.laws)
+    runs.data[smoke.path, "flow"] = flow.isel(t=slice(0, 1)).assign(margin=flow.margin.isel(t=slice(0, 1)) * np.nan)
+    runs.data[smoke.path, "gd"] = gd.isel(t=slice(0, 0))
+    runs.data[smoke.path, "sgd"] = sgd.assign(loss=sgd.loss * np.geomspace(1, 1e300, sgd.sizes["t"]))
+    monkeypatch.setattr("dynamics.report.page.Runs", lambda _: runs)
+    figures = documents(page([smoke]))
+    (loss,) = (caption for caption in figures if caption.startswith("loss over time"))
+    assert "flow: " in loss and "sgd: " in loss and "gd: " not in loss.replace("sgd: ", "")
+    (margin,) = (caption for caption in figures if caption.startswith("margin over time"))
+    assert "flow" not in margin and "nan" not in "".join(figures)
+    assert not any("of gd" in caption for caption in figures)
+
+
 def test_many_matrices_share_the_room(own):
     """Frames are left out so that a page has at most FRAME_BYTES of them."""
     runs = Runs([own])
@@ -202,7 +222,11 @@ def test_many_matrices_share_the_room(own):
     again = Runs([])
     again.data.update({"small": small, "bigger": runs.data["bigger"]})
     assert again.frames == FRAME_BYTES // 6006
-    assert list(matrices(own["flow"].own_matrix)) == [""]
+    assert list(matrices(own["flow"].own_matrix, 3)) == [""]
+    four = xarray.DataArray(np.arange(48.0).reshape(1, 2, 2, 3, 4), dims=("t", "layer", "head", "key", "query"))
+    found = matrices(four, 3)
+    assert list(found) == ["layer 0, head 0", "layer 0, head 1", "layer 1, head 0"]
+    np.testing.assert_array_equal(found["layer 0, head 1"], four[:, 0, 1])
 
 
 def test_no_page_where_none_is_wanted(capsys, tmp_path):
