@@ -102,7 +102,7 @@ class Plots:
         figures = [
             _titled(movie(values, scale, len(values)), ", ".join(filter(None, (name, label))))
             for name, all_of in chosen.items()
-            for label, values in list(matrices(all_of).items())[:PICTURES]
+            for label, values in matrices(all_of, PICTURES).items()
         ]
         times = max((figure.tags[0]["times"] for figure in figures), key=len)
         for figure in figures:

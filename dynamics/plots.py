@@ -4,8 +4,9 @@ They are drawn the same way on the page of a report and in a notebook. Titles, l
 figure, since Bokeh would load a library from the network for a text that looks like TeX.
 """
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,12 +105,20 @@ def lines_of(values: Any) -> list[Line]:
     rest = [dim for dim in values.dims if dim != over]
     if not rest:
         return [Line(str(values.name), values[over].values, real(values), COLOURS[0])]
-    flat = values.stack(entry=rest)
-    names = [", ".join(map(text, entry)) for entry in flat.entry.values]
-    chosen = np.unique(np.linspace(0, len(names) - 1, min(len(names), MOST_LINES)).round().astype(int))
-    styles = coloured([names[i] for i in chosen])
-    columns = real(flat.transpose(over, "entry"))
-    return [Line(names[i], values[over].values, columns[:, i], *styles[names[i]]) for i in chosen]
+    columns = real(values.transpose(over, *rest))
+    columns = columns.reshape(len(columns), -1)
+    chosen = np.unique(np.linspace(0, columns.shape[1] - 1, min(columns.shape[1], MOST_LINES)).round().astype(int))
+    places = np.transpose(np.unravel_index(chosen, [values.sizes[dim] for dim in rest])).tolist()
+    names = [", ".join(label_at(values, dim, i) for dim, i in zip(rest, place, strict=True)) for place in places]
+    styles = coloured(names)
+    return [
+        Line(name, values[over].values, columns[:, i], *styles[name]) for name, i in zip(names, chosen, strict=True)
+    ]
+
+
+def label_at(values: Any, dim: Any, i: int) -> str:
+    """The label of a DataArray's dimension at a place; its number where there are no labels."""
+    return text(values[dim].values[i])
 
 
 def time_of(values: Any) -> str:
@@ -147,11 +156,13 @@ def curves(lines: Sequence[Line], scale: Range, over: str = "t = ηk") -> Any:
         x_range=(times.low, times.high) if late else Range.of([line.t for line in lines]).of_colours,
         y_range=_padded(scale),
     )
+    with np.errstate(over="ignore"):  # what has diverged is beyond any axis
+        drawn_values = [line.values.astype(np.float32) for line in lines]
     shown = [np.flatnonzero(line.t > 0) if late else np.arange(len(line.t)) for line in lines]
     source = ColumnDataSource(
         {
             "x": [line.t[at].astype(np.float32) for line, at in zip(lines, shown, strict=True)],
-            "y": [line.values[at].astype(np.float32) for line, at in zip(lines, shown, strict=True)],
+            "y": [values[at] for values, at in zip(drawn_values, shown, strict=True)],
             "name": [line.name for line in lines],
             "colour": [line.colour for line in lines],
             "dash": [line.dash for line in lines],
@@ -230,15 +241,23 @@ def levels(values: np.ndarray, scale: Range) -> np.ndarray:
     return np.round(np.clip(share, 0, 1) * LEVELS).astype(np.uint8)
 
 
-def matrices(values: Any) -> Mapping[str, Any]:
-    """{labels of its other dimensions: a matrix over time} of a DataArray with at least two dimensions beside time."""
-    over = time_of(values)
-    *rest, _, _ = (dim for dim in values.dims if dim != over)
-    if not rest:
-        return {"": values}
-    flat = values.stack(entry=rest)
-    labels = [", ".join(f"{dim} {text(x)}" for dim, x in zip(rest, entry, strict=True)) for entry in flat.entry.values]
-    return {label: flat.isel(entry=i).drop_vars(["entry", *rest]) for i, label in enumerate(labels)}
+def matrices(values: Any, most: int) -> dict[str, Any]:
+    """{labels of its other dimensions: a matrix over time}, the first `most` of a DataArray.
+
+    The last two dimensions are those of the matrix; without other dimensions, its label is empty.
+    """
+    *rest, _, _ = (dim for dim in values.dims if dim != time_of(values))
+    found = {}
+    for place in itertools.islice(np.ndindex(*(values.sizes[dim] for dim in rest)), most):
+        label = ", ".join(f"{dim} {label_at(values, dim, i)}" for dim, i in zip(rest, place, strict=True))
+        found[label] = values.isel(dict(zip(rest, place, strict=True)))
+    return found
+
+
+def pictures_of(values: Any) -> int:
+    """The number of matrices that `matrices` could give."""
+    *rest, _, _ = (dim for dim in values.dims if dim != time_of(values))
+    return math.prod(values.sizes[dim] for dim in rest)
 
 
 def _figure(height: int | None, **settings: Any) -> Any:

@@ -17,6 +17,7 @@ import dynamics
 import dynamics.cli
 import experiments
 from dynamics.analysis.fits import Interval, detectable, exponent, mean_interval, weighted_order
+from dynamics.report.page import page
 from dynamics.studies.claims import Claim, Finding, above, all_of, inside, judge, markdown
 from dynamics.studies.evidence import Case, Measured, measure, sweeps_of
 from dynamics.sweeps.overrides import grid, own_seeds
@@ -208,7 +209,7 @@ def gram_config(**changes):
 def claimed(workdir, module, code=0):
     """The record of `dynamics claims` of a module on the Python path."""
     importlib.invalidate_caches()
-    arguments = [f"--module={module}", f"--workdir={workdir}/runs", "--name=run"]
+    arguments = [f"--module={module}", f"--workdir={workdir}/runs", "--name=run", "--no-report"]
     assert dynamics.cli.main(["dynamics", "claims", *arguments]) == code
     return dynamics.load(workdir / "runs" / "run")
 
@@ -222,6 +223,7 @@ def toy(folder, monkeypatch, name, text):
 
 MODULE = """
 from test_claims import gram_config
+from dynamics.report.page import page
 from dynamics.studies.claims import Claim, Finding
 from dynamics.studies.evidence import Case
 from dynamics.sweeps.overrides import grid, own_seeds
@@ -328,6 +330,9 @@ def test_exit_code(tmp_path, monkeypatch, capsys, limit, repairs, code):
     assert f"{code} that should pass do not" in shown and "the loss" in shown
     judged = json.loads((record.path / "claims.json").read_text())["tables"]["small"]
     assert judged[0]["verdict"] == ("PASS" if limit else "FAIL")
+    (verdicts,) = re.findall(r'<ol class="claims">(.*?)</ol>', page([record]), re.S)
+    assert f'<span class="verdict {judged[0]["verdict"]}">' in verdicts and "L is small" in verdicts
+    assert ("with in words" in verdicts) == bool(judged[0]["repairs"]) and "<h2>Title</h2>" in page([record])
     assert dynamics.cli.main(["dynamics", "show", str(record.path)]) == 0
     assert "| Theorem 0 |" in capsys.readouterr().out
 

@@ -1,5 +1,8 @@
 """Comparisons against single solves, fitted orders on exact power laws, and what is refused."""
 
+import html
+import re
+
 import ml_collections
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from conftest import small_config
 import dynamics
 import dynamics.cli
 from dynamics.analysis.fits import order, weighted_order
+from dynamics.report.page import page
 from dynamics.studies.comparison import distances, pairs_of, sweep_of
 from dynamics.studies.tables import tables
 from dynamics.sweeps.paths import plan
@@ -62,7 +66,7 @@ def compared(folder, function, code=0):
     """The record of `dynamics compare` with the config that a function of this module makes."""
     file = folder / "mine.py"
     file.write_text(f"from test_compare import {function} as get_config\n")
-    arguments = [f"--config={file}", f"--workdir={folder}/runs", "--name=run"]
+    arguments = [f"--config={file}", f"--workdir={folder}/runs", "--name=run", "--no-report"]
     assert dynamics.cli.main(["dynamics", "compare", *arguments]) == code
     return dynamics.load(folder / "runs" / "run")
 
@@ -169,6 +173,22 @@ def test_show(record, capsys):
     assert dynamics.cli.main(["dynamics", "show", str(record.path)]) == 0
     shown = capsys.readouterr().out
     assert "18 members, 18 done" in shown and "order in the step" in shown
+
+
+def test_its_page(record):
+    """Every cell of its tables, and the curves of every distance, whose last values are those of the record."""
+    text = html.unescape(page([record]))
+    for table in tables(record):
+        for row in table.rows:
+            assert "".join(f"<td>{cell}</td>" for cell in row[1:]) in text
+    for law, reference in pairs_of(record):
+        for probe in ("output", "loss"):
+            last = distances(record, law, reference)[probe].isel(t=-1)
+            for step in last.step.values if "step" in last.dims else ():
+                mean = float(last.sel(step=step).mean())
+                assert re.search(
+                    rf"distance in {probe} of {law} from {reference} [^>]*step {step:g}: \S+ to {mean:.4g}", text
+                )
 
 
 def test_an_unstable_step_harms_no_other(tmp_path):

@@ -13,6 +13,7 @@ import dynamics
 import dynamics.cli
 import dynamics.runs.engine
 import dynamics.runs.record
+from dynamics.report.page import page
 from dynamics.runs.storage import overwrite_json
 
 
@@ -50,6 +51,8 @@ def test_an_exception_while_a_law_is_integrated(failing, tmp_path, capsys):
     assert "failed" in capsys.readouterr().out
     assert dynamics.cli.main(["dynamics", "show", str(record.path)]) == 0
     assert "failed (RuntimeError: a bug in a probe" in capsys.readouterr().out
+    text = page([record])
+    assert '<span class="state failed">failed</span>' in text and "RuntimeError: a bug in a probe" in text
 
 
 def test_a_full_disk_while_a_law_is_written(tmp_path, monkeypatch):

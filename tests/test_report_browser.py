@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from test_report import own_run
 
 import dynamics.cli
 from dynamics.plots import Range, levels
@@ -48,7 +49,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def pages(smoke, tmp_path_factory):
-    """Pages of a run, of a sweep, of claims, and of two runs."""
+    """Pages of a run, of a sweep, of claims, of two runs, and of a run whose labels are hostile."""
     folder = tmp_path_factory.mktemp("pages")
     flags = [f"--workdir={folder}", "--no-report"]
     sweep = f"--config={ROOT}/configs/cooccurrence/sweep_scales.py:smoke"
@@ -57,7 +58,7 @@ def pages(smoke, tmp_path_factory):
         dynamics.cli.main(["dynamics", "claims", "--module=dynamics.templates.paper.claims", "--name=claims", *flags])
         == 0
     )
-    records = {"run": [smoke], "two": [smoke, smoke]}
+    records = {"run": [smoke], "two": [smoke, smoke], "hostile": [own_run(folder)]}
     records |= {name: [dynamics.load(folder / name)] for name in ("sweep", "claims")}
     return {name: write(record, folder / f"{name}.html") for name, record in records.items()}
 
@@ -83,13 +84,14 @@ def opened(browser):
         context.close()
 
 
-@pytest.mark.parametrize("name", ["run", "two", "sweep", "claims"])
+@pytest.mark.parametrize("name", ["run", "two", "sweep", "claims", "hostile"])
 def test_opens_without_network_or_errors(opened, pages, name):
     begin = time.perf_counter()
     page, wrong = opened(pages[name])
     seconds = time.perf_counter() - begin
     assert not wrong
     assert page.locator("canvas").count() > 0
+    assert page.evaluate("Object.keys(window).filter((name) => name.includes('MathJax'))") == []
     print(f"{name}: all drawn after {seconds:.2f} s, {pages[name].stat().st_size / 1e6:.2f} MB")
 
 

@@ -75,7 +75,7 @@ def config_file(tmp_path_factory):
 
 def command(config_file, workdir, *more, variant=""):
     config = f"--config={config_file}{variant and ':' + variant}"
-    return ["dynamics", "sweep", config, f"--workdir={workdir}", *more]
+    return ["dynamics", "sweep", config, f"--workdir={workdir}", "--no-report", *more]
 
 
 @pytest.fixture(scope="module")

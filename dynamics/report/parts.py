@@ -94,9 +94,9 @@ class Article:
         object.__setattr__(self, "panels", panels)
 
     @property
-    def command(self) -> str:
-        """The command that made the record, as it can be typed."""
-        return shlex.join(self.origin["command"])
+    def words(self) -> list[str]:
+        """The words of the command that made the record, as they can be typed."""
+        return [shlex.quote(word) for word in self.origin["command"]]
 
     @property
     def config(self) -> str:
@@ -117,7 +117,7 @@ class Article:
         """A BibTeX entry of the record."""
         config, commit = self.origin["config"], self.origin["commit"]
         note = f"Record {self.title}, config {config}, commit {commit}"
-        return f"@misc{{dynamics-{config},\n  title = {{dynamics: {self.command}}},\n  note = {{{note}}}\n}}"
+        return f"@misc{{dynamics-{config},\n  title = {{dynamics: {' '.join(self.words)}}},\n  note = {{{note}}}\n}}"
 
 
 def content_of(record: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dynamics.analysis.invariants import allowed_drift
-from dynamics.plots import Line, Range, coloured, curves, lines_of, matrices, movie, real, time_of
+from dynamics.plots import Line, Range, coloured, curves, lines_of, matrices, movie, pictures_of, real, time_of
 from dynamics.report.parts import CURVES, MOVIE, Article, Bar, Group, Panel, content_of, number
 from dynamics.runs.record import Record
 from dynamics.studies.tables import Table
@@ -38,7 +38,7 @@ class Runs:
     def frames(self) -> int:
         """Frames of every movie, so many that all of them have room."""
         cells = sum(
-            sum(picture[0].size for picture in list(matrices(data[probe]).values())[:PICTURES])
+            sum(picture[0].size for picture in matrices(data[probe], PICTURES).values())
             for data in self.data.values()
             for probe in data
             if dims(data[probe]) >= 2
@@ -77,8 +77,8 @@ class Runs:
     def _together(self, probe: str, laws: Mapping[str, Any]) -> Panel:
         """A probe with one number at a time, all laws in one figure."""
         styles = coloured(list(laws))
-        has = {law: data[probe] for law, data in laws.items() if probe in data}
-        lines = [Line(law, over(x), real(x), *styles[law]) for law, x in has.items()]
+        found = {law: data[probe] for law, data in laws.items() if has(data, probe)}
+        lines = [Line(law, over(x), real(x), *styles[law]) for law, x in found.items()]
         return drawn(probe, lines, self.scale(probe))
 
     def _errors(self, record: Record) -> Iterator[Group]:
@@ -99,9 +99,10 @@ class Runs:
         for probe in named(laws, 2):
             panels, most, all_of = [], max(1, min(PICTURES, left // len(laws))), 0
             for law, data in laws.items():
-                pictures = matrices(data[probe]) if probe in data else {}
-                all_of = max(all_of, len(pictures))
-                for label, values in list(pictures.items())[:most]:
+                if not has(data, probe):
+                    continue
+                all_of = max(all_of, pictures_of(data[probe]))
+                for label, values in matrices(data[probe], most).items():
                     caption = ", ".join(filter(None, (law, label)))
                     words = f"{probe} of {caption} as colours over {' and '.join(map(str, values.dims[1:]))}"
                     says = f"{words}; the slider at the end of the page chooses the time"
@@ -115,7 +116,7 @@ class Runs:
         for probe in named(laws, 1):
             panels = []
             for law, data in laws.items():
-                if probe in data:
+                if has(data, probe):
                     panels.append(drawn(law, lines_of(data[probe]), self.scale(probe), of=probe))
             yield Group(probe, panels)
 
@@ -124,6 +125,11 @@ def dims(values: Any) -> int:
     """The number of dimensions of a probe beside time; -1 for what is no probe over time."""
     is_probe = {"t", "checkpoint"} & set(values.dims) and values.dtype.kind in "iufcb"
     return len(values.dims) - 1 if is_probe and np.isfinite(values.values).any() else -1
+
+
+def has(data: Any, probe: str) -> bool:
+    """Whether a Dataset has finite values of a probe over time."""
+    return probe in data and dims(data[probe]) >= 0
 
 
 def named(laws: Mapping[str, Any], count: int) -> list[str]:
@@ -152,7 +158,7 @@ def drawn(caption: str, lines: Sequence[Line], scale: Range, of: str = "") -> Pa
     said = [f"{line.name}: {number(float(line.values[0]))} to {number(float(line.values[-1]))}" for line in lines]
     t = max((float(line.t[-1]) for line in lines), default=0.0)
     words = f"{' of '.join(filter(None, (of, caption)))} over time up to t = {t:.4g}. {'; '.join(said[:NAMED_LINES])}"
-    legend = [(line.name, line.colour, line.dash) for line in lines]
+    legend = list(dict.fromkeys((line.name, line.colour, line.dash) for line in lines))
     if len(lines) == 1 and lines[0].name == of:
         legend = []
     if len(legend) > NAMED_LINES:  # from the first to the last shade

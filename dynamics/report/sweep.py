@@ -3,7 +3,7 @@
 import collections
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,7 +181,7 @@ def losses(sweeps: Mapping[str, Any]) -> list[Group]:
     return [Group("loss", panels, "One line for every member.")] if panels else []
 
 
-def _fan(values: Any, dims: Sequence[Any]) -> list[Line]:
+def _fan(values: Any, dims: Collection[Any]) -> list[Line]:
     """A line for every member, coloured by its label along the first axis."""
     if not dims:
         return [Line("", values.t.values, real(values), *coloured([""])[""])]
@@ -209,15 +209,15 @@ def _compared(record: SweepRecord) -> list[Group]:
         Group(
             f"distance in {probe}",
             [
-                drawn(caption, _fan(mean, ["step"] if "step" in mean.dims else []), _positive(pairs))
-                for caption, mean in pairs
+                drawn(caption, _fan(x, {"step"} & set(x.dims)), _positive(x), f"distance in {probe}")
+                for caption, x in pairs
             ],
         )
         for probe, pairs in groups.items()
     ]
 
 
-def _positive(pairs: Sequence[tuple[str, Any]]) -> Range:
+def _positive(distance: Any) -> Range:
     """The range of positive distances: at the start they are zero, and a logarithmic axis leaves that out."""
-    values = [real(mean) for _, mean in pairs]
-    return Range.of([x[x > 0] for x in values])
+    values = real(distance)
+    return Range.of([values[values > 0]])
