@@ -130,7 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dynamics", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(
         required=True,
-        metavar="run | compare | sweep | claims | resume | ls | show | report | figures | verify | probe | new | doctor",
+        metavar="run | compare | sweep | claims | resume | ls | show | report | figures | verify | probe | new "
+        "| doctor",
     )
 
     def add(to: Any, command: str, what: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
