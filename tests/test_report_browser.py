@@ -216,3 +216,18 @@ def test_accessible(opened, pages, name, scheme):
     bad = [(one["id"], one["nodes"][0]["html"][:200]) for one in found if one["impact"] in ("serious", "critical")]
     assert not bad
     print(f"{name}, {scheme}: {[(one['id'], one['nodes'][0]['html'][:100]) for one in found]}")
+
+
+@pytest.mark.parametrize("media", [{"color_scheme": "light"}, {"media": "print"}])
+def test_axes_follow_the_colours_of_the_page(opened, pages, media):
+    """In the dark, labels are light; in the light and on paper, they are dark."""
+    page, wrong = opened(pages["run"], scheme="dark")
+
+    def dark_pixels():
+        image = page.screenshot(clip=page.locator(".canvas").first.bounding_box())
+        return int((np.asarray(Image.open(io.BytesIO(image)).convert("L")) < 60).sum())
+
+    in_the_dark = dark_pixels()
+    page.emulate_media(**media)
+    page.wait_for_timeout(500)
+    assert 100 < dark_pixels() < in_the_dark / 10 and not wrong

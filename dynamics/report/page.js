@@ -65,7 +65,7 @@
   }));
   // Bokeh takes colours from the style sheet, but does not see when these change.
   for (const query of ["(prefers-color-scheme: dark)", "print"]) {
-    matchMedia(query).addEventListener("change", () => views.forEach((view) => view.request_paint("everything")));
+    matchMedia(query).addEventListener("change", () => views.forEach((view) => view.request_repaint()));
   }
 
   if (!slider) return;
