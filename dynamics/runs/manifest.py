@@ -40,6 +40,7 @@ NOT_COVERED = {
     ".clock",
     ".lock",
 }  # at the top of a record
+ROWS = "parts"  # the folder of results, which count when a journal speaks of them
 GROWING = "journal"  # the folder of files that grow
 Files = dict[str, tuple[int, str]]  # {name: (bytes, SHA-256)}
 
@@ -227,6 +228,8 @@ def check_files(
         of_open = any(name == path or name.startswith(f"{path}/") for path in open_paths)
         if _is_partial(name):
             notes.append(f"{name}: is left of a write that was cut off")
+        elif name.startswith(f"{ROWS}/"):
+            notes.append(f"{name}: no journal speaks of it; its process ended before it did")
         elif not of_open:
             damaged.append(f"{name}: is not listed in the manifest")
     return Findings(sorted(damaged), sorted(notes))
