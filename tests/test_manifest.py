@@ -38,6 +38,17 @@ def test_any_flipped_bit_is_found_and_its_file_is_named(record):
     assert not damaged(record)
 
 
+def test_rows_that_no_journal_speaks_of_are_no_damage(record):
+    """A process that is killed between writing rows and its journal leaves them; they do not count."""
+    (record / "parts").mkdir()
+    (record / "parts" / "one.npz").write_bytes(b"rows")
+    note = "parts/one.npz: no journal speaks of it; its process ended before it did"
+    assert check_files(record, ended=True) == ([], [note])
+    (record / "others").mkdir()
+    (record / "others" / "one.npz").write_bytes(b"rows")
+    assert damaged(record) == ["others/one.npz: is not listed in the manifest"]
+
+
 def test_what_is_missing_exchanged_cut_or_new_is_named(record):
     (record / "a.json").rename(record / "c.json")
     assert damaged(record) == ["a.json: is missing", "c.json: is not listed in the manifest"]

@@ -182,7 +182,7 @@ def losses(sweeps: Mapping[str, Any]) -> list[Group]:
 
 
 def _fan(values: Any, dims: Collection[Any]) -> list[Line]:
-    """A line for every member, coloured by its label along the first axis."""
+    """Draw one curve for each member; members with the same value of the first swept key have the same colour."""
     if not dims:
         return [Line("", values.t.values, real(values), *coloured([""])[""])]
     first, *others = dims

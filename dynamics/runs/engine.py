@@ -138,7 +138,7 @@ class Program:
         return self._dealt([path.experiment.segment(segment) for path in paths], self._dtype)
 
     def begin(self, paths: Sequence[Path]) -> tuple[_Places, State]:
-        """The inputs of the first stretch, and the paths at their starts."""
+        """The arrays that the compiled program needs for these paths, and the state of the paths at t = 0."""
         if self._alone:
             (path,) = paths
             drawn = _start_alone(path.experiment.noise_key, *path.experiment.start_of(path.law))

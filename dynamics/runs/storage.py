@@ -29,7 +29,7 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A path to write to; the file there then replaces the one at `path`, unless there was an error."""
+    """Gives a temporary path to write to; at the end its file replaces `path`, or is deleted if there was an error."""
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         yield partial

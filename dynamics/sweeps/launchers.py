@@ -243,7 +243,7 @@ class Slurm(Submitit):
         require(bool(installed), "--launcher", self.cluster, "needs the commands sbatch and squeue of SLURM")
 
     def alive(self, handle: list[Any]) -> bool:
-        """Whether squeue lists a job that is not over.
+        """Whether squeue still lists one of the jobs as waiting or running.
 
         submitit's own job.done() asks sacct, which knows nothing on a cluster without accounting: a job whose node died
         would be awaited for ever.

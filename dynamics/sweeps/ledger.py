@@ -108,7 +108,7 @@ class Ledger:
         return lines
 
     def size(self) -> int:
-        """The size of all journals in bytes, which grows with every outcome."""
+        """The total size of the journals in bytes. It grows whenever a path ends."""
         return sum(path.stat().st_size for path in self.journal.iterdir())
 
     def _now(self) -> float:

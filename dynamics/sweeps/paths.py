@@ -186,7 +186,9 @@ def integrated(
 
 
 def estimate(planned: Plan) -> tuple[float, float]:
-    """The seconds that the paths would take on this machine, and their megabytes on disk; nothing is written.
+    """Estimate how many seconds the paths take on this machine and how many megabytes their results need.
+
+    Nothing is written.
 
     At most PILOTS groups are compiled, and a path of each is integrated.
     """

@@ -74,7 +74,9 @@ def work(launch: Launch, report: Report = lambda _: None, stays: bool = True) ->
 
 
 def strategy_of(folder: pathlib.Path, groups: Sequence[Group]) -> Strategy:
-    """The strategy of each device, which a sweep keeps, and so its bits: paths one after another, or all at once.
+    """How each device integrates its paths: one after another, or all at once.
+
+    The choice is stored in the sweep's folder, since the last bits of the results depend on it.
 
     Where no measurement of this backend is known it is measured now, with a call of the largest group.
     """

@@ -331,7 +331,7 @@ def _state(path: pathlib.Path) -> str:
 
 
 def main() -> None:
-    """Print the figures; exit with 1 if something was lost or wrong."""
+    """Print the counts; exit with 1 if a record was lost or a resumed one is wrong."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--terms", type=int, default=10)

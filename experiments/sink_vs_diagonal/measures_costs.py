@@ -129,7 +129,7 @@ def largest_margin_is(*distances: str) -> Measure:
 
 
 def one_price(pattern: str) -> Measure:
-    """Whether the pattern costs 1/(γ_q γ_k) in operator and nuclear norm, by a matrix of rank one."""
+    """Whether a matrix of rank one gives the pattern, with operator and nuclear norm both equal to 1/(γ_q γ_k)."""
 
     def measured(data: Data, case: str) -> Finding:
         one = data[case]

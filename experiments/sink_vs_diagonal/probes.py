@@ -120,6 +120,6 @@ def added_shown(params: PyTree, view: View) -> Array:
 
 @probe("query_position", "sample_shown", needs=NEEDS)
 def is_trigger(params: PyTree, view: View) -> Array:
-    """1 in the row of the trigger, in the first samples; the same at all times."""
+    """1 at the position of the trigger and 0 elsewhere, for the first samples; it does not change with t."""
     del params
     return _rows(view, FEW)["trigger"]
