@@ -61,7 +61,7 @@ def main(run: str) -> None:
 
 
 def tolerances(solver: str, velocity: Callable[[], Any], evaluations: float) -> tuple[float, ...]:
-    """The tolerances to try with an explicit solver that needs at least `evaluations` evaluations; fewer if these are slow."""
+    """The tolerances to try with a solver that needs this many evaluations; few if that takes long, or none."""
     velocity()
     expected = evaluations * min(seconds_of(velocity) for _ in range(5))
     if expected > MOST_S:
