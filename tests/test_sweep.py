@@ -9,6 +9,7 @@ import pytest
 import dynamics
 from dynamics.config import ConfigError
 from dynamics.sweeps.overrides import chain, choice, grid, log_uniform, own_seeds, random, seeds, uniform, zipped
+from dynamics.sweeps.paths import plan
 from dynamics.sweeps.sweep import Sweep
 
 
@@ -131,6 +132,39 @@ def test_of_three_hundred_members_ids_and_configs_differ():
     for member in random_rates.members:
         rate = random_rates.config_of(member)["laws"]["gd"]["learning_rate"]
         assert rate == member.overrides["laws.gd.learning_rate"]
+
+
+def test_members_together_are_members_alone():
+    """Those that share a copy of the config, or what was checked of it, are as if they were alone."""
+    together = config()
+    together.words = together.get_ref("seed") + 3  # what follows from a seed follows it
+    overrides = [
+        {**width, **rest}
+        for width in ({}, {"model.width": 4}, {"laws.gd.name": "adam"}, {"init.std": 0.5})
+        for rest in (
+            {"seed": 1},
+            {"seed": 2},
+            {"laws.gd.learning_rate": 0.5},
+            {"seed": 2, "probes": ("margin",)},
+            {"task.samples": 24},
+        )
+    ]
+    swept = Sweep.of("together", together, overrides)
+    planned = plan({"": swept})
+    for member, override in zip(swept.members, overrides, strict=True):
+        alone = Sweep.of("alone", together, [override])
+        assert alone.members == [member]
+        assert alone.config_of(member) == swept.config_of(member)
+        assert plan({"": alone}).members[member.id] == planned.members[member.id]
+        assert swept.config_of(member)["words"] == override.get("seed", 0) + 3
+    assert not planned.refused
+
+
+def test_a_member_with_a_bad_seed_is_refused_and_no_other():
+    swept = sweep(*({"seed": seed} for seed in (1, -2, 3)))
+    planned = plan({"": swept})
+    assert planned.refused == {swept.members[1].id: "seed = -2: must not be negative"}
+    assert [len(paths) for paths in planned.members.values()] == [1, 0, 1]
 
 
 def test_a_part_with_options_can_be_swept():

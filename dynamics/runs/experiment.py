@@ -131,6 +131,15 @@ class Experiment:
         check_experiment(experiment, config["regulariser"].get("name"))
         return experiment
 
+    def with_seed(self, seed: int) -> "Experiment":
+        """The same with another seed, on which nothing that is checked depends but itself.
+
+        Raises:
+            ConfigError: for a negative seed.
+        """
+        _check_seed(seed)
+        return replace(self, seed=seed)
+
     def is_random(self, law: str) -> bool:
         """Whether the trajectory of a law depends on the draw of its noise."""
         return self.laws[law].is_random(self.model)
@@ -243,9 +252,13 @@ class _Settings:
 
     def __post_init__(self):
         require(self.words >= 1, "words", self.words, "must be at least 1")
-        require(self.seed >= 0, "seed", self.seed, "must not be negative")
+        _check_seed(self.seed)
         require(self.draw is None or 0 <= self.draw < 2**32, "draw", self.draw, "must be 0 to 2**32 - 1")
         require(self.step is None or self.step > 0, "step", self.step, "must be positive")
+
+
+def _check_seed(seed: int) -> None:
+    require(seed >= 0, "seed", seed, "must not be negative")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import dataclasses
 import types
 import typing
 from collections import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Annotated, Any, Literal
 
 import ml_collections
@@ -122,12 +122,15 @@ def named(values: Any) -> tuple[Any, ...]:
     The usual losses of tasks count, too, which their classes name.
     """
     texts = set(_texts(values))
-    tasks: Iterator[Any] = (TASKS[name] for name in TASKS if name in texts)
-    losses = texts | {task.loss for task in tasks if "loss" in dir(task)}
-    classes = (registry[name] for registry in (*CLASSES.values(), *CHOICES) for name in registry if name in texts)
-    probes = (PROBES[name] for name in PROBES if name in texts)
-    looks = (look for probe in probes for look in (probe.measure, probe.at_start) if look is not None)
-    return (*classes, *looks, *(LOSSES[name].of_samples for name in LOSSES if name in losses))
+    losses = texts | {task.loss for task in _of(TASKS, texts) if "loss" in dir(task)}
+    classes = (cls for registry in (*CLASSES.values(), *CHOICES) for cls in _of(registry, texts))
+    looks = (look for probe in _of(PROBES, texts) for look in (probe.measure, probe.at_start) if look is not None)
+    return (*classes, *looks, *(loss.of_samples for loss in _of(LOSSES, losses)))
+
+
+def _of(registry: Mapping[str, Any], names: Set[str]) -> Iterator[Any]:
+    """The entries of a registry with these names, in the order of the names."""
+    return (registry[name] for name in sorted(registry.keys() & names))
 
 
 def _texts(values: Any) -> Iterator[str]:

@@ -98,20 +98,22 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
     code: dict[str, str] = {}
     first: tuple[Any, Exception] | None = None  # of those that are refused
     for sweep in sweeps.values():
+        checked: dict[str, _Checked] = {}  # by what members change beside the seed
         for member in sweep.members:
             config = sweep.config_of(member)
+            of = json.dumps({key: value for key, value in member.changes.items() if key != "seed"})
             try:
-                experiment = Experiment.from_config(config)
-                paths = {law: Path(experiment, law) for law in experiment.laws}
-                forms = {law: path.form for law, path in paths.items()}
+                if of not in checked:
+                    checked[of] = _Checked(config)
+                paths = checked[of].paths(config["seed"])
             except Exception as error:  # whatever a task, a model or a law of a user's own may raise
                 members[member.id], refused[member.id] = {}, one_line(error)
                 first = first or (member.overrides, error)
                 continue
-            members[member.id] = {law: path_id(config, path) for law, path in paths.items()}
-            for law, path in paths.items():
-                by_form.setdefault(forms[law], {})[members[member.id][law]] = path
-                code |= code_of(config, path)
+            members[member.id] = {law: key for law, (key, _) in paths.items()}
+            for law, (key, path) in paths.items():
+                by_form.setdefault(checked[of].forms[law], {})[key] = path
+            code |= checked[of].code
     if first and not by_form:
         overrides, cause = first
         if not isinstance(cause, ConfigError):  # a mistake in somebody's code, not in a value
@@ -125,24 +127,50 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
     return Plan(sweeps, groups, members, refused, code)
 
 
+class _Checked:
+    """An experiment that was checked, for all members that differ from it in the seed alone.
+
+    Attributes:
+        forms: {law: form of its path}.
+        code: {module of a user: hash} of what the paths are made of.
+    """
+
+    def __init__(self, config: Mapping[str, Any]):
+        """Check a config, and prepare what the ids of its paths have in common."""
+        self._experiment = experiment = Experiment.from_config(config)
+        paths = {law: Path(experiment, law) for law in experiment.laws}
+        self.forms = {law: path.form for law, path in paths.items()}
+        codes = {law: code_of(config, path) for law, path in paths.items()}
+        self.code = {module: digest for of_law in codes.values() for module, digest in of_law.items()}
+        self._contents = {law: _content(config, path, codes[law]) for law, path in paths.items()}
+
+    def paths(self, seed: int) -> dict[str, tuple[str, Path]]:
+        """{law: (id, path)} of the member with a seed."""
+        experiment = self._experiment.with_seed(seed)
+        return {law: (_id({**of, "seed": seed}), Path(experiment, law)) for law, of in self._contents.items()}
+
+
 def code_of(config: Mapping[str, Any], path: Path) -> Mapping[str, str]:
     """{module of a user: hash} of the code that a path depends on."""
     values = [config[key] for key in CONTENT]
     return identity.code(named([*values, config["laws"][path.law], path.experiment.probes_of(path.law)]))
 
 
-def path_id(config: Mapping[str, Any], path: Path) -> str:
-    """Twelve hexadecimal digits of all that a path depends on; neither the law's name nor the other laws are."""
+def _content(config: Mapping[str, Any], path: Path, code: Mapping[str, str]) -> dict[str, Any]:
+    """All that a path depends on, as plain values; neither the law's name nor the other laws are."""
     experiment, law = path.experiment, path.experiment.laws[path.law]
-    content = {key: config[key] for key in CONTENT} | {
+    return {key: config[key] for key in CONTENT} | {
         "train": asdict(experiment.trained_of(path.law)),
         "law": described(law),
         "draw": experiment.draw if experiment.is_random(path.law) else None,
         "times": experiment.times.tolist(),
         "checkpoints": experiment.checkpoints,
         "probes": experiment.probes_of(path.law),
-        "code": identity.digest(code_of(config, path)),
+        "code": identity.digest(code),
     }
+
+
+def _id(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
