@@ -134,10 +134,12 @@ def test_of_three_hundred_members_ids_and_configs_differ():
         assert rate == member.overrides["laws.gd.learning_rate"]
 
 
-def test_members_together_are_members_alone():
+@pytest.mark.parametrize("follows", [False, True])
+def test_members_together_are_members_alone(follows):
     """Those that share a copy of the config, or what was checked of it, are as if they were alone."""
     together = config()
-    together.words = together.get_ref("seed") + 3  # what follows from a seed follows it
+    if follows:  # a key follows the seed
+        together.words = together.get_ref("seed") + 3
     overrides = [
         {**width, **rest}
         for width in ({}, {"model.width": 4}, {"laws.gd.name": "adam"}, {"init.std": 0.5})
@@ -156,7 +158,7 @@ def test_members_together_are_members_alone():
         assert alone.members == [member]
         assert alone.config_of(member) == swept.config_of(member)
         assert plan({"": alone}).members[member.id] == planned.members[member.id]
-        assert swept.config_of(member)["words"] == override.get("seed", 0) + 3
+        assert swept.config_of(member)["words"] == (override.get("seed", 0) + 3 if follows else 16)
     assert not planned.refused
 
 
