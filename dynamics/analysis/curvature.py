@@ -5,7 +5,6 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.sparse.linalg import lobpcg_standard
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
@@ -55,6 +54,8 @@ def hessian_eigenpairs(
     Raises:
         ConfigError: if `count` is not positive, or not below a fifth of the number of parameters.
     """
+    from jax.experimental.sparse.linalg import lobpcg_standard  # here, since it takes 0.3 s and few runs need it
+
     flat, restore = ravel_pytree(params)
     allowed = f"must be positive and below a fifth of the number of parameters, {flat.size}"
     require(0 < 5 * count < flat.size, "count", count, allowed)

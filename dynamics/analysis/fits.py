@@ -4,7 +4,7 @@ import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
+import scipy  # its parts are imported when they are used
 
 CONFIDENCE = 0.95
 POWER = 0.9  # the probability with which an effect of the stated size would have been seen
@@ -66,14 +66,14 @@ NO_FIT = Fit(np.nan, np.nan, np.nan)
 def mean_interval(values: Any) -> Interval:
     """The mean of independent values, such as paired differences of seeds, with Student's interval."""
     values = np.ravel(values).astype(float)
-    mean, half = float(np.mean(values)), _student(len(values) - 1) * float(stats.sem(values))
+    mean, half = float(np.mean(values)), _student(len(values) - 1) * float(scipy.stats.sem(values))
     return Interval(mean, mean - half, mean + half)
 
 
 def detectable(values: Any) -> float:
     """The smallest size of a true mean at which `mean_interval` of so many values excludes 0 with probability POWER."""
     values = np.ravel(values).astype(float)
-    return _detectable(len(values) - 1, float(stats.sem(values)))
+    return _detectable(len(values) - 1, float(scipy.stats.sem(values)))
 
 
 def exponent(x: Any, y: Any) -> Fit:
@@ -85,7 +85,7 @@ def exponent(x: Any, y: Any) -> Fit:
     x, y = (np.ravel(values).astype(float) for values in (x, y))
     if not (np.isfinite(y) & (y > 0)).all():
         return NO_FIT
-    line = stats.linregress(np.log(x), np.log(y))
+    line = scipy.stats.linregress(np.log(x), np.log(y))
     residuals = np.log(y) - line.intercept - line.slope * np.log(x)
     error = np.sqrt(np.sum(residuals**2) / (len(x) - 2) / np.sum((np.log(x) - np.mean(np.log(x))) ** 2))
     half = _student(len(x) - 2) * error
@@ -118,7 +118,7 @@ def _local(x: Any, y: Any, slope: float, intercept: float) -> tuple[tuple[Interv
         value = (means[j] - means[i]) / step
         half = _student(degrees) * np.sqrt(variance * (1 / counts[i] + 1 / counts[j])) / step
         local.append(Interval(float(value), float(value - half), float(value + half)))
-    return tuple(local), float(stats.f.sf(between / variance, len(places) - 2, degrees))
+    return tuple(local), float(scipy.stats.f.sf(between / variance, len(places) - 2, degrees))
 
 
 def order(steps: Any, distance: Any, error: Any = 0.0) -> Fit:
@@ -175,21 +175,21 @@ def weighted_order(x: Any, values: Any, errors: Any) -> Fit:
     grid = np.linspace(-LARGEST, LARGEST, 801)
     start = grid[np.argmin([misfit(b) for b in grid])]
     bounds = (start - 0.1, start + 0.1)
-    slope = float(optimize.minimize_scalar(misfit, bounds=bounds, method="bounded", options={"xatol": 1e-10}).x)
+    slope = float(scipy.optimize.minimize_scalar(misfit, bounds=bounds, method="bounded", options={"xatol": 1e-10}).x)
     if not factor(slope) > 0:
         return NO_FIT
-    allowed = misfit(slope) + stats.chi2.ppf(CONFIDENCE, 1)
+    allowed = misfit(slope) + scipy.stats.chi2.ppf(CONFIDENCE, 1)
 
     def end(of: float) -> float:
-        return float(optimize.brentq(lambda b: misfit(b) - allowed, slope, of)) if misfit(of) > allowed else of
+        return float(scipy.optimize.brentq(lambda b: misfit(b) - allowed, slope, of)) if misfit(of) > allowed else of
 
     return Fit(slope, end(-LARGEST), end(LARGEST))
 
 
 def _detectable(degrees: int, error: float) -> float:
     """The smallest effect that is told from 0 with probability POWER, when its estimate has this standard error."""
-    return float((_student(degrees) + stats.t.ppf(POWER, degrees)) * error)
+    return float((_student(degrees) + scipy.stats.t.ppf(POWER, degrees)) * error)
 
 
 def _student(degrees: int) -> float:
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
+    return float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, degrees))
