@@ -76,7 +76,7 @@ def test_spectra_of_known_matrices():
     angle = 0.3
     rotation = 2 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     np.testing.assert_allclose(
-        np.sort(measures.spectrum(jnp.asarray(rotation)), axis=0),
+        np.sort(measures.spectrum(rotation), axis=0),
         [[2 * np.cos(angle), -2 * np.sin(angle)], [2 * np.cos(angle), 2 * np.sin(angle)]],
         rtol=1e-12,
     )
@@ -86,9 +86,17 @@ def test_spectra_of_known_matrices():
     np.testing.assert_allclose(measures.moments(jnp.asarray([[0.0, 1.0], [-1.0, 0.0]]))[2], -1)
 
 
+def test_a_matrix_that_is_not_finite_has_no_spectrum():
+    """And harms no other."""
+    W = np.stack([np.full((3, 3), np.inf), np.diag([3.0, 1.0, 2.0])])
+    parts = measures.spectrum(W)
+    assert np.isnan(parts[0]).all()
+    np.testing.assert_array_equal(parts[1, :, 0], [3, 2, 1])
+
+
 def test_moments_are_those_of_the_spectrum():
     W = np.random.default_rng(0).normal(size=(2, 3, 7, 7))
-    parts = np.asarray(measures.spectrum(jnp.asarray(W)))
+    parts = measures.spectrum(W)
     eigenvalues = parts[..., 0] + 1j * parts[..., 1]
     assert (np.diff(parts[..., 0]) <= 1e-12).all()
     mean, variance, normality, size = np.moveaxis(np.asarray(measures.moments(jnp.asarray(W))), -1, 0)

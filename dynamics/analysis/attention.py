@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 MOMENTS = ("mean", "variance", "normality", "size")
@@ -97,13 +98,18 @@ def _of_each(function: Callable[[Array], Array], X: Float[Array, "*matrices r c"
     return decomposed.reshape(*X.shape[:-2], *decomposed.shape[1:])
 
 
-def spectrum(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads d 2"]:
-    """The eigenvalues, by decreasing real part: (real part, imaginary part)."""
-    eigenvalues = _of_each(jnp.linalg.eigvals, W)
+def spectrum(W: Float[np.ndarray, "*heads d d"]) -> Float[np.ndarray, "*heads d 2"]:
+    """The eigenvalues, by decreasing real part: (real part, imaginary part); nan for a matrix that is not finite.
+
+    By numpy, on the host.
+    """
+    finite = np.isfinite(W).all((-2, -1), keepdims=True)
+    eigenvalues = np.linalg.eigvals(np.where(finite, W, 0))
     # The small term orders conjugate pairs, whose real parts are equal: the one with negative imaginary part is first.
-    order = jnp.argsort(-eigenvalues.real + 1e-12 * eigenvalues.imag, axis=-1)
-    ordered = jnp.take_along_axis(eigenvalues, order, axis=-1)
-    return jnp.stack([ordered.real, ordered.imag], axis=-1)
+    order = np.argsort(-eigenvalues.real + 1e-12 * eigenvalues.imag, axis=-1)
+    ordered = np.take_along_axis(eigenvalues, order, axis=-1)
+    parts = np.stack([ordered.real, ordered.imag], axis=-1).astype(W.dtype)
+    return np.where(finite, parts, np.nan)
 
 
 def moments(W: Float[Array, "*heads d d"]) -> Float[Array, "*heads 4"]:

@@ -96,10 +96,18 @@ def read_norm(params: PyTree, view: View) -> Array:
     return _after_first(jnp.linalg.norm(reads_XxHxQxExN, axis=-2))
 
 
-@probe("layer", "head", "mode", "part", needs=("score_matrices",), labels={"part": ("real", "imaginary")})
+@probe(
+    "layer",
+    "head",
+    "mode",
+    "part",
+    needs=("score_matrices",),
+    labels={"part": ("real", "imaginary")},
+    on_host=measures.spectrum,  # no TPU can
+)
 def qk_spectrum(params: PyTree, view: View) -> Array:
-    """The eigenvalues of the score matrices, by decreasing real part; on CPUs only."""
-    return measures.spectrum(_score_matrices(params, view))
+    """The eigenvalues of the score matrices, by decreasing real part."""
+    return _score_matrices(params, view)
 
 
 @probe("layer", "head", "moment", needs=("score_matrices",), labels={"moment": measures.MOMENTS})

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.config import require
@@ -105,6 +106,8 @@ class Probe:
         image: whether its last two dimensions are (key, query) and the wandb mirror draws it as pictures.
         labels: {dimension: labels} of dimensions that neither the task nor the model knows.
         at_start: (parameters at t = 0, view) -> what `measure` reads in view.known under its name; None for nothing.
+        on_host: numpy array [T, ...] of what `measure` gave at T times -> what is recorded, with the dimensions `dims`
+            after T; for what some kind of device cannot compute. None if `measure` gives what is recorded.
     """
 
     name: str
@@ -116,6 +119,7 @@ class Probe:
     image: bool = False
     labels: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     at_start: Callable[[PyTree, View], Any] | None = None
+    on_host: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __post_init__(self):
         require(self.name not in NUMBERS, "probe", self.name, f"must not be one of {', '.join(NUMBERS)}")
@@ -140,6 +144,12 @@ def probe(*dims: str, **settings: Any) -> Callable[[Measure], Measure]:
     return register
 
 
+def as_recorded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """{name: what is recorded [T, ...]} of what probes gave at T times; see Probe.on_host."""
+    on_host = {name: PROBES[name].on_host for name in values}
+    return {name: values[name] if finish is None else finish(values[name]) for name, finish in on_host.items()}
+
+
 def dimensions(name: str, model: Any) -> tuple[str, ...]:
     """The dimension names of a probe after t: without "layer" and "head" where the model has one."""
     sizes = {"layer": model.layers, "head": model.heads}
@@ -162,7 +172,7 @@ def coordinates(task: Any, model: Any, words: int) -> dict[str, list[Any]]:
 
 
 def evaluator(names: tuple[str, ...], view: View, squeezed: bool = True) -> Callable[[PyTree], dict[str, Array]]:
-    """The function params -> {name: value} that a law calls at the saved times.
+    """The function params -> {name: value} that a law calls at the saved times; `as_recorded` finishes the values.
 
     Args:
         names: of probes whose arrays have the dimensions that they name.

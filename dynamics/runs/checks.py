@@ -14,7 +14,7 @@ from dynamics.laws import Flow
 from dynamics.models.model import by_name
 from dynamics.objectives.losses import LOSSES
 from dynamics.objectives.objective import Objective
-from dynamics.probes import PROBES, View, coordinates, evaluator
+from dynamics.probes import PROBES, View, as_recorded, coordinates, evaluator
 from dynamics.runs.starts import Setup, abstract_draw, abstract_start, weight_shapes
 from dynamics.tasks import Task
 
@@ -204,14 +204,18 @@ def _problems(
 def _observed(
     structure: Any, kinds: tuple[type, ...], setup: Setup, probes: tuple[str, ...], words: int
 ) -> dict[str, Any]:
-    """The shape of what each probe gives at one time; arguments as for check_shapes."""
+    """The shape of what is recorded of each probe at one time; arguments as for check_shapes."""
     params, objective, survey = abstract_start(structure, kinds, setup)
 
     def observed(params, objective, survey, start):
         view = View(objective, survey, start, words)
         return {name: evaluator((name,), view, squeezed=False)(params)[name] for name in probes}
 
-    return jax.eval_shape(observed, params, objective, survey, params)
+    shapes = jax.eval_shape(observed, params, objective, survey, params)
+    finished = as_recorded(
+        {name: np.zeros((1, *array.shape)) for name, array in shapes.items() if PROBES[name].on_host}
+    )
+    return {**shapes, **{name: jax.ShapeDtypeStruct(array.shape[1:], array.dtype) for name, array in finished.items()}}
 
 
 def _of_batch(objective: Objective, setup: Setup) -> Iterator[str]:

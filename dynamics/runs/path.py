@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from dynamics.probes import as_recorded
 from dynamics.runs.experiment import Experiment
 from dynamics.trajectory import COMPLETED, HANDED_OVER, PAUSED, Trajectory
 
@@ -104,10 +105,11 @@ class Stretched(NamedTuple):
         # The padding, what came after a failure and what other stretches observe are left out as well.
         rows = np.flatnonzero(one.valid[: len(times)])
         rows = rows[rows >= int(self.segment > 0)]
-        probes, notes = ({name: of[name][rows] for name in of} for of in (one.probes, one.notes))
+        probes = as_recorded({name: values[rows] for name, values in one.probes.items()})
+        notes = {name: values[rows] for name, values in one.notes.items()}
         starts = len(rows) > 0 and rows[0] == 0 and times[0] == 0
         ends = slice(0 if starts else 1, 2 if one.outcome == COMPLETED else 1)
-        at_checkpoints = {name: values[ends] for name, values in one.at_checkpoints.items()}
+        at_checkpoints = as_recorded({name: values[ends] for name, values in one.at_checkpoints.items()})
         return one._replace(
             t=times[rows], probes=probes, valid=one.valid[rows], at_checkpoints=at_checkpoints, notes=notes
         )

@@ -49,7 +49,11 @@ def compiled_paths(
     `called` are the functions behind the names of probes and losses: a notebook may register others under these names.
     """
     static = {"probes": probes, "words": words, "strategy": strategy, "called": called}
-    traced = _integrated.trace(*_abstract(structure, shapes), **static)
+    return _compiling(_integrated.trace(*_abstract(structure, shapes), **static))
+
+
+def _compiling(traced: Any) -> Future[tuple[Any, float]]:
+    """A program that compiles in the background, and the seconds that this took."""
 
     def compiled() -> tuple[Any, float]:
         begin = time.perf_counter()

@@ -1,0 +1,69 @@
+"""Every program of every shipped config lowers for CPUs, NVIDIA GPUs and TPUs, none of which has to be there."""
+
+from concurrent.futures import Future
+
+import pytest
+from test_configs import FILES, module
+
+import dynamics
+from dynamics.runs import engine, programs
+from dynamics.runs.path import Path
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+@pytest.fixture
+def lowered(monkeypatch):
+    """What lowers in place of what compiles: the number of programs, by platform."""
+    counts = dict.fromkeys(PLATFORMS, 0)
+
+    def lower(traced):
+        for platform in PLATFORMS:
+            traced.lower(lowering_platforms=(platform,))
+            counts[platform] += 1
+        done = Future()
+        done.set_result((None, 0.0))
+        return done
+
+    monkeypatch.setattr(programs, "_compiling", lower)
+    programs.compiled_paths.cache_clear()
+    yield counts
+    programs.compiled_paths.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_for_every_platform(lowered, file):
+    experiment = dynamics.Experiment.from_config(module(file).get_config("smoke").to_dict())
+    for law in experiment.laws:
+        engine.Program(Path(experiment, law), 1)
+    assert lowered["cpu"] == lowered["tpu"] > 0
+
+
+@pytest.mark.slow
+def test_many_at_once(lowered):
+    """The programs of sweeps, one path after another on each device or all at once."""
+    config = module(next(file for file in FILES if file.stem == "figure1")).get_config("smoke")
+    experiment = dynamics.Experiment.from_config(config.to_dict())
+    for strategy in programs.STRATEGIES:
+        for law in experiment.laws:
+            engine.Program(Path(experiment, law), 2, strategy)
+    assert lowered["tpu"] == 2 * len(experiment.laws)
+
+
+def test_what_no_platform_may_lack(lowered, monkeypatch):
+    """A probe that only CPUs have a program for is found."""
+    import jax.numpy as jnp
+
+    def eigenvalues(params, view):
+        return jnp.linalg.eigvals(view.objective.apply(params, method="score_matrices")).real
+
+    monkeypatch.setitem(
+        dynamics.PROBES, "eigenvalues", dynamics.probes.Probe("eigenvalues", ("layer", "head", "mode"), eigenvalues)
+    )
+    config = module(next(file for file in FILES if file.stem == "locater")).get_config("smoke")
+    config.probes = ("eigenvalues",)
+    experiment = dynamics.Experiment.from_config(config.to_dict())
+    with pytest.raises(NotImplementedError, match="tpu"):
+        engine.Program(Path(experiment, "adam"), 1)
+    assert lowered["cpu"] == 1 and lowered["tpu"] == 0
