@@ -6,6 +6,7 @@ import pkgutil
 import types
 
 import jax
+import numpy as np
 import pytest
 from jaxtyping import install_import_hook
 
@@ -18,6 +19,7 @@ with install_import_hook("dynamics", "beartype.beartype"):
 
 from dynamics.laws.law import NO_LIMIT, Stretch
 from dynamics.laws.runge_kutta import Controller, Turn
+from dynamics.probes import as_recorded
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -77,3 +79,9 @@ def smoke(tmp_path_factory):
     config = f"--config={ROOT}/configs/cooccurrence/figure1.py:smoke"
     assert dynamics.cli.main(["dynamics", "run", config, f"--workdir={workdir}", "--name=smoke"]) == 0
     return dynamics.load(workdir / "smoke")
+
+
+def recorded(values):
+    """What is recorded at one time of what probes gave."""
+    rows = as_recorded({name: np.asarray(value)[None] for name, value in values.items()})
+    return {name: row[0] for name, row in rows.items()}

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import recorded, small_config
 
 import dynamics
 from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evaluator
@@ -19,7 +19,7 @@ def seen(request):
     survey = Survey.of(task, objective.batch, task.evaluation_set(jax.random.key(0), task.evaluation))
     view = View(objective, survey, jax.tree.map(lambda x: 0.9 * x, params), experiment.words)
     fitting = [name for name, probe in PROBES.items() if probe.fits(experiment.task, experiment.model)]
-    return experiment, jax.jit(lambda: evaluator(tuple(fitting), view)(params))()
+    return experiment, recorded(jax.jit(lambda: evaluator(tuple(fitting), view)(params))())
 
 
 def test_dimensions(seen):

@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import small_config
+from conftest import recorded, small_config
 from scipy.special import softmax
 
 import dynamics
 from dynamics.config import build
 from dynamics.objectives.losses import cross_entropy
 from dynamics.objectives.regularisers import SpectrumPenalty
-from dynamics.probes import PROBES, Survey, View, as_recorded, coordinates, dimensions, evaluator
+from dynamics.probes import PROBES, Survey, View, coordinates, dimensions, evaluator
 
 V, L, M = 5, 6, 8
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, V, (3, L)), jnp.int32)
@@ -157,10 +157,7 @@ def test_attention_probes_have_their_dimensions():
     ]
     assert "qk_spectrum" in fitting and "scores" not in fitting and "margin" not in fitting
     labels = coordinates(experiment.task, experiment.model, experiment.words)
-    values = jax.jit(lambda: evaluator(tuple(fitting), view)(params))()
-    values |= {
-        name: rows[0] for name, rows in as_recorded({"qk_spectrum": np.asarray(values["qk_spectrum"])[None]}).items()
-    }
+    values = recorded(jax.jit(lambda: evaluator(tuple(fitting), view)(params))())
     rows = M // experiment.model.heads  # of the W_Q and W_K of a head
     assert (values["qk_numerical_rank"] == rows).all() and (values["qk_rank"] < rows).all()
     for name, value in values.items():
