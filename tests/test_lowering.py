@@ -2,6 +2,7 @@
 
 from concurrent.futures import Future
 
+import numpy as np
 import pytest
 from test_configs import FILES, module
 
@@ -67,3 +68,19 @@ def test_what_no_platform_may_lack(lowered, monkeypatch):
     with pytest.raises(NotImplementedError, match="tpu"):
         engine.Program(Path(experiment, "adam"), 1)
     assert lowered["cpu"] == 1 and lowered["tpu"] == 0
+
+
+def test_devices_without_float64_are_refused(monkeypatch):
+    """Pairs of float32 have neither the precision nor the range; each is found alone."""
+
+    def tried(values, small):
+        return np.array([np.dot(values, values) * (1 + 2.0**-44), small * 2.0**500])
+
+    def out_of_range(values, small):
+        return np.array([np.dot(values, values), 0.0])
+
+    programs.check_float64.__wrapped__("cpu")
+    for wrong in (tried, out_of_range):
+        monkeypatch.setattr(programs, "_tried", wrong)
+        with pytest.raises(dynamics.ConfigError, match=r"dtype = 'float64': must be 'float32' here"):
+            programs.check_float64.__wrapped__("tpu")

@@ -23,7 +23,16 @@ from dynamics.runs.experiment import Experiment
 from dynamics.runs.parts import named
 from dynamics.runs.path import Path, State, Stretched
 from dynamics.runs.processes import on_host, several
-from dynamics.runs.programs import MEASURED, Strategy, compiled_paths, compiled_starts, hashable, memories, states
+from dynamics.runs.programs import (
+    MEASURED,
+    Strategy,
+    check_float64,
+    compiled_paths,
+    compiled_starts,
+    hashable,
+    memories,
+    states,
+)
 from dynamics.runs.starts import OWN_KEY
 from dynamics.runs.stopping import awaited
 from dynamics.trajectory import HANDED_OVER, PAUSED, Trajectory, joined
@@ -64,6 +73,8 @@ class Program:
         self._devices = 1 if self._alone else jax.device_count()
         self._slots = -(-size // self._devices)
         self._dtype = first.experiment.model.dtype
+        if self._dtype == np.float64 and jax.default_backend() != "cpu":
+            check_float64(jax.default_backend())
         self._limit = NO_LIMIT if several() else FIRST_LIMIT  # processes must take the same stretches
         strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
         experiment = first.experiment

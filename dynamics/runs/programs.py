@@ -1,6 +1,7 @@
 """The programs of the engine: one draws starts, one integrates paths; compiled once for paths of one form."""
 
 import functools
+import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import numpy as np
 from jax.sharding import AxisType, PartitionSpec
 from jaxtyping import PyTree
 
+from dynamics.config import require
 from dynamics.probes import PROBES, View, evaluator
 from dynamics.runs.starts import Setup, draw_start, noise_key
 from dynamics.trajectory import COMPLETED
@@ -60,6 +62,29 @@ def _compiling(traced: Any) -> Future[tuple[Any, float]]:
         return traced.lower().compile(), time.perf_counter() - begin
 
     return _in_background(compiled)
+
+
+@functools.cache
+def check_float64(platform: str) -> None:
+    """Refuse float64 on devices that do not have it: TPUs compute it by pairs of float32, with their range.
+
+    Args:
+        platform: of the devices, which are tried at once.
+
+    Raises:
+        ConfigError: when float64 numbers do not have the range or the precision that they have on processors.
+    """
+    values = 1 + np.arange(1, 257) / 257
+    seen = jax.device_get(_tried(values, np.float64(2.0**-600)))
+    exact = np.array([math.fsum((values * values).tolist()), 2.0**-100])
+    allowed = f"must be 'float32' here: {platform} devices compute float64 in fewer bits or with a smaller range"
+    require(bool(np.all(np.abs(seen - exact) <= 1e-14 * exact)), "dtype", "float64", allowed)
+
+
+@jax.jit
+def _tried(values, small):
+    """A sum of products, and a number whose factors are outside the range of float32: 2^−100."""
+    return jnp.stack([values @ values, small * 2.0**500])
 
 
 def _in_background(function: Any) -> Future[Any]:
