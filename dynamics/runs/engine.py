@@ -115,6 +115,11 @@ class Program:
         return sum(awaited(program)[1] for program, _ in self._turns)
 
     @property
+    def compiled(self) -> list[Any]:
+        """The compiled programs that integrate, one for each turn that was needed yet."""
+        return [awaited(program)[0] for program, _ in self._turns]
+
+    @property
     def _order(self) -> np.ndarray:
         """The place of every path: paths are dealt out to the devices one by one."""
         path = np.arange(self._slots * self._devices)

@@ -1,0 +1,108 @@
+"""The work of programs, counted and not timed: a change that makes them slower shows without a clock.
+
+    python -m experiments.speed.counted [FILE]
+
+Prints the counts as JSON, or writes them into FILE. tests/test_counted_work.py compares them with those of
+tests/records/counted_work.json. Operations and bytes are those that XLA counts in a compiled program; it counts the
+body of a loop once.
+"""
+
+import contextlib
+import io
+import json
+import pathlib
+import sys
+import tempfile
+from typing import Any
+
+import jax
+
+import dynamics
+from dynamics import cli
+from dynamics.config import require
+from dynamics.files import load_config
+from dynamics.runs.engine import Program
+from dynamics.runs.path import Path
+from dynamics.runs.programs import compiled_paths, compiled_starts
+
+CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
+FIGURE1 = CONFIGS / "cooccurrence" / "figure1.py"
+SWEEP = CONFIGS / "cooccurrence" / "sweep_scales.py"
+FLOWS = {"weights": {"name": "flow", "solver": "tsit5"}, "Gram variables": {"name": "gram_flow", "solver": "tsit5"}}
+DESCENTS = {"GD": {"name": "gd", "learning_rate": 0.01}, "SGD": {"name": "sgd", "learning_rate": 0.01, "batch_size": 6}}
+WORDS = (64, 163, 643)  # the vocabulary of the paper's experiment, and of 60 and 240 samples whose words are distinct
+
+Counts = dict[str, float]
+
+
+def main() -> None:
+    """Count, and print or write the counts."""
+    text = json.dumps(counted(), indent=1) + "\n"
+    if len(sys.argv) > 1:
+        pathlib.Path(sys.argv[1]).write_text(text)
+    else:
+        print(text, end="")
+
+
+def counted() -> dict[str, Counts]:
+    """{what: {unit: count}}."""
+    counts: dict[str, Counts] = {}
+    for name, law in FLOWS.items():
+        for words in WORDS:
+            counts[f"a velocity in {name}, {words} words"] = of_velocity(experiment(law, words))
+        counts[f"a flow in {name}"] = of_path(experiment(law)) | of_flow(experiment(law))
+    for name, law in DESCENTS.items():
+        counts[name] = of_path(experiment(law))
+    counts["dynamics run"] = of_command("run", FIGURE1)
+    counts["dynamics sweep"] = of_command("sweep", SWEEP)
+    return counts
+
+
+def experiment(law: dict[str, Any], words: int = WORDS[0]) -> Any:
+    """The paper's experiment under one law, with a vocabulary of so many words, to t = 30."""
+    config = load_config(FIGURE1)
+    config.laws = {"law": law}
+    config.times.update(stop=30.0, count=20)
+    config.probes, config.checkpoints = ("loss",), 1
+    if words > config.task.vocabulary:
+        config.task.update(samples=3 * (words - 3) // 8, vocabulary=words, words="distinct")
+    return dynamics.Experiment.from_config(config.to_dict())
+
+
+def of_velocity(experiment: Any) -> Counts:
+    """The operations and bytes of one evaluation of a velocity."""
+    params, objective, _ = experiment.abstract_start("law")
+    velocity = jax.jit(lambda params, objective: experiment.laws["law"].velocity(objective, params))
+    return _analysed(velocity.lower(params, objective).compile())
+
+
+def of_path(experiment: Any) -> Counts:
+    """The operations and bytes of the program that integrates a path, and the bytes that a stretch takes to the host."""
+    (compiled,) = Program(Path(experiment, "law"), 1).compiled
+    return {**_analysed(compiled), "bytes to the host": compiled.memory_analysis().output_size_in_bytes}
+
+
+def of_flow(experiment: Any) -> Counts:
+    """How often a flow evaluates its velocity, and how many steps it accepts."""
+    trajectory = dynamics.solve(experiment, "law")
+    return {"evaluations": int(trajectory.notes["evaluations"][-1]), "steps": int(trajectory.steps)}
+
+
+def of_command(command: str, file: pathlib.Path) -> Counts:
+    """The programs that a command compiles: those that integrate, and those that draw starts."""
+    before = [made.cache_info().misses for made in (compiled_paths, compiled_starts)]
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        flags = [f"--config={file}:smoke", f"--workdir={folder}", "--name=counted", "--no-report"]
+        code = cli.main(["dynamics", command, *flags])
+    require(code == 0, command, file.stem, f"must end with 0, not with {code}")
+    after = [made.cache_info().misses for made in (compiled_paths, compiled_starts)]
+    return {"programs": sum(after) - sum(before)}
+
+
+def _analysed(compiled: Any) -> Counts:
+    analysis = compiled.cost_analysis()
+    return {"operations": analysis["flops"], "bytes": analysis["bytes accessed"]}
+
+
+if __name__ == "__main__":
+    main()
