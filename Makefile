@@ -16,8 +16,8 @@ unexport PYTHONDONTWRITEBYTECODE
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
 
-# Programs that run for milliseconds are sooner done when LLVM does not optimise them, and by XLA's older code generator.
-test test-slow test-slurm test-browser smoke reliability: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)
+# Programs that run for milliseconds are sooner done when LLVM does not optimise them, by XLA's older code generator, in one piece.
+test test-slow test-slurm test-browser smoke reliability: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 $(XLA_FLAGS)
 
 test: .venv/ready
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not slurm and not browser"

@@ -21,7 +21,7 @@ from dynamics.files import one_line
 from dynamics.runs.manifest import FORMAT, Manifest
 from dynamics.runs.path import State
 from dynamics.runs.record import LOCK, STORE, Record
-from dynamics.runs.storage import Arrays, consolidate, overwrite_json, write_group, write_json
+from dynamics.runs.storage import Arrays, consolidate, json_text, overwrite_json, write_group, write_json
 from dynamics.runs.unfinished import write_state
 from dynamics.trajectory import Trajectory
 
@@ -122,9 +122,9 @@ class Recorder:
             self._broken = False
 
     def status(self, **status: Any) -> None:
-        """Replace status.json."""
-        with self._manifest.writing("status.json"):
-            write_json(self.path / "status.json", status)
+        """Replace status.json. The manifest has it first: a status that says "done" is never without its line."""
+        self._manifest.announce("status.json", json_text(status).encode())
+        write_json(self.path / "status.json", status)
 
     def group(self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         """Add a group to trajectory.zarr, or replace it, in the background.
@@ -179,6 +179,8 @@ class Recorder:
             if (self.path / unfinished_path(name)).exists():
                 with self._manifest.writing(unfinished_path(name)):
                     (self.path / unfinished_path(name)).unlink()
+        with contextlib.suppress(OSError):  # it is not there, or not empty
+            (self.path / unfinished_path(law)).parent.rmdir()
 
     def failed(self, error: BaseException) -> None:
         """Record that the run ends with an exception, Ctrl-C an interruption; what was written before is kept."""
@@ -186,12 +188,12 @@ class Recorder:
             self.close()
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         status = {"state": state, "reason": one_line(error), "laws": self._laws}
+        try:
+            self._manifest.announce("status.json", json_text(status).encode())
+        except OSError as full:
+            status["manifest"] = one_line(full)
         with contextlib.suppress(OSError):
             overwrite_json(self.path / "status.json", status)
-            try:
-                self._manifest.add("status.json")
-            except OSError as full:
-                overwrite_json(self.path / "status.json", {**status, "manifest": one_line(full)})
 
     def close(self) -> None:
         """Wait until all writes that go on in the background are on disk, and end the thread that makes them.
