@@ -120,7 +120,7 @@ reliability: .venv/ready
 	$(MAKE) --no-print-directory -j 2 -O reliability-kills-1 reliability-kills-2 reliability-configs reliability-faults reliability-flips reliability-manifest_cost
 
 reliability-kills-%:
-	$(BIN)/python -W ignore -m experiments.reliability.kills --kills=250 --terms=25 --seed=$*
+	$(BIN)/python -W ignore -m experiments.reliability.kills --kills=250 --terms=25 --terms-of-figure1=5 --seed=$*
 
 reliability-%:
 	$(BIN)/python -W ignore -m experiments.reliability.$*
