@@ -20,10 +20,10 @@ figures: .venv/ready
 test test-slow test-slurm test-browser smoke reliability: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 $(XLA_FLAGS)
 
 test: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not slurm and not browser"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm and not browser"
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "slow and not slurm and not browser"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not slurm and not browser"
 
 # On a SLURM of three nodes on this machine, for as long as the tests run; Debian or Ubuntu, and root.
 test-slurm: .venv/ready

@@ -42,6 +42,7 @@ def test_names_are_listed_without_importing_jax():
     )
 
 
+@pytest.mark.slow  # `make check` runs mypy over the whole package
 def test_a_type_checker_sees_types(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("import dynamics\nreveal_type(dynamics.GradientFlow)\ndynamics.nosuch\ndynamics.seeds('a')\n")

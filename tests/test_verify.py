@@ -45,7 +45,8 @@ def swept(tmp_path_factory):
     """The folder of a finished sweep."""
     folder = tmp_path_factory.mktemp("swept")
     (folder / "small.py").write_text(CONFIG)
-    assert dynamics.cli.main(["dynamics", "sweep", f"--config={folder}/small.py", f"--workdir={folder}"]) == 0
+    place = [f"--config={folder}/small.py", f"--workdir={folder}", "--no-report"]
+    assert dynamics.cli.main(["dynamics", "sweep", *place]) == 0
     return folder / "small"
 
 

@@ -35,9 +35,22 @@ def _system_errors(path: pathlib.Path) -> Iterator[None]:
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code is None:
             raise
-        # Its other tasks that failed would print their tracebacks when Python ends.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
+
+
+@contextlib.contextmanager
+def _not_logged() -> Iterator[None]:
+    """Errors of orbax's threads and tasks are raised at the end of a write: they are not logged with tracebacks too.
+
+    After an error they are not logged until Python ends, since other tasks of the write fail later.
+    """
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 class Recorder:
@@ -154,7 +167,7 @@ class Recorder:
 
     def _write_checkpoint(self, path: str, state: PyTree) -> None:
         if not (self.path / path).exists():  # a process that was killed may have written it
-            with self._manifest.writing(path):
+            with self._manifest.writing(path), _not_logged():
                 self._checkpointer.save((self.path / path).absolute(), state)
                 self._checkpointer.wait_until_finished()
 
