@@ -16,14 +16,14 @@ unexport PYTHONDONTWRITEBYTECODE
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
 
-# Programs that run for milliseconds are sooner done when LLVM does not optimise them, and by XLA's older code generator.
-test test-slow test-slurm test-browser smoke reliability: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false $(XLA_FLAGS)
+# Programs that run for milliseconds are sooner done when LLVM does not optimise them, by XLA's older code generator, in one piece.
+test test-slow test-slurm test-browser smoke reliability: export XLA_FLAGS := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 $(XLA_FLAGS)
 
 test: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not slow and not slurm and not browser"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm and not browser"
 
 test-slow: .venv/ready
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "slow and not slurm and not browser"
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not slurm and not browser"
 
 # On a SLURM of three nodes on this machine, for as long as the tests run; Debian or Ubuntu, and root.
 test-slurm: .venv/ready
@@ -120,7 +120,7 @@ reliability: .venv/ready
 	$(MAKE) --no-print-directory -j 2 -O reliability-kills-1 reliability-kills-2 reliability-configs reliability-faults reliability-flips reliability-manifest_cost
 
 reliability-kills-%:
-	$(BIN)/python -W ignore -m experiments.reliability.kills --kills=250 --terms=25 --seed=$*
+	$(BIN)/python -W ignore -m experiments.reliability.kills --kills=250 --terms=25 --terms-of-figure1=5 --seed=$*
 
 reliability-%:
 	$(BIN)/python -W ignore -m experiments.reliability.$*

@@ -47,7 +47,7 @@ def _cores() -> int:
         return os.cpu_count() or 1
 
 
-def configure_compiler() -> None:
+def use_compile_cache() -> None:
     """Store compiled programs in ~/.cache/dynamics, where the next process finds them; for commands."""
     import jax
 

@@ -1,5 +1,6 @@
 """Shared fixtures, compiled once per pytest worker: a small experiment, its laws, and a run of the smoke config."""
 
+import gc
 import importlib
 import pathlib
 import pkgutil
@@ -24,11 +25,21 @@ from dynamics.probes import as_recorded
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+# Tracing makes many objects that live long: the garbage collector need not look at them so often.
+gc.freeze()
+gc.set_threshold(100_000, 10, 10)
+
 # A persistent cache shares compiled programs between pytest workers and runs.
-dynamics.environment.configure_compiler()
+dynamics.environment.use_compile_cache()
 
 ALL = types.SimpleNamespace(trained=dynamics.Trained())  # in place of an objective: all parameters train
 ROOT = pathlib.Path(__file__).parent.parent
+# The files whose tests take longest: begun last, they would keep one worker busy while the other has nothing to do.
+LONGEST = ("test_kills", "test_docs", "test_paper", "test_asking", "test_processes", "test_work")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 def small_config(**changes):

@@ -22,9 +22,9 @@ BEFORE, LATER = ("loss",), ("loss", "attention")
 SCRIPT = """
 import pathlib, sys
 import dynamics
-from dynamics.environment import configure_compiler
+from dynamics.environment import use_compile_cache
 from test_asking import LAWS, asked_for
-configure_compiler()
+use_compile_cache()
 adam = {"adam": {"name": "adam", "learning_rate": 0.05, "batch_size": 6}}
 gram = {"flow": {"name": "gram_flow", "rtol": 1e-9, "atol": 1e-11}}
 for name, laws in (("weights", {**LAWS, **adam}), ("gram", gram)):

@@ -85,8 +85,8 @@ PAUSING = {
 }
 
 
-@pytest.mark.parametrize("law", PAUSING)
-@pytest.mark.parametrize("size", [1, 2])
+# Alone, a path has another program, but the same law: a flow, a descent and a random one stand for all.
+@pytest.mark.parametrize(("law", "size"), [*((law, 2) for law in PAUSING), ("flow", 1), ("sgd", 1), ("sme", 1)])
 def test_where_it_pauses_changes_no_bit(law, size, monkeypatch):
     """Stretches of two steps, of seven and of as many as there are: the same trajectories, notes and ends."""
     changes = {"laws": {law: PAUSING[law]}, "times.stop": 20.0, "probes": ("loss", "parameters"), "checkpoints": 2}

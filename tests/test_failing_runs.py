@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import json
+import logging
 import os
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import dynamics.cli
 import dynamics.runs.engine
 import dynamics.runs.record
 from dynamics.report.page import page
+from dynamics.runs.recorder import Recorder
 from dynamics.runs.storage import overwrite_json
 
 
@@ -62,6 +65,38 @@ def test_a_full_disk_while_a_law_is_written(tmp_path, monkeypatch):
     status = dynamics.load(tmp_path / "run").status
     assert status["state"] == "failed" and "No space left on device" in status["reason"]
     assert not status["laws"]  # none is on disk
+
+
+@pytest.fixture
+def logged():
+    """What orbax's libraries log, and their levels again at the end."""
+    loggers, texts = [logging.getLogger(name) for name in ("absl", "asyncio")], []
+    levels, handler = [logger.level for logger in loggers], logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield texts
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_write_raises_is_not_logged_too(tmp_path, logged, fails):
+    """Nor what its other tasks log later; after a write that ends well, errors are logged as before."""
+    recorder = Recorder.new(tmp_path, "run", small_config(), {})
+
+    def save(*_):
+        logging.getLogger("absl").error("a page of stack")
+        if fails:
+            no_space()
+
+    recorder._checkpointer = types.SimpleNamespace(save=save, wait_until_finished=lambda: None, close=lambda: None)
+    recorder.checkpoint("gd", 0.0, {}, ())
+    with pytest.raises(OSError, match="No space") if fails else contextlib.nullcontext():
+        recorder.close()
+    logging.getLogger("asyncio").error("later")
+    assert logged == ([] if fails else ["later"])
 
 
 def test_a_disk_so_full_that_no_file_can_be_made(failing, monkeypatch):

@@ -9,7 +9,7 @@ from dynamics.config import ConfigError
 from dynamics.files import read_json
 from dynamics.runs.storage import read_rows, write_group, write_rows
 from dynamics.sweeps.ledger import Ledger
-from experiments.reliability import faults
+from experiments.reliability import acts, faults
 
 
 @pytest.mark.parametrize("fault", [faults.lost_device, faults.wandb_absent, faults.wandb_broken, faults.full_disk])
@@ -19,7 +19,7 @@ def test_a_run_survives(fault):
 
 
 def test_damaged_files_of_a_run(tmp_path):
-    results = faults.damaged("run", tmp_path, flips=10)
+    results = faults.damaged("run", tmp_path, flips=5, every=5)
     assert all(result.survived for result in results), [result for result in results if not result.survived]
     assert {"named", "checksum", "the same numbers"} >= {result.seen for result in results}
 
@@ -64,7 +64,7 @@ def test_a_damaged_line_of_a_journal_is_left_out_with_a_warning(tmp_path):
 def test_what_is_not_told_in_one_line_is_seen():
     """The harness itself: an error that is not caught, and numbers that differ."""
     good = {"x": np.arange(3.0)}
-    assert faults.same(good, {"x": np.arange(3.0)}) and not faults.same(good, {"x": np.arange(3.0) + 1e-15})
-    assert not faults.same(good, {})
-    assert not faults.Said(1, [], "", "ValueError at x.py:3").in_one_line
-    assert not faults.Said(1, ["dynamics: a", "dynamics: b"], "", "").in_one_line
+    assert acts.same(good, {"x": np.arange(3.0)}) and not acts.same(good, {"x": np.arange(3.0) + 1e-15})
+    assert not acts.same(good, {})
+    assert not acts.Said(1, [], "", "ValueError at x.py:3").in_one_line
+    assert not acts.Said(1, ["dynamics: a", "dynamics: b"], "", "").in_one_line

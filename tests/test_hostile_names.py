@@ -2,8 +2,11 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import pickle
+import shlex
+import subprocess
 
 import numpy as np
 import pytest
@@ -13,7 +16,10 @@ import dynamics
 import dynamics.cli
 from dynamics.config import ConfigError
 from dynamics.runs.storage import read_rows
-from experiments.reliability.faults import CONFIG
+from dynamics.sweeps.launch import Launch, Resources
+from dynamics.sweeps.launchers import LAUNCHERS, Job
+from dynamics.sweeps.paths import plan
+from experiments.reliability.acts import CONFIG
 
 SMOKE = f"--config={ROOT}/configs/cooccurrence/figure1.py:smoke"
 HOSTILE = (
@@ -55,7 +61,36 @@ def test_the_name_of_a_file_and_its_variant(tmp_path, capsys, monkeypatch):
         (tmp_path / file).write_text(text)
         assert dynamics.cli.main(["dynamics", "sweep", f"--config={file}{variant}"]) == 2
         assert "must be one name of letters" in capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {"a$(x).py", "fine.py"}
+    assert {path.name for path in tmp_path.iterdir()} - {"__pycache__"} == {"a$(x).py", "fine.py"}
+
+
+FAKES = {  # commands of SLURM: the script is kept, and what a node would execute is printed word by word
+    "sbatch": 'cp "$1" script && echo Submitted batch job 7',
+    "srun": 'printf "%s\\n" "$@" > words',
+    "squeue": "exit 0",
+}
+
+
+def test_what_slurm_is_given(tmp_path, monkeypatch):
+    """The folder of a sweep is one word of the script and of what it executes, whatever it is called."""
+    commands, folder = tmp_path / "commands", tmp_path / "a b'; touch x; $(touch x) `touch x`\" & touch x" / FINE[2]
+    commands.mkdir()
+    for name, text in FAKES.items():
+        (commands / name).write_text(f"#!/bin/sh\n{text}\n")
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    resources = Resources(2, 1, 0, 1.0, 1, "$(touch x); touch x", 1.0)
+    jobs = [Job(folder, {}, resources, None) for _ in range(resources.jobs)]
+    LAUNCHERS["slurm"]().start(Launch(folder, plan({}), {}, resources, None), jobs)
+    set_by = [line for line in (tmp_path / "script").read_text().splitlines() if line.startswith("#SBATCH ")]
+    options = dict(shlex.split(line)[1].partition("=")[::2] for line in set_by)
+    assert all(len(shlex.split(line)) == 2 for line in set_by)
+    assert options["--job-name"] == FINE[2] and options["--partition"] == resources.partition
+    subprocess.run(["bash", "script"], check=True)
+    (logs,) = (folder / "jobs").iterdir()
+    assert (tmp_path / "words").read_text().splitlines()[-1] == str(logs)
+    assert {path.name for path in tmp_path.iterdir()} == {"commands", folder.parent.name, "script", "words"}
 
 
 def test_a_law_with_the_name_of_errors():
@@ -106,7 +141,7 @@ def test_a_sweep_folder_is_read_without_executing_its_config(tmp_path):
     """Its config.py is executed by jobs alone."""
     file, mark = tmp_path / "mine.py", tmp_path / "mark"
     file.write_text(CONFIG)
-    command = ["dynamics", "sweep", f"--config={file}", f"--workdir={tmp_path}", "--name=x"]
+    command = ["dynamics", "sweep", f"--config={file}", f"--workdir={tmp_path}", "--name=x", "--no-report"]
     assert dynamics.cli.main(command) == 0
     (tmp_path / "x" / "config.py").write_text(f"open({str(mark)!r}, 'w')\n")
     record = dynamics.load(tmp_path / "x")

@@ -277,7 +277,8 @@ def swept(tmp_path, registries):
 
     def run(text):
         file.write_text(text)
-        assert dynamics.cli.main(["dynamics", "sweep", f"--config={file}", f"--workdir={tmp_path}/runs"]) == 0
+        place = [f"--config={file}", f"--workdir={tmp_path}/runs", "--no-report"]
+        assert dynamics.cli.main(["dynamics", "sweep", *place]) == 0
         return dynamics.load(tmp_path / "runs" / "mine")
 
     return run

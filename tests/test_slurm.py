@@ -158,7 +158,7 @@ def interrupted(folder):
 
 
 def disturbed(launch, disturb, undisturbed, is_warned):
-    """Disturb one job at work; all paths are done once, and those that it was at by another attempt.
+    """Disturb one job at work; all paths are done once, and those that it was at by another attempt; the folder.
 
     A job that is warned says so, or on another machine it would be waited for.
     """
@@ -171,6 +171,7 @@ def disturbed(launch, disturb, undisturbed, is_warned):
     assert again & paths
     assert interrupted(folder) == (again if is_warned else set())
     assert_all_done_once(folder, undisturbed)
+    return folder
 
 
 @pytest.mark.slurm
@@ -254,7 +255,8 @@ def test_local_jobs(launched, undisturbed):
 def test_a_killed_local_job(launched, undisturbed, jobs):
     """The others go on with its paths; without others, they are launched again."""
     launch = launched("local", "", f"--config.launch.jobs={jobs}")
-    disturbed(launch, lambda pid: os.kill(pid, signal.SIGKILL), undisturbed, is_warned=False)
+    folder = disturbed(launch, lambda pid: os.kill(pid, signal.SIGKILL), undisturbed, is_warned=False)
+    assert len(list(folder.glob("jobs/*/*_submitted.pkl"))) == max(jobs, 2)
 
 
 @pytest.mark.slow

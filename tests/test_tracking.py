@@ -13,7 +13,7 @@ import wandb
 from conftest import small_config
 
 import dynamics
-from dynamics.runs.tracking import FEW, Shown, SweepTracker
+from dynamics.runs.tracking import FEW, Shown, SweepTracker, Tracker
 
 
 def inspected(file):
@@ -53,6 +53,25 @@ def test_failure_is_a_warning(tmp_path, monkeypatch):
 def test_disabled_writes_nothing(tmp_path):
     record = dynamics.execute(small_config(**{"wandb.mode": "disabled"}), tmp_path, "run")
     assert record.status["state"] == "done" and not (record.path / "wandb").exists()
+
+
+def test_labels_and_names_are_only_text(tmp_path, monkeypatch):
+    """A word of a text may be anything, and a group as well: they are in the file as they are, and name no file."""
+    monkeypatch.chdir(tmp_path)
+    words, group = ["../up", "<script>alert(1)</script>", "$(touch x)", "a/b", "\x1b[31m"], "'; touch x; <b>{0}%n"
+    folder = tmp_path / "adam β=0.9"
+    folder.mkdir()
+    tracker = Tracker({"mode": "offline", "project": "dynamics", "group": group}, folder, {"words": words})
+    values = np.arange(1.0, 11.0).reshape(2, 5)
+    tracker.trajectory("gd", Shown(np.array([0.0, 1.0]), {"p": (("t", "word"), values)}, {"word": words}, 5), [])
+    tracker.finish({}, failed=False)
+    (file,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    records = inspected(file)
+    (run,) = (record["run"] for record in records if record["type"] == "run")
+    assert (run["run_group"], run["display_name"]) == (group, folder.name)
+    rows = [record["history"]["item"] for record in records if record["type"] == "history"]
+    assert [[row[f"gd/p/{word}"] for word in words] for row in rows] == values.tolist()
+    assert list(tmp_path.iterdir()) == [folder] and [path.name for path in folder.iterdir()] == ["wandb"]
 
 
 @pytest.mark.parametrize("members", [2, FEW + 1])

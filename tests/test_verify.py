@@ -45,7 +45,8 @@ def swept(tmp_path_factory):
     """The folder of a finished sweep."""
     folder = tmp_path_factory.mktemp("swept")
     (folder / "small.py").write_text(CONFIG)
-    assert dynamics.cli.main(["dynamics", "sweep", f"--config={folder}/small.py", f"--workdir={folder}"]) == 0
+    place = [f"--config={folder}/small.py", f"--workdir={folder}", "--no-report"]
+    assert dynamics.cli.main(["dynamics", "sweep", *place]) == 0
     return folder / "small"
 
 
@@ -161,6 +162,27 @@ def test_a_run_that_was_killed_has_notes(tmp_path):
             "status.json: was being written when the process ended",
         ],
     )
+
+
+def test_a_kill_around_a_last_status_is_no_damage(tmp_path):
+    """A status is announced in the manifest, and then replaced: what is there is the old one or the new one."""
+    run = tmp_path / "run"
+    recorder = Recorder.new(tmp_path, "run", small_config(), {})
+    recorder.close()
+    file, note = run / "status.json", "status.json: its process ended before it was replaced"
+    for seconds in (1.0, 2.0):
+        before = file.read_bytes()
+        recorder.status(state="done", reason="", laws={}, seconds=seconds)
+        after = file.read_bytes()
+        assert verify.check_run(run) == ([], [])
+        file.write_bytes(before)
+        assert verify.check_run(run) == ([], [note])
+        file.write_bytes(after.replace(b"done", b"dine"))
+        assert verify.check_run(run).damaged == ["status.json: was changed"]
+        file.write_bytes(after)
+    lines = (run / manifest.NAME).read_bytes().splitlines(keepends=True)
+    (run / manifest.NAME).write_bytes(b"".join(lines[:-1]))
+    assert verify.check_run(run).damaged == ["status.json: was changed"]
 
 
 def test_tolerances():

@@ -165,15 +165,17 @@ def weighted_order(x: Any, values: Any, errors: Any) -> Fit:
         return NO_FIT
     x = x / np.exp(np.mean(np.log(x)))
 
-    def factor(b: float) -> Any:
-        powers = x**b / errors
-        return np.sum(powers * values / errors) / np.sum(powers**2)
+    def factor(b: Any) -> Any:
+        powers = x ** np.asarray(b)[..., None] / errors
+        return np.sum(powers * values / errors, axis=-1) / np.sum(powers**2, axis=-1)
 
-    def misfit(b: float) -> float:
-        return float(np.sum(((values - factor(b) * x**b) / errors) ** 2))
+    def misfit(b: Any) -> Any:
+        """χ² of every exponent."""
+        fitted = np.asarray(factor(b))[..., None] * x ** np.asarray(b)[..., None]
+        return np.sum(((values - fitted) / errors) ** 2, axis=-1)
 
     grid = np.linspace(-LARGEST, LARGEST, 801)
-    start = grid[np.argmin([misfit(b) for b in grid])]
+    start = grid[np.argmin(misfit(grid))]
     bounds = (start - 0.1, start + 0.1)
     slope = float(scipy.optimize.minimize_scalar(misfit, bounds=bounds, method="bounded", options={"xatol": 1e-10}).x)
     if not factor(slope) > 0:

@@ -13,7 +13,7 @@ from dynamics.cli.console import Report, certificate, number, print_laws
 from dynamics.cli.modules import check_module, config_of, imported
 from dynamics.cli.status import print_states, print_table
 from dynamics.config import plain, require
-from dynamics.environment import configure_compiler
+from dynamics.environment import use_compile_cache
 from dynamics.mistakes import check_name
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import runs
@@ -29,7 +29,7 @@ EXIT = {"done": 0, "failed": 1, "interrupted": 130}
 def run(arguments: argparse.Namespace) -> int:
     """Execute a config."""
     begin = time.monotonic()
-    configure_compiler()  # before a config file or its experiment uses a device
+    use_compile_cache()  # before a config file or its experiment uses a device
     file, loaded = config_of(arguments)
     config = plain(loaded)
     experiment = Experiment.from_config(config)

@@ -14,7 +14,7 @@ import jax
 
 from dynamics.cli.status import print_table
 from dynamics.config import base, plain
-from dynamics.environment import configure_compiler
+from dynamics.environment import use_compile_cache
 from dynamics.runs.engine import solve
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.origin import provenance
@@ -27,7 +27,7 @@ ALLOWED = 1e-11  # relative difference, of which 4e-12 is the rounding of the an
 def doctor(arguments: argparse.Namespace) -> int:
     """Print what this machine has; 1 if the self-test fails."""
     del arguments
-    configure_compiler()
+    use_compile_cache()
     settings: Any = jax.config
     here = pathlib.Path.cwd()
     disk = shutil.disk_usage(here)

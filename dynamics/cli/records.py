@@ -13,7 +13,7 @@ from dynamics.cli import main
 from dynamics.cli.modules import imported, is_module
 from dynamics.cli.status import print_table
 from dynamics.config import require
-from dynamics.environment import configure_compiler
+from dynamics.environment import use_compile_cache
 from dynamics.files import module_of
 from dynamics.runs.asking import keep
 from dynamics.runs.manifest import NAME, Findings
@@ -59,7 +59,7 @@ def verify(arguments: argparse.Namespace) -> int:
     is_sweep = (folder / "sweep.json").exists() or (folder / "journal").exists()
     files = check_sweep(folder) if is_sweep else check_run(folder)
     if not files.damaged:
-        configure_compiler()  # before the code of a user uses a device
+        use_compile_cache()  # before the code of a user uses a device
         record = load(folder)
         register(record, arguments.module)
         chance = random.SystemRandom()
@@ -77,7 +77,7 @@ def probe(arguments: argparse.Namespace) -> int:
     require(
         isinstance(record, Record), "record", str(arguments.record), "must be the folder of a run, with checkpoints"
     )
-    configure_compiler()  # before the code of a user uses a device
+    use_compile_cache()  # before the code of a user uses a device
     register(record, arguments.module)
     for law in [arguments.law] if arguments.law else record.config.laws:
         values = record.probe(arguments.probe, law, arguments.t)

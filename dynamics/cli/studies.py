@@ -14,7 +14,7 @@ from dynamics.cli.modules import check_module, config_of, imported, is_module
 from dynamics.cli.status import print_table
 from dynamics.cli.sweeps import check_launching, launched, say_what_changed
 from dynamics.config import require
-from dynamics.environment import configure_compiler
+from dynamics.environment import use_compile_cache
 from dynamics.runs.identity import code
 from dynamics.runs.manifest import Manifest
 from dynamics.runs.storage import write_json, write_text
@@ -30,7 +30,7 @@ from dynamics.sweeps.worker import AHEAD
 def compare(arguments: argparse.Namespace) -> int:
     """The laws of a config against one another."""
     begin = time.monotonic()
-    configure_compiler()  # before a config file uses a device
+    use_compile_cache()  # before a config file uses a device
     file, config = config_of(arguments)
     check_module("figures", config.figures)
     module = imported("compare.claims", config.compare.claims, ("TABLES",)) if config.compare.claims else None
@@ -47,7 +47,7 @@ def compare(arguments: argparse.Namespace) -> int:
 def claims(arguments: argparse.Namespace) -> int:
     """Run the command `dynamics claims`: collect the evidence, judge every claim, write the tables and figures."""
     begin = time.monotonic()
-    configure_compiler()  # before a module uses a device
+    use_compile_cache()  # before a module uses a device
     key, name = "--module", arguments.module
     if not name:
         key, name = "paper", f"experiments.{arguments.paper}.claims"

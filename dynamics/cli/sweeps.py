@@ -13,7 +13,7 @@ from dynamics.cli.console import Paths
 from dynamics.cli.modules import ConfigFile, check_module, config_of
 from dynamics.cli.status import print_states, print_table, sets
 from dynamics.config import ConfigError, build, require
-from dynamics.environment import configure_compiler
+from dynamics.environment import use_compile_cache
 from dynamics.mistakes import check_name
 from dynamics.runs import processes
 from dynamics.runs.tracking import SweepTracker
@@ -38,7 +38,7 @@ def check_launching(arguments: argparse.Namespace) -> None:
 def sweep(arguments: argparse.Namespace) -> int:
     """Run the members of a sweep that have not been run."""
     begin = time.monotonic()
-    configure_compiler()  # before a config file uses a device
+    use_compile_cache()  # before a config file uses a device
     file, config = config_of(arguments)
     name = file.stem + (f"-{file.variant}" if file.variant else "")
     check_name("name", arguments.name or name)

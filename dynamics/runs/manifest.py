@@ -99,6 +99,13 @@ class Manifest:
         """List what is at a path, which may be nothing."""
         self._append({"path": path, "files": hashes(self.folder, path)})
 
+    def announce(self, path: str, content: bytes) -> None:
+        """List a file with the content that it is about to get, which replaces the old one as a whole.
+
+        A process that is killed in between leaves a line of what is not there yet, and before it the line of what is.
+        """
+        self._append({"path": path, "files": {path: _entry(content)}})
+
     def settle(self) -> None:
         """List what is at the paths that a process was writing when it was killed: the old, the new, or nothing."""
         lines, _, _ = read_chained(self.folder / NAME, NAME)
@@ -180,8 +187,28 @@ def _names(folder: pathlib.Path, top: pathlib.Path) -> list[str]:
 
 def _hash(file: pathlib.Path, most: int | None = None) -> tuple[int, str]:
     """The size of a file and its SHA-256, of its first bytes only if their number is given."""
-    content = file.read_bytes()[:most]
+    return _entry(file.read_bytes()[:most])
+
+
+def _entry(content: bytes) -> tuple[int, str]:
     return len(content), hashlib.sha256(content).hexdigest()
+
+
+def not_replaced(folder: pathlib.Path, path: str, begun: bool) -> Files:
+    """{path: what is there} if the last thing that a process did was to announce another content; else {}.
+
+    Args:
+        folder: of the record.
+        path: of a file that is announced before it is replaced.
+        begun: whether a content counts as well that was listed as being written.
+    """
+    lines = read_chained(folder / NAME, NAME)[0] if (folder / NAME).is_file() else []
+    listed = [line["files"] for line in lines if line.get("path") == path]
+    if len(listed) < 2 or lines[-1].get("path") != path or listed[-1] is None:
+        return {}
+    now, before = hashes(folder, path), listed[-2]
+    is_old = begun if before is None else {name: tuple(entry) for name, entry in before.items()} == now
+    return now if is_old and tuple(listed[-1][path]) != now.get(path) else {}
 
 
 def check_files(

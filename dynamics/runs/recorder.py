@@ -21,7 +21,7 @@ from dynamics.files import one_line
 from dynamics.runs.manifest import FORMAT, Manifest
 from dynamics.runs.path import State
 from dynamics.runs.record import LOCK, STORE, Record
-from dynamics.runs.storage import Arrays, consolidate, overwrite_json, write_group, write_json
+from dynamics.runs.storage import Arrays, consolidate, json_text, overwrite_json, write_group, write_json
 from dynamics.runs.unfinished import write_state
 from dynamics.trajectory import Trajectory
 
@@ -35,9 +35,22 @@ def _system_errors(path: pathlib.Path) -> Iterator[None]:
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code is None:
             raise
-        # Its other tasks that failed would print their tracebacks when Python ends.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
+
+
+@contextlib.contextmanager
+def _not_logged() -> Iterator[None]:
+    """Errors of orbax's threads and tasks are raised at the end of a write: they are not logged with tracebacks too.
+
+    After an error they are not logged until Python ends, since other tasks of the write fail later.
+    """
+    loggers = [logging.getLogger(name) for name in ("absl", "asyncio")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 class Recorder:
@@ -122,9 +135,9 @@ class Recorder:
             self._broken = False
 
     def status(self, **status: Any) -> None:
-        """Replace status.json."""
-        with self._manifest.writing("status.json"):
-            write_json(self.path / "status.json", status)
+        """Replace status.json. The manifest has it first: a status that says "done" is never without its line."""
+        self._manifest.announce("status.json", json_text(status).encode())
+        write_json(self.path / "status.json", status)
 
     def group(self, name: str, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
         """Add a group to trajectory.zarr, or replace it, in the background.
@@ -154,7 +167,7 @@ class Recorder:
 
     def _write_checkpoint(self, path: str, state: PyTree) -> None:
         if not (self.path / path).exists():  # a process that was killed may have written it
-            with self._manifest.writing(path):
+            with self._manifest.writing(path), _not_logged():
                 self._checkpointer.save((self.path / path).absolute(), state)
                 self._checkpointer.wait_until_finished()
 
@@ -179,6 +192,8 @@ class Recorder:
             if (self.path / unfinished_path(name)).exists():
                 with self._manifest.writing(unfinished_path(name)):
                     (self.path / unfinished_path(name)).unlink()
+        with contextlib.suppress(OSError):  # it is not there, or not empty
+            (self.path / unfinished_path(law)).parent.rmdir()
 
     def failed(self, error: BaseException) -> None:
         """Record that the run ends with an exception, Ctrl-C an interruption; what was written before is kept."""
@@ -186,12 +201,12 @@ class Recorder:
             self.close()
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         status = {"state": state, "reason": one_line(error), "laws": self._laws}
+        try:
+            self._manifest.announce("status.json", json_text(status).encode())
+        except OSError as full:
+            status["manifest"] = one_line(full)
         with contextlib.suppress(OSError):
             overwrite_json(self.path / "status.json", status)
-            try:
-                self._manifest.add("status.json")
-            except OSError as full:
-                overwrite_json(self.path / "status.json", {**status, "manifest": one_line(full)})
 
     def close(self) -> None:
         """Wait until all writes that go on in the background are on disk, and end the thread that makes them.

@@ -38,9 +38,14 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         partial.unlink(missing_ok=True)
 
 
+def json_text(content: Any) -> str:
+    """Plain values as write_json writes them."""
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
 def write_json(path: pathlib.Path, content: Any) -> None:
     """Write plain values as JSON, completely or not at all."""
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, json_text(content))
 
 
 def overwrite_json(path: pathlib.Path, content: Any) -> None:
@@ -49,7 +54,7 @@ def overwrite_json(path: pathlib.Path, content: Any) -> None:
         write_json(path, content)
     except OSError:
         with path.open("r+") as file:
-            file.write(json.dumps(content, ensure_ascii=False) + "\n")
+            file.write(json_text(content))
             file.truncate()
 
 

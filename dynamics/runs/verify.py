@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dynamics.runs.content import recorded
-from dynamics.runs.manifest import Findings, check_files
+from dynamics.runs.manifest import Findings, check_files, not_replaced
 from dynamics.runs.record import Record
 from dynamics.runs.replay import Agreement, Replay
 
@@ -21,7 +21,10 @@ def check_run(folder: pathlib.Path) -> Findings:
         ended = status["state"] != "running" and "manifest" not in status
     except (OSError, ValueError, TypeError, KeyError):
         ended = True
-    return check_files(folder, ended)
+    before = not_replaced(folder, "status.json", begun=not ended)
+    findings = check_files(folder, ended, before)
+    notes = [f"{name}: its process ended before it was replaced" for name in before]
+    return Findings(findings.damaged, [*findings.notes, *notes])
 
 
 def integrate_again(record: Record, chance: random.Random) -> Findings:

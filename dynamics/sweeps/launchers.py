@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dynamics.config import ConfigError, require
-from dynamics.environment import configure_compiler
+from dynamics.environment import use_compile_cache
 from dynamics.runs.identity import changed
 from dynamics.runs.stopping import ask
 from dynamics.sweeps.launch import Attempts, Launch, Resources
@@ -145,7 +145,7 @@ class Job:
         """Run; a signal to end leaves what goes on marked as interrupted."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         signal.signal(signal.SIGUSR2, _interrupting(signal.getsignal(signal.SIGUSR2)))
-        configure_compiler()
+        use_compile_cache()
         execute_config(self.folder)
         planned = plan(read_sweeps(self.folder))
         known = {path for group in planned.groups for path in group.paths} | planned.refused.keys()

@@ -8,7 +8,6 @@ the work is done, or has failed with the reason in its record and one line for t
 
 import argparse
 import contextlib
-import io
 import os
 import pathlib
 import random
@@ -17,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -27,49 +25,11 @@ import jax
 import numpy as np
 
 import dynamics
-import dynamics.cli
 from dynamics.runs import engine, tracking
+from experiments.reliability.acts import CONFIG, Said, act, command, content, same
 
-CONFIG = """
-import dynamics
-
-def get_config(mode="disabled"):
-    config = dynamics.base()
-    config.task = {"name": "cooccurrence", "samples": 12, "length": 4, "vocabulary": 9, "words": "uniform"}
-    config.model = {"name": "one_layer", "width": 8, "neurons": 6, "heads": 1}
-    config.init = {"name": "normal", "std": 0.3, "std_of": {"W": 0.3}}
-    config.laws = {"flow": {"name": "flow"}, "gd": {"name": "gd", "learning_rate": 0.05}}
-    config.times.update(start=0.05, stop=2.0, count=8)
-    config.update(words=6, checkpoints=2, probes=("loss", "scores"))
-    config.wandb.mode = mode
-    return config
-
-def get_sweep(mode="disabled"):
-    return dynamics.seeds(3)
-"""
 SURVIVED, FAILED = True, False
 BLOCKED_S = 3.0  # a wandb that hangs may hold up the end of a run for so long here
-
-
-class Said(NamedTuple):
-    """What a command did.
-
-    Attributes:
-        code: its exit code.
-        lines: what it wrote to standard error, without progress and warnings.
-        printed: what it wrote to standard output.
-        error: the type of an exception that it raised, or an empty text.
-    """
-
-    code: int
-    lines: list[str]
-    printed: str
-    error: str
-
-    @property
-    def in_one_line(self) -> bool:
-        """Whether it ended with one line that says why."""
-        return not self.error and self.code in (1, 2) and len(self.lines) == 1
 
 
 class Result(NamedTuple):
@@ -78,50 +38,6 @@ class Result(NamedTuple):
     name: str
     survived: bool
     seen: str
-
-
-def command(*words: str) -> Said:
-    """Run a command in this process."""
-    streams, error = (io.StringIO(), io.StringIO()), ""
-    with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            code = dynamics.cli.main(["dynamics", *words])
-        except Exception as raised:
-            code, error = 1, type(raised).__name__
-            place = traceback.extract_tb(raised.__traceback__)[-1]
-            error += f" at {pathlib.Path(place.filename).name}:{place.lineno}"
-    lines = [line for line in streams[1].getvalue().splitlines() if line.startswith("dynamics: ")]
-    return Said(code, lines, streams[0].getvalue(), error)
-
-
-def act(what: str, folder: pathlib.Path, mode: str = "disabled") -> Said:
-    """Run or sweep the small config in folder/work/NAME."""
-    file = folder / "tiny.py"
-    if not file.exists():
-        file.write_text(CONFIG)
-    return command(what, f"--config={file}:{mode}", f"--workdir={folder / 'work'}", "--name=x")
-
-
-def content(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All numbers of the record of a run or of a sweep.
-
-    Raises:
-        Exception: for what cannot be read.
-    """
-    record = dynamics.load(path)
-    numbers = {f"{law}/{name}": array.values for law in record.laws for name, array in record[law].data_vars.items()}
-    if isinstance(record, dynamics.Record):
-        for law in record.laws:
-            for t in record.checkpoints(law):
-                leaves = jax.tree.leaves(record.params(law, t))
-                numbers |= {f"{law}/params/{t}/{i}": leaf for i, leaf in enumerate(leaves)}
-    return {name: array for name, array in numbers.items() if array.dtype.kind == "f" and not name.endswith("seconds")}
-
-
-def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
-    """Whether two records have the same numbers, bit for bit."""
-    return one.keys() == other.keys() and all(np.array_equal(one[key], other[key], equal_nan=True) for key in one)
 
 
 def failed_in_one_line(said: Said, path: pathlib.Path) -> tuple[bool, str]:
@@ -266,14 +182,14 @@ def _read(path: pathlib.Path, good: dict[str, np.ndarray]) -> tuple[bool, str]:
     return said, "paths are left out, and said to be interrupted" if said else "a wrong number without a word"
 
 
-def damaged(what: str, folder: pathlib.Path, flips: int) -> list[Result]:
-    """Truncate every kind of file of a finished record, and flip random bits of those that hold numbers."""
+def damaged(what: str, folder: pathlib.Path, flips: int, every: int = 1) -> list[Result]:
+    """Truncate files of a finished record, all or one of `every`, and flip random bits of those that hold numbers."""
     act(what, folder)
     whole = folder / "work" / "x"
     good, generator, results = content(whole), random.Random(0), []
     files = sorted(path for path in whole.rglob("*") if path.is_file() and path.stat().st_size > 0)
     numbers = [path for path in files if {"c", "d"} & set(path.parts) or path.suffix == ".npz"]
-    for path in files:
+    for path in files[::every]:
         raw = path.read_bytes()
         path.write_bytes(raw[: len(raw) // 2])
         results.append(Result(f"{what}: truncated {path.relative_to(whole)}", *_read(whole, good)))

@@ -30,8 +30,10 @@ def main() -> None:
         return call
 
     with tempfile.TemporaryDirectory() as folder:
-        # Every line of the manifest is written by one of these two, `writing` included.
-        patches = mock.patch.multiple(Manifest, begin=timed(Manifest.begin), add=timed(Manifest.add))
+        # Every line of the manifest is written by one of these, `writing` included.
+        patches = mock.patch.multiple(
+            Manifest, begin=timed(Manifest.begin), add=timed(Manifest.add), announce=timed(Manifest.announce)
+        )
         with patches:
             begin = time.process_time()
             command = ["dynamics", "run", f"--config={CONFIG}", f"--workdir={folder}", "--config.figures="]

@@ -21,9 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
         "gd": {"name": "gd", "learning_rate": 0.05},
         "sgd": {"name": "sgd", "learning_rate": 0.05, "batch_size": 4},
     }
-    config.times.update(start=0.05, stop=1000.0, count=30)
+    config.times.update(start=0.05, stop=300.0, count=30)
     config.update(words=6, checkpoints=4, probes=("loss", "scores", "parameters"), certify=True)
-    config.compare.update(pairs=(("gd", "flow"),), steps=(0.05, 0.025), seeds=2, draws=2)
+    config.compare.update(pairs=(("gd", "flow"),), steps=(0.1, 0.05), seeds=2, draws=2)
     config.figures = "experiments.reliability.small"
     config.wandb.mode = "disabled"
     return config

@@ -24,7 +24,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 
-from dynamics.environment import configure_compiler
+from dynamics.environment import use_compile_cache
 from dynamics.files import load_config
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import load_run
@@ -44,7 +44,7 @@ Rows = dict[str, list[Row]]
 
 def main(run: str) -> None:
     """Measure all peers."""
-    configure_compiler()
+    use_compile_cache()
     record = load_run(pathlib.Path(run))
     load_config(CONFIG, "smoke")  # registers the tasks
     experiment = Experiment.from_config(record.config.to_dict())
