@@ -226,6 +226,21 @@ def test_parts_journals_claims_and_results_of_a_sweep_are_covered(sweep):
     assert not verify_sweeps.check_sweep(sweep).damaged
 
 
+def test_a_journal_and_its_rows_that_are_exchanged_are_both_named(sweep):
+    """Rows that no journal speaks of are no damage, but for those that a damaged journal may have spoken of."""
+    (sweep / "parts" / "more.npz").write_bytes(b"rows")
+    found = verify_sweeps.check_sweep(sweep)
+    assert not found.damaged and found.notes[0].startswith("parts/more.npz: ")
+    (sweep / "parts" / "more.npz").unlink()
+    (journal,), (part, *_) = (sweep / "journal").iterdir(), sorted((sweep / "parts").iterdir())
+    contents = journal.read_bytes(), part.read_bytes()
+    journal.write_bytes(contents[1])
+    part.write_bytes(contents[0])
+    damaged = verify_sweeps.check_sweep(sweep).damaged
+    for path in (journal, part):
+        assert any(line.startswith(f"{path.relative_to(sweep)}: ") for line in damaged)
+
+
 def test_wrong_rows_of_a_sweep_are_found(sweep, monkeypatch):
     """A loss that was not computed, under a journal and a manifest that fit it."""
     part = next((sweep / "parts").iterdir())

@@ -8,7 +8,7 @@ from typing import Any
 
 from dynamics.runs.engine import integrate
 from dynamics.runs.identity import changed
-from dynamics.runs.manifest import GROWING, Findings, check_files, read_chained
+from dynamics.runs.manifest import GROWING, ROWS, Findings, check_files, read_chained
 from dynamics.runs.origin import numerics, provenance
 from dynamics.runs.replay import Agreement
 from dynamics.runs.storage import read_rows
@@ -46,7 +46,11 @@ def check_sweep(folder: pathlib.Path) -> Findings:
             elif not claim.is_symlink() or os.readlink(claim) != line["worker"]:
                 damaged.append(f"claims/{claim.name}: was changed")
     found = check_files(folder, _is_current(folder), listed, gone)
-    return Findings([*damaged, *found.damaged], found.notes)
+    damaged += found.damaged
+    # Rows that no journal speaks of may be those of a journal that is damaged.
+    doubted = any(line.startswith(f"{GROWING}/") for line in damaged)
+    rows = [note for note in found.notes if doubted and note.startswith(f"{ROWS}/")]
+    return Findings([*damaged, *rows], [note for note in found.notes if note not in rows])
 
 
 def _is_current(folder: pathlib.Path) -> bool:
