@@ -49,6 +49,7 @@ BAD = {
     "std missing": ([SMOKE, "--config.init.name=normal"], "init.std = None: must be positive"),
     "std unread": ([SMOKE, "--config.init.std=0.1"], "init.std = 0.1: is read by name='normal' only"),
     "std negative": ([THEORY, "--config.init.std_of.W=-1.0"], "init.std_of.W = -1.0: must be positive"),
+    "width of digits": ([SMOKE, f"--config.model.width={'1' * 5000}"], "must fit into 64 bits"),
     "eta": ([SMOKE, "--config.laws.gd.learning_rate=0.0"], "laws.gd.learning_rate = 0.0: must be positive"),
     "eta alone": (
         [SMOKE, "--config.laws.gd.learning_rate=0.007"],

@@ -19,6 +19,13 @@ from ml_collections import config_flags
 from dynamics.config import ConfigError, check_path, require
 from dynamics.files import module_of
 
+# What Python says of a text that is no number, and what the user is told.
+NOT_A_NUMBER = {
+    "invalid literal for int": "must be an integer",
+    "could not convert string to float": "must be a number",
+    "Exceeds the limit": "must fit into 64 bits",
+}
+
 
 def import_from_here() -> None:
     """Make modules in the current folder importable; after all others, so that they hide no installed module."""
@@ -121,10 +128,10 @@ def config_of(arguments: argparse.Namespace) -> tuple[ConfigFile, ml_collections
         values(["dynamics", *arguments.overrides])  # parsed by absl, by the types of the values that they replace
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         text = " ".join(str(error).split())
-        number = r"flag --?config[.](\S+?)=(.*?): (invalid literal for int|could not convert string to float)"
+        number = rf"flag --?config[.](\S+?)=(.*?): ({'|'.join(NOT_A_NUMBER)})"
         if match := re.match(number, text):
             key, value, kind = match.groups()
-            raise ConfigError(key, value, "must be an integer" if "int" in kind else "must be a number") from error
+            raise ConfigError(key, value, NOT_A_NUMBER[kind]) from error
         if match := re.match(r"flag --?config[.](\S+?)=.*: Failed to parse ['\"].* as a ConfigDict: ", text):
             key = match.group(1)
             raise ConfigError(key, dict(pairs)[key], "must be a group of keys, such as {'key': 1}") from error
