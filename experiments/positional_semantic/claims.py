@@ -14,7 +14,7 @@ from dynamics.files import load_config
 from experiments.positional_semantic import measures
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "positional_semantic" / "training.py"
-FIRST, SEEDS = 100, 2
+FIRST, SEEDS = 8000, 5
 STARTS = {"model.start": measures.STARTS}
 
 
@@ -53,7 +53,7 @@ CASES: dict[str, Case | Measured] = {
         {
             "alphas": np.linspace(0.6, 2.0, 15).round(2).tolist(),
             "omegas": np.linspace(0, 0.4, 9).round(2).tolist(),
-            "log2_points": [13, 14, 15, 16],
+            "log2_points": [13, 17, 18, 19],
         },
         measures.theory_evidence,
     ),

@@ -49,7 +49,7 @@ def theory_evidence(alphas: list[float], omegas: list[float], log2_points: list[
             points.append(theory.fixed_point(branch, dataclasses.replace(here, alpha=alpha), quick, points[-1]))
         curves.append(points[:0:-1])
     slowest = [float(theory.eigenvalues(branch, here, quick, first[branch]).real.min()) for branch in STARTS]
-    finer = theory.sobol(log2_points[0] + 1)
+    finer = theory.sobol(log2_points[0] + 2)
     arrays = {
         "fixed": (("rule", "branch", "quantity"), np.array([at(here, rule) for rule in rules.values()])),
         "doubled_ridge": (("branch", "quantity"), np.array(at(dataclasses.replace(here, ridge=2 * here.ridge)))),
