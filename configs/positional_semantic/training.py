@@ -21,7 +21,7 @@ def get_config(variant: str = "positional"):
     if variant not in VARIANTS:
         raise dynamics.ConfigError("variant", variant, f"must be one of {', '.join(VARIANTS)}")
     config = dynamics.base()
-    d, alpha = 300, 1.5
+    d, alpha = 20 if variant == "smoke" else 300, 1.5
     config.task = {"name": "mixed_teacher", "samples": round(alpha * d), "dimension": d, "omega": 0.3}
     config.model = {"name": "rank_one_head", "start": "positional" if variant == "smoke" else variant}
     config.init.name = "model"
@@ -30,7 +30,7 @@ def get_config(variant: str = "positional"):
         "flow": {"name": "flow", "solver": "tsit5", "rtol": 1e-5, "atol": 1e-7},
         "gd": {"name": "gd", "learning_rate": 0.15},
     }
-    config.times.update(start=0.6, stop=1800.0, count=40)
+    config.times.update(start=0.6, stop=18.0 if variant == "smoke" else 1800.0, count=40)
     config.probes = ("loss", "m", "theta", "size", "generalisation_error", "linear_error", "slope")
     config.checkpoints = 1
     return config

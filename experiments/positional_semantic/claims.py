@@ -66,7 +66,7 @@ def _spread(fixed: Any) -> float:
 
 
 def _of_table(rule: int, theory: Any) -> Any:
-    """m and θ/σ² over those that are tabulated from the authors' notebook."""
+    """The overlaps over those that are tabulated from the authors' notebook."""
     at = theory.fixed.isel(rule=rule)
     return at.values[(0, 1), (0, 1)] / (0.2559, 0.548)
 
@@ -82,9 +82,7 @@ def _crossing(points: str, theory: Any) -> float:
 DERIVED, PAPER = "theory", "arXiv:2402.03902"
 partial, reads = functools.partial, measures.reads
 losses = measures.changes_sign(lambda at: at.loss.sel(start="positional") - at.loss.sel(start="semantic"), 1.0, 1.5)
-errors = measures.changes_sign(
-    lambda at: (at.linear_error - at.generalisation_error).sel(start="semantic"), 1.0, 2.0
-)
+errors = measures.changes_sign(lambda at: (at.linear_error - at.generalisation_error).sel(start="semantic"), 1.0, 2.0)
 THEORY = [
     Claim(
         DERIVED,

@@ -19,7 +19,10 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 import dynamics
 
-HALVES = {"symbols": ("Q_a", "K_a"), "places": ("Q_b", "K_b")}
+HALVES = {"symbols": ("Q_symbols", "K_symbols"), "places": ("Q_places", "K_places")}
+import os
+
+SHARP = float(os.environ.get("SHARP", "0.6"))
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,16 @@ class CountingHead(dynamics.Model):
 
         a_NxLxM = matrix("E", self.symbols, self.symbols**0.5)[words]
         b_LxM = matrix("P", self.length, self.length**0.5)
-        used = {name: float(name in HALVES[self.half]) for names in HALVES.values() for name in names}
-        Q_a, K_a, Q_b, K_b = (matrix(name, m, used[name]) for name in ("Q_a", "K_a", "Q_b", "K_b"))
-        query, key = (a_NxLxM @ of_a + (b_LxM @ of_b)[None] for of_a, of_b in ((Q_a, Q_b), (K_a, K_b)))
+        first = {half: matrix(f"first_{half}", m) for half in ()}
+        Qs = {
+            half: self.param(
+                f"Q_{half}",
+                lambda key, half=half: (half == self.half) * SHARP * jax.random.normal(key, (m, m), dtype) * m**-0.5,
+            )
+            for half in HALVES
+        }
+        Ks = {half: self.param(f"K_{half}", lambda key, half=half: Qs[half]) for half in HALVES}
+        query, key = (a_NxLxM @ W["symbols"] + (b_LxM @ W["places"])[None] for W in (Qs, Ks))
         p_NxQxK = jax.nn.softmax(jnp.einsum("nqm,nkm->nqk", query, key) * m**-0.5, axis=-1)
         o_NxQxM = jnp.einsum("nqk,nkm->nqm", p_NxQxK, a_NxLxM @ matrix("V", m))
         o_NxQxM = nn.LayerNorm(param_dtype=dtype, dtype=dtype)(o_NxQxM)

@@ -1,6 +1,5 @@
 """What the claims measure: the theory as evidence, and trained heads beside it."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -46,13 +45,13 @@ def theory_evidence(alphas: list[float], omegas: list[float], log2_points: list[
     for branch in STARTS:
         points = [first[branch]]
         for alpha in reversed(alphas):
-            points.append(theory.fixed_point(branch, dataclasses.replace(here, alpha=alpha), quick, points[-1]))
+            points.append(theory.fixed_point(branch, here._replace(alpha=alpha), quick, points[-1]))
         curves.append(points[:0:-1])
     slowest = [float(theory.eigenvalues(branch, here, quick, first[branch]).real.min()) for branch in STARTS]
     finer = theory.sobol(log2_points[0] + 2)
     arrays = {
         "fixed": (("rule", "branch", "quantity"), np.array([at(here, rule) for rule in rules.values()])),
-        "doubled_ridge": (("branch", "quantity"), np.array(at(dataclasses.replace(here, ridge=2 * here.ridge)))),
+        "doubled_ridge": (("branch", "quantity"), np.array(at(here._replace(ridge=2 * here.ridge)))),
         "curve": (("branch", "alpha", "quantity"), np.array(curves)),
         "linear": ((), np.array(theory.linear_error(here))),
         "transition": (("omega", "which"), np.array([theory.transitions(omega, quick) for omega in omegas])),
@@ -97,14 +96,16 @@ def at_theory(dimension: int, doubled: bool = False) -> Measure:
             parts[name] = _near(value, _theory(data, doubled, start, predicted), allowed * shrunk, name)
         for name, (start, quantity, allowed) in VANISHING.items():
             value = mean_interval(at[quantity].sel(start=start))
-            parts[name] = Finding(inside(value, -allowed * shrunk, allowed * shrunk), f"{name} {value}, at most {allowed * shrunk:.2g}")
+            parts[name] = Finding(
+                inside(value, -allowed * shrunk, allowed * shrunk), f"{name} {value}, at most {allowed * shrunk:.2g}"
+            )
         return all_of(parts)
 
     return measure
 
 
 def line_in(x: Any, values: Any) -> tuple[Interval, float]:
-    """a with Student's interval, and b, of the line a + b x through all values."""
+    """The numbers a, with Student's interval, and b of the line a + b x through all values."""
     line = stats.linregress(x, values)
     half = float(stats.t.ppf(0.975, len(values) - 2) * line.intercept_stderr)
     return Interval(float(line.intercept), line.intercept - half, line.intercept + half), float(line.slope)
@@ -139,7 +140,7 @@ def changes_sign(difference: Callable[[Any], Any], low: float, high: float) -> M
 
 
 def phases_agree(mirrored: bool = False) -> Measure:
-    """Whether the minimum with the lower mean loss is that of theory in 95 % of the cells that α_c is not within 15 % of."""
+    """Whether the minimum with the lower mean loss is that of theory in 95 % of the cells with α not near to α_c."""
 
     def measure(data: Data, case: str) -> Finding:
         at, line = data[case].isel(t=-1).mean("seed"), data["theory"].transition.sel(which="α_c")

@@ -1,14 +1,14 @@
-"""Two tokens, a teacher that mixes them by position and by meaning, a head of rank one that learns it, and its overlaps.
+"""Two tokens, a teacher that mixes them by position and by meaning, and a head of rank one that learns it.
 
-A sample is two tokens z_l ~ N(0, σ² I) in d dimensions. The student reads x_l = z_l + μ_l p with the position p = 1/√d
-(all entries) and μ = (1, −1). With q = Q/√d and u = Q*/√d, vectors of the size of order one,
+A sample is two tokens z_l ~ N(0, σ² I) in d dimensions. The student reads x_l = z_l + μ_l p with μ = (1, −1) and the
+position p, all of whose entries are 1/√d. With q = Q/√d and u = Q*/√d, vectors whose size is of order one,
 
     y = T z,  T = (1 − ω) softmax((z u)(z u)ᵀ) + ω A,    F = S x,  S = softmax((x q)(x q)ᵀ),
     L = (1/d) Σ_i ‖F_i − y_i‖²/(2d) + λ ‖q‖²/2,    a sum over n = αd samples,
 
-which is the training loss per dimension of arXiv:2402.03902, and so is the time: a step η of GD on q is one of η on Q of
-Σ_i ‖F_i − y_i‖²/(2d) + (λ/2) ‖Q‖². The law of z is the same in every rotated frame, so that only ‖u‖ and u·p of the
-teacher matter. Here u is the unit vector whose entries alternate in sign: ‖u‖ = 1 and u·p = 0 at every d.
+which is the training loss per dimension of arXiv:2402.03902. Time is that of the paper, too: a step η of GD on q is a
+step η on Q of Σ_i ‖F_i − y_i‖²/(2d) + (λ/2) ‖Q‖². The law of z is the same in every rotated frame, so that only ‖u‖ and
+u·p of the teacher matter. Here u has entries ±1/√d of alternating signs: ‖u‖ = 1 and u·p = 0 at every d.
 """
 
 from collections.abc import Mapping
@@ -25,21 +25,22 @@ import dynamics
 from dynamics.config import require
 
 SIGNS = np.array([1.0, -1.0])  # μ
+SHIFT = SIGNS[:, None] * np.eye(3)[:1][None]  # μ p in coordinates of which the first is along p [1, 2, 3]
 MIXING = np.array([[0.6, 0.4], [0.4, 0.6]])  # A
 
 
 def position(dimension: int) -> Float[Array, " d"]:
-    """p."""
+    """The position p."""
     return jnp.full(dimension, dimension**-0.5)
 
 
 def teacher(dimension: int) -> Float[Array, " d"]:
-    """u."""
+    """The teacher's u."""
     return position(dimension) * jnp.where(jnp.arange(dimension) % 2 == 0, 1.0, -1.0)
 
 
 def attention(query_NxL: Float[Array, "n L"], key_NxL: Float[Array, "n L"]) -> Float[Array, "n L L"]:
-    """softmax(h kᵀ), by rows."""
+    """softmax(query keyᵀ), by rows."""
     return jax.nn.softmax(query_NxL[:, :, None] * key_NxL[:, None, :], axis=-1)
 
 
@@ -70,11 +71,8 @@ class MixedTeacher(dynamics.Task):
 
     loss: ClassVar[str] = "squared"
     dims: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "tokens": ("token", "coordinate"),
-        "values": ("token", "axis"),
-        "targets": ("token", "axis"),
-        "omega": (),
-        "sigma": (),
+        **{"tokens": ("token", "coordinate"), "values": ("token", "axis"), "targets": ("token", "axis")},
+        **{"omega": (), "sigma": ()},
     }
 
     def __post_init__(self):
@@ -84,8 +82,8 @@ class MixedTeacher(dynamics.Task):
         require(self.sigma > 0, "sigma", self.sigma, "must be positive")
 
     @property
-    def sizes(self) -> dict[str, Any]:
-        """d."""
+    def sizes(self) -> dict[str, int]:
+        """The dimension d."""
         return {"dimension": self.dimension}
 
     def sample(self, key: PRNGKeyArray, n: int, source: PyTree = None) -> dynamics.Batch:
@@ -96,21 +94,19 @@ class MixedTeacher(dynamics.Task):
         if self.shuffled:
             T_NxLxL = jnp.roll(T_NxLxL, 1, axis=0)
         own_NxLxA = in_basis(z_NxLxD, p) * scale
-        shift_LxA = SIGNS[:, None] * np.eye(3)[:1] * scale
-        inputs = {"tokens": z_NxLxD + SIGNS[:, None] * p[None], "values": own_NxLxA + shift_LxA[None]}
+        inputs = {"tokens": z_NxLxD + SIGNS[None, :, None] * p, "values": own_NxLxA + SHIFT * scale}
         source = {"omega": jnp.asarray(self.omega), "sigma": jnp.asarray(self.sigma)}
         return dynamics.Batch(inputs, jnp.einsum("nlk,nka->nla", T_NxLxL, own_NxLxA), source=source)
 
 
 def in_basis(z_NxLxD: Float[Array, "n 2 d"], p_D: Float[Array, " d"]) -> Float[Array, "n 2 3"]:
     """Coordinates of z_1 and z_2 in the orthonormal basis that Gram and Schmidt make of p, z_1, z_2 in each sample."""
-    along_NxL = z_NxLxD @ p_D
-    gram_NxLxL = jnp.einsum("nld,nkd->nlk", z_NxLxD, z_NxLxD) - along_NxL[:, :, None] * along_NxL[:, None, :]
-    second = jnp.sqrt(gram_NxLxL[:, 0, 0])
-    shared = gram_NxLxL[:, 0, 1] / second
-    third = jnp.sqrt(gram_NxLxL[:, 1, 1] - shared**2)
-    rows = ((along_NxL[:, 0], second, jnp.zeros_like(second)), (along_NxL[:, 1], shared, third))
-    return jnp.stack([jnp.stack(row, axis=-1) for row in rows], axis=1)
+    first, other = (z_NxLxD @ p_D).T
+    gram_NxLxL = jnp.einsum("nld,nkd->nlk", z_NxLxD, z_NxLxD)
+    second = jnp.sqrt(gram_NxLxL[:, 0, 0] - first**2)
+    shared = (gram_NxLxL[:, 0, 1] - first * other) / second
+    third = jnp.sqrt(gram_NxLxL[:, 1, 1] - other**2 - shared**2)
+    return jnp.stack([first, second, jnp.zeros_like(third), other, shared, third], axis=-1).reshape(-1, 2, 3)
 
 
 class RankOneHead(dynamics.Model):
@@ -138,12 +134,12 @@ class RankOneHead(dynamics.Model):
         return jnp.einsum("nlk,nka->nla", S_NxLxL, inputs["values"]), {"S": S_NxLxL}
 
     def _drawn(self, key: PRNGKeyArray) -> Float[Array, " d"]:
-        p, u, dtype = position(self.dimension), teacher(self.dimension), jnp.dtype(self.dtype)
+        d, dtype = self.dimension, jnp.dtype(self.dtype)
         if self.start == "random":
-            return jax.random.normal(key, (self.dimension,), dtype) * self.dimension**-0.5
-        angle = jax.random.uniform(key, (), dtype, 0, np.pi / 2)
-        angle = {"positional": 0.0, "semantic": np.pi / 2, "between": angle}[self.start]
-        return (jnp.cos(angle) * p + jnp.sin(angle) * u).astype(dtype)
+            return jax.random.normal(key, (d,), dtype) * d**-0.5
+        share = {"positional": 0, "semantic": 1}.get(self.start, jax.random.uniform(key, (), dtype))
+        angle = jnp.asarray(share, dtype) * np.pi / 2
+        return (jnp.cos(angle) * position(d) + jnp.sin(angle) * teacher(d)).astype(dtype)
 
 
 dynamics.TASKS["mixed_teacher"] = MixedTeacher

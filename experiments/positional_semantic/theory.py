@@ -17,7 +17,6 @@ per dimension is α E ℓ(h) + (λ/2) Q/σ², and the error is E ℓ at fields t
 θ = 0 and the semantic one m = 0; the expectations that vanish by symmetry are set to zero.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -39,12 +38,7 @@ DAMPED = 30  # iterations before a solver takes over
 
 
 class Rule(NamedTuple):
-    """Points of ξ and η, and their weights.
-
-    Attributes:
-        nodes: ξ_1, ξ_2, η_1, η_2 [block, 4, points].
-        weights: [block, points], which sum to one.
-    """
+    """Points ξ_1, ξ_2, η_1, η_2 [block, 4, points] and their weights [block, points], which sum to one."""
 
     nodes: Float[np.ndarray, "block 4 points"]
     weights: Float[np.ndarray, "block points"]
@@ -71,8 +65,7 @@ def coarse() -> Rule:
     return Rule(both.T[None], np.outer(weights, weights).reshape(1, -1))
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """ω, α, λ and σ."""
 
     omega: float
@@ -82,15 +75,7 @@ class Setting:
 
 
 class Fixed(NamedTuple):
-    """A fixed point.
-
-    Attributes:
-        m, theta: the overlaps m and θ/σ².
-        size, V: Q and V.
-        loss: the training loss per dimension.
-        error: ε_g.
-        residual: the largest relative change in an undamped iteration.
-    """
+    """A fixed point: m and θ/σ²; Q and V; the training loss per dimension and ε_g; the largest relative residual."""
 
     m: float
     theta: float
@@ -101,14 +86,14 @@ class Fixed(NamedTuple):
     residual: float
 
 
-def kept(h1: Array, h2: Array) -> tuple[Array, Array]:
+def kept(h1: Any, h2: Any) -> tuple[Array, Array]:
     """S_11 and S_22 of softmax(h hᵀ); S_12 and S_21 are one minus these, so that ‖S − T‖² = 2 Σ (S_ll − T_ll)²."""
     return jax.nn.sigmoid(h1 * (h1 - h2)), jax.nn.sigmoid(h2 * (h2 - h1))
 
 
-def mixed(h1: Array, h2: Array, omega: Any) -> tuple[Array, Array]:
+def mixed(h1: Any, h2: Any, omega: Any) -> list[Array]:
     """T_11 and T_22."""
-    return tuple((1 - omega) * s + omega * MIXED for s in kept(h1, h2))
+    return [(1 - omega) * s + omega * MIXED for s in kept(h1, h2)]
 
 
 def proximal(w: Sequence[Array], T: Sequence[Array], V: Any, variance: Any) -> tuple[Array, Array, Array]:
@@ -150,17 +135,11 @@ def proximal(w: Sequence[Array], T: Sequence[Array], V: Any, variance: Any) -> t
 
 @functools.partial(jax.jit, static_argnames="branch")
 def iterate(branch: Branch, state: Any, setting: Any, rule: Rule) -> tuple[Array, Array, Array]:
-    """An undamped iteration: the next (m or θ, Q, V), the training loss per dimension, and the error.
-
-    Args:
-        branch: which overlap the state has.
-        state: m or θ, Q and V.
-        setting: ω, α, λ, σ.
-        rule: for the expectations.
-    """
+    """An undamped iteration of (m or θ, Q, V): the next ones, the training loss per dimension, and the error."""
     omega, alpha, ridge, sigma = setting
     overlap, Q, V = state
-    m, theta = (overlap, 0.0) if branch == "positional" else (0.0, overlap)
+    of_places = branch == "positional"
+    m, theta = (overlap, 0.0) if of_places else (0.0, overlap)
     rho = variance = sigma**2
     own = jnp.sqrt(rho - theta**2 / Q)
 
@@ -178,59 +157,52 @@ def iterate(branch: Branch, state: Any, setting: Any, rule: Rule) -> tuple[Array
 
     # Block by block, so that what Newton's method repeats stays in the cache.
     apart, along_star, pull, along_own, fitted, error = jnp.sum(jax.lax.map(of_points, rule), axis=0)
-    m_hat = alpha * apart if branch == "positional" else 0.0
-    theta_hat = alpha * along_star / own if branch == "semantic" else 0.0
+    m_hat, theta_hat = (alpha * apart, 0.0) if of_places else (0.0, alpha * along_star / own)
     D = ridge + variance * (theta * theta_hat / Q - alpha * along_own / jnp.sqrt(Q))
-    nearer = m_hat / D if branch == "positional" else variance * rho * theta_hat / D
+    nearer = m_hat / D if of_places else variance * rho * theta_hat / D
     Q_new = variance * (variance * alpha * pull + m_hat**2 + variance * rho * theta_hat**2) / D**2
     return jnp.stack([nearer, Q_new, variance / D]), alpha * fitted + ridge * Q / (2 * variance), error
 
 
 def undamped(branch: Branch, setting: Setting, rule: Rule) -> Callable[[Numbers], Numbers]:
     """The iteration as a function of the logarithms of m or θ, Q and V."""
-    numbers = dataclasses.astuple(setting)
-    return lambda logs: np.log(np.abs(np.asarray(iterate(branch, np.exp(logs), numbers, rule)[0])))
+    return lambda logs: np.log(np.abs(np.asarray(iterate(branch, np.exp(logs), setting, rule)[0])))
+
+
+def _logs(at: Fixed, sigma: float) -> Numbers:
+    return np.log([max(at.m, at.theta * sigma**2), at.size, at.V])
 
 
 def fixed_point(branch: Branch, setting: Setting, rule: Rule, start: Fixed | None = None) -> Fixed:
-    """The fixed point of a branch: damped iterations, unless one nearby is known, and then Powell's hybrid method.
+    """The fixed point of a branch: damped iterations from START or, if one nearby is known, from there none.
 
-    Args:
-        branch: which.
-        setting: ω, α, λ, σ.
-        rule: for the expectations.
-        start: a fixed point nearby; by default damped iterations from START.
+    Powell's hybrid method on the same map does the rest.
     """
     after = undamped(branch, setting, rule)
-    if start is None:
-        logs = np.log(START[branch])
-        for _ in range(DAMPED):
-            logs = np.log(DAMPING * np.exp(logs) + (1 - DAMPING) * np.exp(after(logs)))
-    else:
-        logs = np.log([max(start.m, start.theta * setting.sigma**2), start.size, start.V])
+    logs = np.log(START[branch]) if start is None else _logs(start, setting.sigma)
+    for _ in range(DAMPED if start is None else 0):
+        logs = np.log(DAMPING * np.exp(logs) + (1 - DAMPING) * np.exp(after(logs)))
     logs = optimize.root(lambda logs: after(logs) - logs, logs, tol=1e-10).x
-    residual = float(np.max(np.abs(after(logs) - logs)))
-    (overlap, Q, V), (_, loss, error) = np.exp(logs), iterate(branch, np.exp(logs), dataclasses.astuple(setting), rule)
-    m, theta = (overlap, 0.0) if branch == "positional" else (0.0, overlap / setting.sigma**2)
-    return Fixed(float(m), float(theta), float(Q), float(V), float(loss), float(error), residual)
+    overlap, Q, V = np.exp(logs)
+    both = (overlap, 0.0) if branch == "positional" else (0.0, overlap / setting.sigma**2)
+    seen = iterate(branch, np.exp(logs), setting, rule)[1:]
+    return Fixed(*map(float, (*both, Q, V, *seen, np.max(np.abs(after(logs) - logs)))))
 
 
-def eigenvalues(branch: Branch, setting: Setting, rule: Rule, at: Fixed) -> Float[np.ndarray, "3"]:
-    """Those of the derivative of the undamped iteration; one with the weight w of the new value is stable while all
-    |1 − w + w κ| < 1.
+def eigenvalues(branch: Branch, setting: Setting, rule: Rule, at: Fixed) -> Numbers:
+    """Those, κ, of the derivative of the undamped iteration at a fixed point.
+
+    An iteration in which the new value has the weight w is stable there while all |1 − w + w κ| < 1.
     """
-    after = undamped(branch, setting, rule)
-    logs = np.log([max(at.m, at.theta * setting.sigma**2), at.size, at.V])
-    step = 1e-3 * np.eye(3)
-    jacobian = np.stack([(after(logs + one) - after(logs - one)) / 2e-3 for one in step], axis=1)
-    return np.linalg.eigvals(jacobian)
+    after, logs = undamped(branch, setting, rule), _logs(at, setting.sigma)
+    steps = 1e-3 * np.eye(3)
+    return np.linalg.eigvals(np.stack([(after(logs + one) - after(logs - one)) / 2e-3 for one in steps], axis=1))
 
 
 def linear_error(setting: Setting) -> float:
-    """min over B of E (σ²/2) ‖B − T‖²: half of σ² times the summed variances of the entries of T."""
+    """The least (σ²/2) E ‖B − T‖² of all B: σ²/2 times the sum of the variances of the entries of T."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    h1, h2 = setting.sigma * np.stack(np.meshgrid(nodes, nodes))
-    T = np.asarray(mixed(h1, h2, setting.omega)[0])
+    T = np.asarray(mixed(setting.sigma * nodes[:, None], setting.sigma * nodes[None], setting.omega)[0])
     weights = np.outer(weights, weights) / weights.sum() ** 2
     return float(2 * setting.sigma**2 * (np.sum(weights * T**2) - np.sum(weights * T) ** 2))
 
