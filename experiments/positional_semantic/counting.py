@@ -2,30 +2,33 @@
 
 A token is two halves, a = E[symbol] and b = P[place]. One head, without residual, and an MLP:
 
-    o_q = Σ_k p_qk V a_k,   p = softmax((a Q_a + b Q_b)(a K_a + b K_b)ᵀ/√m),   F = MLP(norm(o)).
+    o_q = Σ_k p_qk V a_k,   p = softmax((a Q + b Q')(a K + b K')ᵀ/√m),   F = MLP(norm(o)).
 
 Attention from one half alone has Q and K of the other half frozen at zero. To give it both halves afterwards is to
 set them free: a reparametrisation that leaves the function as it is.
 """
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 import dynamics
+from dynamics.probes.probe import evaluator
+from dynamics.studies.evidence import Evidence
 
-HALVES = {"symbols": ("Q_symbols", "K_symbols"), "places": ("Q_places", "K_places")}
-import os
+ARMS = ("symbols", "places", "neither")  # what attention sees at first
+SHARP = 0.6  # the size of Q at t = 0, so that a token attends to its like more than to others
+FREED = 0.005  # the step of SGD with both halves; one of 0.05 is too large, and the loss goes up at once
+LEARNT = ("loss", "accuracy", "by_place")
 
-SHARP = float(os.environ.get("SHARP", "0.6"))
 
-
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Counting(dynamics.Task):
     """Sequences of symbols, each with probabilities of its own, softmax(2 ζ) with normal ζ; targets: counts minus one.
 
@@ -57,58 +60,92 @@ class Counting(dynamics.Task):
 
 
 class CountingHead(dynamics.Model):
-    """See above; `half` says which of Q and K are not zero at t = 0: those of "symbols" or of "places"."""
+    """See above. `seen` names the half whose Q and K are not zero at t = 0, where K = Q; "neither" has none."""
 
     length: int
     symbols: int
-    half: Literal["symbols", "places"] = "symbols"
+    seen: Literal["symbols", "places", "neither"] = "symbols"
     width: int = 32
-    hidden: int = 128
     dtype: Literal["float64", "float32"] = "float32"
 
     @nn.compact
     def __call__(self, words: Int[Array, "n L"]) -> tuple[Float[Array, "n L c"], dict[str, Any]]:
         """Logits of the counts, and p."""
         dtype, m = jnp.dtype(self.dtype), self.width
+        typed: Any = {"dtype": dtype, "param_dtype": dtype}
 
-        def matrix(name: str, rows: int, scale: float = 1.0) -> Array:
-            return self.param(name, lambda key: scale * jax.random.normal(key, (rows, m), dtype) * rows**-0.5)
+        def matrix(name: str, rows: int, scale: float) -> Array:
+            return self.param(name, lambda key: scale * jax.random.normal(key, (rows, m), dtype))
 
-        a_NxLxM = matrix("E", self.symbols, self.symbols**0.5)[words]
-        b_LxM = matrix("P", self.length, self.length**0.5)
-        first = {half: matrix(f"first_{half}", m) for half in ()}
-        Qs = {
-            half: self.param(
-                f"Q_{half}",
-                lambda key, half=half: (half == self.half) * SHARP * jax.random.normal(key, (m, m), dtype) * m**-0.5,
-            )
-            for half in HALVES
-        }
-        Ks = {half: self.param(f"K_{half}", lambda key, half=half: Qs[half]) for half in HALVES}
-        query, key = (a_NxLxM @ W["symbols"] + (b_LxM @ W["places"])[None] for W in (Qs, Ks))
+        a_NxLxM = matrix("E", self.symbols, 1.0)[words]
+        query, key = jnp.zeros_like(a_NxLxM), jnp.zeros_like(a_NxLxM)
+        for half, tokens in (("symbols", a_NxLxM), ("places", matrix("P", self.length, 1.0)[None])):
+            Q = matrix(f"Q_{half}", m, (half == self.seen) * SHARP * m**-0.5)
+            K = self.param(f"K_{half}", lambda key, Q=Q: Q)
+            query, key = query + tokens @ Q, key + tokens @ K
         p_NxQxK = jax.nn.softmax(jnp.einsum("nqm,nkm->nqk", query, key) * m**-0.5, axis=-1)
-        o_NxQxM = jnp.einsum("nqk,nkm->nqm", p_NxQxK, a_NxLxM @ matrix("V", m))
-        o_NxQxM = nn.LayerNorm(param_dtype=dtype, dtype=dtype)(o_NxQxM)
-        hidden = nn.relu(nn.Dense(self.hidden, param_dtype=dtype, dtype=dtype)(o_NxQxM))
-        return nn.Dense(self.length, param_dtype=dtype, dtype=dtype)(hidden), {"p": p_NxQxK}
+        o_NxQxM = jnp.einsum("nqk,nkm->nqm", p_NxQxK, nn.Dense(m, use_bias=False, **typed)(a_NxLxM))
+        hidden = nn.relu(nn.Dense(4 * m, **typed)(nn.LayerNorm(**typed)(o_NxQxM)))
+        return nn.Dense(self.length, **typed)(hidden), {"p": p_NxQxK}
 
 
-@dynamics.probe(evaluation=True)
+@dynamics.probe()
 def accuracy(params: PyTree, view: dynamics.View) -> Array:
-    """The share of right counts on new sequences."""
-    batch = view.survey.evaluation
-    output = view.objective.apply(params, batch.inputs)[0]
-    return jnp.mean(jnp.argmax(output, axis=-1) == batch.targets, dtype=output.dtype)
+    """The share of right counts, on sequences that no minibatch has."""
+    output = view.objective.output(params)
+    return jnp.mean(jnp.argmax(output, axis=-1) == view.objective.batch.targets, dtype=output.dtype)
 
 
-@dynamics.probe(evaluation=True)
+@dynamics.probe()
 def by_place(params: PyTree, view: dynamics.View) -> Array:
     """The share of the variance of p between different places that the two places explain: 1 if nothing else counts."""
-    p_NxQxK = view.objective.apply(params, view.survey.evaluation.inputs)[1]["p"]
+    p_NxQxK = view.objective.apply(params, view.objective.batch.inputs)[1]["p"]
     length = p_NxQxK.shape[-1]
     apart = (1 - jnp.eye(length, dtype=p_NxQxK.dtype)) / (length * (length - 1))
-    centred = p_NxQxK - jnp.sum(apart[None] * p_NxQxK, axis=(1, 2), keepdims=True).mean()
-    return jnp.sum(apart * centred.mean(axis=0) ** 2) / jnp.sum(apart * jnp.mean(centred**2, axis=0))
+    centred = p_NxQxK - jnp.mean(jnp.sum(apart[None] * p_NxQxK, axis=(1, 2)))
+    return jnp.sum(apart * jnp.mean(centred, axis=0) ** 2) / jnp.sum(apart * jnp.mean(centred**2, axis=0))
+
+
+def _config(seen: str, seed: int, steps: int) -> Any:
+    config = dynamics.base()
+    config.update(seed=seed, dtype="float32", probes=LEARNT)
+    config.task, config.data.regime = {"name": "counting", "samples": 1000}, "fresh"
+    config.model, config.init.name = {"name": "counting_head", "seen": seen}, "model"
+    config.train.only = ("E", "P", "LayerNorm*", "Dense*", *(f"?_{seen}" for _ in range(seen != "neither")))
+    config.laws = {"adam": {"name": "adam", "learning_rate": 0.002, "batch_size": 64}}
+    config.times.update(spacing="linear", start=0.002 * steps / 8, stop=0.002 * steps, count=8)
+    return config
+
+
+def two_ways(seeds: int, first: int, steps: int, freed: int) -> Evidence:
+    """Every arm, trained by Adam with one half, and then by SGD with both.
+
+    Args:
+        seeds: how many.
+        first: the first seed.
+        steps: of Adam.
+        freed: of SGD, with the step FREED.
+    """
+    sgd, rows = dynamics.StochasticGradientDescent(FREED, batch_size=64), []
+    times = jnp.linspace(0, FREED * freed, 5, dtype=jnp.float32)
+
+    @jax.jit
+    def go_on(params: PyTree, objective: Any, survey: Any, key: PRNGKeyArray) -> Any:
+        view = dynamics.View(objective, survey, params, 1)
+        return sgd(objective, params, times, evaluator(LEARNT, view), key).probes
+
+    for arm in ARMS:
+        for seed in range(first, first + seeds):
+            experiment = dynamics.Experiment.from_config(_config(arm, seed, steps).to_dict())
+            learnt = dynamics.solve(experiment, "adam")
+            _, objective, survey = experiment.drawn
+            objective = dataclasses.replace(objective, trained=dynamics.Trained())
+            later = go_on(learnt.params, objective, survey, jax.random.key(seed))
+            rows.append([np.concatenate([learnt.probes[name], later[name][1:]]) for name in LEARNT])
+    values = np.array(rows).reshape(len(ARMS), seeds, len(LEARNT), -1)
+    steps_at = np.concatenate([np.linspace(0, steps, 9), steps + np.linspace(0, freed, 5)[1:]])
+    labels = {"arm": list(ARMS), "steps": steps_at.tolist()}
+    return {name: (("arm", "seed", "steps"), values[:, :, i]) for i, name in enumerate(LEARNT)}, labels, {}
 
 
 dynamics.TASKS["counting"] = Counting

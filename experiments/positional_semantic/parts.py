@@ -46,7 +46,7 @@ def attention(query_NxL: Float[Array, "n L"], key_NxL: Float[Array, "n L"]) -> F
 
 def mixture(field_NxL: Float[Array, "n L"], omega: float) -> Float[Array, "n L L"]:
     """T, from the fields z u."""
-    return (1 - omega) * attention(field_NxL, field_NxL) + omega * MIXING
+    return (1 - omega) * attention(field_NxL, field_NxL) + omega * MIXING[None]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class MixedTeacher(dynamics.Task):
         if self.shuffled:
             T_NxLxL = jnp.roll(T_NxLxL, 1, axis=0)
         own_NxLxA = in_basis(z_NxLxD, p) * scale
-        inputs = {"tokens": z_NxLxD + SIGNS[None, :, None] * p, "values": own_NxLxA + SHIFT * scale}
+        inputs = {"tokens": z_NxLxD + SIGNS[None, :, None] * p[None, None], "values": own_NxLxA + SHIFT * scale}
         source = {"omega": jnp.asarray(self.omega), "sigma": jnp.asarray(self.sigma)}
         return dynamics.Batch(inputs, jnp.einsum("nlk,nka->nla", T_NxLxL, own_NxLxA), source=source)
 
