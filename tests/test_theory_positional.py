@@ -181,7 +181,7 @@ def test_the_loss_is_stationary_in_the_order_parameters(branch):
 
 
 def test_damping():
-    """The positional iteration comes back to its fixed point with less than the critical weight, and leaves with more."""
+    """The positional iteration comes back to its fixed point below the critical weight, and leaves it above."""
     here, setting, rule = fixed("positional"), theory.Setting(0.3, 1.5), theory.sobol(12)
     kappa = theory.eigenvalues("positional", setting, rule, here).real.min()
     after = theory.undamped("positional", setting, rule)

@@ -33,14 +33,18 @@ def _at(d: int, *alphas: float) -> dict[str, list[int]]:
     return {"task.samples": [round(alpha * d) for alpha in alphas]}
 
 
-def _control(**changes: Any) -> Case:
+def _control(changes: dict[str, Any]) -> Case:
     return Case(functools.partial(config_of, **changes), grid(_at(300, 1.0, 1.5, 2.0), STARTS, seeds(SEEDS, FIRST)))
 
 
 SIZES, OMEGAS = (100, 200, 300, 600, 1000), (0.0, 0.1, 0.2, 0.3, 0.4)
 ALPHAS, CELLS = (0.6, 0.8, 1.0, 1.2, 1.5, 2.0), (0.5, 0.8, 1.1, 1.4, 1.7, 2.0)
 OF_SIZE = zipped({"task.dimension": SIZES, "task.samples": [round(1.5 * d) for d in SIZES]})
-CONTROLS = {"ω = 0": {"task__omega": 0.0}, "shuffled": {"task__shuffled": True}, "untied": {"model__tied": False}}
+CONTROLS: dict[str, dict[str, Any]] = {
+    "ω = 0": {"task__omega": 0.0},
+    "shuffled": {"task__shuffled": True},
+    "untied": {"model__tied": False},
+}
 CASES: dict[str, Case | Measured] = {
     "sizes": Case(config_of, grid(OF_SIZE, STARTS, seeds(SEEDS, FIRST))),
     "curves": Case(config_of, grid(_at(300, *ALPHAS), STARTS, seeds(SEEDS, FIRST))),
@@ -48,7 +52,7 @@ CASES: dict[str, Case | Measured] = {
         functools.partial(config_of, task__dimension=200),
         grid(_at(200, *CELLS), {"task.omega": OMEGAS}, STARTS, seeds(3, FIRST)),
     ),
-    **{name: _control(**changes) for name, changes in CONTROLS.items()},
+    **{name: _control(changes) for name, changes in CONTROLS.items()},
     "theory": Measured(
         {
             "alphas": np.linspace(0.6, 2.0, 15).round(2).tolist(),
@@ -123,7 +127,7 @@ TRAINED = [
             measures.at_theory(d),
             elsewhere={
                 "theory of twice the ridge": measures.at_theory(d, doubled=True),
-                **{name: lambda data, case, name=name: measures.at_theory(300)(data, name) for name in CONTROLS},
+                **{name: measures.elsewhere(measures.at_theory(300), name) for name in CONTROLS},
             },
         )
         for d in (300, 600)

@@ -25,7 +25,7 @@ from dynamics.studies.evidence import Evidence
 ARMS = ("symbols", "places", "neither")  # what attention sees at first
 SHARP = 0.6  # the size of Q at t = 0, so that a token attends to its like more than to others
 FREED = 0.005  # the step of SGD with both halves; one of 0.05 is too large, and the loss goes up at once
-LEARNT = ("loss", "accuracy", "by_place")
+LEARNT = ("loss", "accuracy", "by_meaning")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,13 +97,19 @@ def accuracy(params: PyTree, view: dynamics.View) -> Array:
 
 
 @dynamics.probe()
-def by_place(params: PyTree, view: dynamics.View) -> Array:
-    """The share of the variance of p between different places that the two places explain: 1 if nothing else counts."""
-    p_NxQxK = view.objective.apply(params, view.objective.batch.inputs)[1]["p"]
-    length = p_NxQxK.shape[-1]
-    apart = (1 - jnp.eye(length, dtype=p_NxQxK.dtype)) / (length * (length - 1))
-    centred = p_NxQxK - jnp.mean(jnp.sum(apart[None] * p_NxQxK, axis=(1, 2)))
-    return jnp.sum(apart * jnp.mean(centred, axis=0) ** 2) / jnp.sum(apart * jnp.mean(centred**2, axis=0))
+def by_meaning(params: PyTree, view: dynamics.View) -> Array:
+    """The attention to other tokens of the same symbol over that to the token itself, both above that to the rest.
+
+    1 where only symbols count, 0 where only places do.
+    """
+    words_NxL = view.objective.batch.inputs
+    p_NxQxK = view.objective.apply(params, words_NxL)[1]["p"]
+    like_NxQxK = words_NxL[:, :, None] == words_NxL[:, None, :]
+    itself_NxQxK = jnp.broadcast_to(jnp.eye(words_NxL.shape[1], dtype=bool)[None], like_NxQxK.shape)
+    of_like, of_itself, of_rest = (
+        jnp.mean(p_NxQxK, where=chosen) for chosen in (like_NxQxK & ~itself_NxQxK, itself_NxQxK, ~like_NxQxK)
+    )
+    return (of_like - of_rest) / (of_itself - of_rest)
 
 
 def _config(seen: str, seed: int, steps: int) -> Any:

@@ -28,14 +28,14 @@ def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
 def _curves(at: Any, theory: Any) -> Figure:
     drawn = figure(11.0, 3.7, top=0.75, wspace=0.28)
     alpha = at.samples.values / 300
-    panels = {"order parameters": None, "generalisation error ε_g": "error", "training loss per dimension": "loss"}
+    panels = {"order parameters": "", "generalisation error ε_g": "error", "training loss per dimension": "loss"}
     for axes, (title, quantity) in zip(drawn.subplots(1, 3), panels.items(), strict=True):
         for start in STARTS:
             own = {"positional": "m", "semantic": "theta"}[start]
-            measured = at[{None: own, "error": "generalisation_error", "loss": "loss"}[quantity]].sel(start=start)
+            measured = at[{"": own, "error": "generalisation_error", "loss": "loss"}[quantity]].sel(start=start)
             middle = measured.mean("seed")
             spread = np.abs(np.stack([measured.min("seed"), measured.max("seed")]) - middle.values)
-            label = f"{start} start" + {None: {"m": ": m", "theta": ": θ/σ²"}[own]}.get(quantity, "")
+            label = f"{start} start" + ("" if quantity else {"m": ": m", "theta": ": θ/σ²"}[own])
             axes.errorbar(alpha, middle, spread, fmt="o", markersize=3.5, color=COLOUR[start], label=label, capsize=2)
             axes.plot(theory.alpha, theory.curve.sel(branch=start, quantity=quantity or own), color=COLOUR[start])
         if quantity == "error":

@@ -104,6 +104,11 @@ def at_theory(dimension: int, doubled: bool = False) -> Measure:
     return measure
 
 
+def elsewhere(measure: Measure, case: str) -> Measure:
+    """The same of another case."""
+    return lambda data, _: measure(data, case)
+
+
 def line_in(x: Any, values: Any) -> tuple[Interval, float]:
     """The numbers a, with Student's interval, and b of the line a + b x through all values."""
     line = stats.linregress(x, values)

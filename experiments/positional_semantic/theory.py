@@ -58,8 +58,8 @@ def coarse() -> Rule:
 
     The rule is E2r2 7-1 in Stroud, Approximate Calculation of Multiple Integrals.
     """
-    r, *st = np.sqrt(3), *np.sqrt((9 + np.array([-3, 3]) * np.sqrt(5)) / 8)
-    plane = [(r, 0), (-r, 0), (0, r), (0, -r)] + [(i * s, j * s) for s in st for i in (1, -1) for j in (1, -1)]
+    r, near, far = (float(np.sqrt(square)) for square in (3, (9 - 3 * np.sqrt(5)) / 8, (9 + 3 * np.sqrt(5)) / 8))
+    plane = [(r, 0), (-r, 0), (0, r), (0, -r)] + [(i * s, j * s) for s in (near, far) for i in (1, -1) for j in (1, -1)]
     weights = np.repeat([1 / 36, (5 + 2 * np.sqrt(5)) / 45, (5 - 2 * np.sqrt(5)) / 45], 4)
     both = np.sqrt(2) * np.array([(*one, *other) for one in plane for other in plane])
     return Rule(both.T[None], np.outer(weights, weights).reshape(1, -1))
@@ -96,7 +96,7 @@ def mixed(h1: Any, h2: Any, omega: Any) -> list[Array]:
     return [(1 - omega) * s + omega * MIXED for s in kept(h1, h2)]
 
 
-def proximal(w: Sequence[Array], T: Sequence[Array], V: Any, variance: Any) -> tuple[Array, Array, Array]:
+def proximal(w: Sequence[Array], T: Sequence[Array], V: Any, variance: Any) -> tuple[Array, ...]:
     """The minimum of |x − w|²/(2V) + σ² Σ (S_ll(x) − T_ll)², where x = h + μ m and w = ω + μ m; and its value.
 
     Newton's method from the two places ±x at which S = T, or near to it where there is none; the lower minimum counts.
@@ -146,7 +146,8 @@ def iterate(branch: Branch, state: Any, setting: Any, rule: Rule) -> tuple[Array
     def of_points(points: Rule) -> Array:
         """The sums over points of g_1 − g_2, η·g, |g|², ξ·g, ℓ(h), and ℓ at w."""
         xi, eta = points.nodes[:2], points.nodes[2:]
-        T = mixed(*(theta / jnp.sqrt(Q) * xi + own * eta), omega)
+        star = theta / jnp.sqrt(Q) * xi + own * eta
+        T = mixed(star[0], star[1], omega)
         w = jnp.sqrt(Q) * xi[0] + m, jnp.sqrt(Q) * xi[1] - m
         *x, value = proximal(w, T, V, variance)
         g = jnp.stack([x[0] - w[0], x[1] - w[1]]) / V
