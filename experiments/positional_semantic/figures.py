@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
 from dynamics.studies.evidence import ClaimsRecord
-from experiments.positional_semantic.measures import PARTS, STARTS, line_in
+from experiments.positional_semantic.measures import PARTS, STARTS, line_in, over_sizes
 
 COLOUR = {"positional": COLOURS["blue"], "semantic": COLOURS["vermilion"]}
 
@@ -56,7 +56,7 @@ def _curves(at: Any, theory: Any) -> Figure:
 
 
 def _phases(at: Any, theory: Any) -> Figure:
-    drawn = figure(5.6, 4.2, right=0.4)
+    drawn = figure(8.0, 4.2, right=2.9)
     axes = drawn.subplots()
     omega, alpha = np.meshgrid(at.omega, at.samples / 200)
     loss = at.loss.transpose("samples", "omega", "start")
@@ -65,7 +65,7 @@ def _phases(at: Any, theory: Any) -> Figure:
     for start, chosen in (("semantic", semantic), ("positional", ~semantic)):
         for filled in (True, False):
             cells = chosen & (better == filled)
-            name = f"{start} minimum lower" + ("; semantic beats linear" if filled else "")
+            name = f"{start} minimum lower" + ("\n and better than the best linear map" if filled else "")
             face = COLOUR[start] if filled else "white"
             axes.scatter(
                 omega[cells], alpha[cells], 45, face, edgecolors=COLOUR[start], label=name if cells.any() else None
@@ -75,14 +75,15 @@ def _phases(at: Any, theory: Any) -> Figure:
             theory.omega, theory.transition.sel(which=which), style, color=COLOURS["black"], label=f"{which}, theory"
         )
     axes.set(xlabel="ω, the weight of positions in the teacher", ylabel="α = n/d", title="d = 200, means of 3 seeds")
-    axes.legend(fontsize=7, loc="upper left")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
     return drawn
 
 
 def _sizes(at: Any, theory: Any) -> Figure:
-    drawn = figure(11.0, 5.6, top=0.5, wspace=0.3, hspace=0.45)
-    for axes, (name, (start, quantity, predicted, *_)) in zip(drawn.subplots(2, 3).flat, PARTS.items(), strict=True):
-        values = at[quantity].sel(start=start).stack(all=("dimension", "seed"))
+    drawn = figure(8.0, 8.0, top=0.5, wspace=0.3, hspace=0.5)
+    parts = [(kind, part) for kind, parts in PARTS.items() for part in parts]
+    for axes, (kind, (start, quantity, predicted, *_)) in zip(drawn.subplots(3, 2).flat, parts, strict=True):
+        values = over_sizes(at, start, quantity)
         inverse = 1 / values.dimension.values
         limit, slope = line_in(inverse, values.values)
         axes.plot(inverse, values, ".", color=COLOUR[start], label="a seed")
@@ -97,6 +98,7 @@ def _sizes(at: Any, theory: Any) -> Figure:
         axes.errorbar([0], [limit.value], half, fmt="none", color=COLOUR[start], capsize=3, label="its limit, 95 %")
         value = float(theory.fixed.isel(rule=-1).sel(branch=start, quantity=predicted))
         axes.plot([0], [value], "x", color=COLOURS["black"], markersize=7, label="theory")
+        name = {"m": "m", "theta": "θ/σ²"}.get(quantity, f"{start} minimum: {kind}")
         axes.set(title=name, xlabel="1/d")
     axes.legend(fontsize=7)
     return drawn

@@ -13,17 +13,19 @@ from experiments.positional_semantic import theory
 
 OMEGA, ALPHA = 0.3, 1.5  # where most is measured
 STARTS: tuple[theory.Branch, theory.Branch] = ("positional", "semantic")
-# The start, the quantity with its name in theory, and the deviation that is allowed at d = 300 and in the limit of
-# large d: absolute for m and θ/σ², shares of theory for the others.
+# Of each kind: the start, the quantity with its name in theory, and the deviation that is allowed at d = 300 and in the
+# limit of large d: absolute for overlaps, a share of theory for others.
 PARTS = {
-    "m": ("positional", "m", "m", 0.03, 0.0125),
-    "θ/σ²": ("semantic", "theta", "theta", 0.08, 0.025),
-    "positional error": ("positional", "generalisation_error", "error", 0.10, 0.05),
-    "semantic error": ("semantic", "generalisation_error", "error", 0.25, 0.10),
-    "positional loss": ("positional", "loss", "loss", 0.08, 0.03),
-    "semantic loss": ("semantic", "loss", "loss", 0.08, 0.03),
+    "overlaps": (("positional", "m", "m", 0.03, 0.0125), ("semantic", "theta", "theta", 0.08, 0.025)),
+    "errors": (
+        ("positional", "generalisation_error", "error", 0.10, 0.05),
+        ("semantic", "generalisation_error", "error", 0.25, 0.10),
+    ),
+    "training losses": (("positional", "loss", "loss", 0.08, 0.03), ("semantic", "loss", "loss", 0.08, 0.03)),
 }
-VANISHING = {"m, semantic start": ("semantic", "m", 0.06), "θ/σ², positional start": ("positional", "theta", 0.12)}
+VANISHING = (("semantic", "m", "m", 0.06), ("positional", "theta", "theta", 0.12))  # the other overlaps, at d = 300
+KINDS = tuple(PARTS)
+OTHERS = {"twice the ridge": {"ridge": 0.02}, "ω = 0.1": {"omega": 0.1}}  # theory that must not fit
 
 
 def theory_evidence(alphas: list[float], omegas: list[float], log2_points: list[int]) -> Evidence:
@@ -51,7 +53,7 @@ def theory_evidence(alphas: list[float], omegas: list[float], log2_points: list[
     finer = theory.sobol(log2_points[0] + 2)
     arrays = {
         "fixed": (("rule", "branch", "quantity"), np.array([at(here, rule) for rule in rules.values()])),
-        "doubled_ridge": (("branch", "quantity"), np.array(at(here._replace(ridge=2 * here.ridge)))),
+        "elsewhere": (("other", "branch", "quantity"), np.array([at(here._replace(**o)) for o in OTHERS.values()])),
         "curve": (("branch", "alpha", "quantity"), np.array(curves)),
         "linear": ((), np.array(theory.linear_error(here))),
         "transition": (("omega", "which"), np.array([theory.transitions(omega, quick) for omega in omegas])),
@@ -59,7 +61,11 @@ def theory_evidence(alphas: list[float], omegas: list[float], log2_points: list[
         "smallest_eigenvalue": (("branch",), np.array(slowest)),
     }
     labels = {"rule": list(rules), "branch": list(STARTS), "quantity": list(theory.Fixed._fields), "alpha": alphas}
-    return arrays, {**labels, "omega": omegas, "which": ["α_c", "α_l"], "points": ["coarse", "fine"]}, {}
+    return (
+        arrays,
+        {**labels, "omega": omegas, "which": ["α_c", "α_l"], "points": ["coarse", "fine"], "other": list(OTHERS)},
+        {},
+    )
 
 
 def reads(number: Callable[[Any], Any], low: float, high: float) -> Measure:
@@ -72,34 +78,36 @@ def reads(number: Callable[[Any], Any], low: float, high: float) -> Measure:
     return measure
 
 
-def _theory(data: Data, doubled: bool, start: str, quantity: str) -> float:
-    fixed = data["theory"].doubled_ridge if doubled else data["theory"].fixed.isel(rule=-1)
-    return float(fixed.sel(branch=start, quantity=quantity))
-
-
-def _near(value: Interval, theory: float, allowed: float, name: str) -> Finding:
-    """Whether an interval lies near theory; `allowed` is absolute for overlaps and else a share."""
-    allowed *= 1 if name in ("m", "θ/σ²") else theory
-    text = f"{name} {value}, theory {theory:.4g} ± {allowed:.2g}"
+def _near(data: Data, other: str, value: Interval, part: Any, allowed: float) -> Finding:
+    """Whether an interval lies near theory."""
+    start, _, quantity = part[:3]
+    of = data["theory"]
+    fixed = of.elsewhere.sel(other=other) if other else of.fixed.isel(rule=-1)
+    theory = float(fixed.sel(branch=start, quantity=quantity))
+    allowed *= theory if quantity in ("loss", "error") else 1
+    text = f"{start} {quantity} {value}, theory {theory:.4g} ± {allowed:.2g}"
     return Finding(inside(value, theory - allowed, theory + allowed), text)
 
 
-def at_theory(dimension: int, doubled: bool = False) -> Measure:
+def at_theory(dimension: int, kind: str, other: str = "") -> Measure:
     """Whether the means over seeds at α = 1.5 lie near theory; allowances fall as √(300/d)."""
 
     def measure(data: Data, case: str) -> Finding:
         at = data[case].isel(t=-1)
         at = at.sel(dimension=dimension) if case == "sizes" else at.sel(samples=round(ALPHA * dimension))
-        parts, shrunk = {}, (300 / dimension) ** 0.5
-        for name, (start, quantity, predicted, allowed, _) in PARTS.items():
-            value = mean_interval(at[quantity].sel(start=start))
-            parts[name] = _near(value, _theory(data, doubled, start, predicted), allowed * shrunk, name)
-        for name, (start, quantity, allowed) in VANISHING.items():
-            value = mean_interval(at[quantity].sel(start=start))
-            parts[name] = Finding(
-                inside(value, -allowed * shrunk, allowed * shrunk), f"{name} {value}, at most {allowed * shrunk:.2g}"
-            )
-        return all_of(parts)
+        parts = PARTS[kind] + (VANISHING if kind == "overlaps" else ())
+        return all_of(
+            {
+                " ".join(part[:2]): _near(
+                    data,
+                    other,
+                    mean_interval(at[part[1]].sel(start=part[0]).dropna("seed")),
+                    part,
+                    part[3] * (300 / dimension) ** 0.5,
+                )
+                for part in parts
+            }
+        )
 
     return measure
 
@@ -116,15 +124,20 @@ def line_in(x: Any, values: Any) -> tuple[Interval, float]:
     return Interval(float(line.intercept), line.intercept - half, line.intercept + half), float(line.slope)
 
 
-def extrapolates(doubled: bool = False) -> Measure:
+def over_sizes(at: Any, start: str, quantity: str) -> Any:
+    """A quantity of all sizes and seeds in a row."""
+    return at[quantity].sel(start=start).stack(all=("dimension", "seed")).dropna("all")
+
+
+def extrapolates(kind: str, other: str = "") -> Measure:
     """Whether lines in 1/d through the seeds at all d end at theory."""
 
     def measure(data: Data, case: str) -> Finding:
-        at, parts = data[case].isel(t=-1), {}
-        for name, (start, quantity, predicted, _, allowed) in PARTS.items():
-            values = at[quantity].sel(start=start).stack(all=("dimension", "seed"))
+        parts = {}
+        for part in PARTS[kind]:
+            values = over_sizes(data[case].isel(t=-1), *part[:2])
             limit, _ = line_in(1 / values.dimension.values, values.values)
-            parts[name] = _near(limit, _theory(data, doubled, start, predicted), allowed, name)
+            parts[" ".join(part[:2])] = _near(data, other, limit, part, part[4])
         return all_of(parts)
 
     return measure
