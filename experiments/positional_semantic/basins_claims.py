@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from dynamics import Case, Claim, Finding, Measured, above, all_of, grid, inside, seeds, zipped
+from dynamics import Case, Claim, Finding, Measured, above, all_of, grid, inside, seeds
 from dynamics.analysis.fits import Interval, mean_interval
 from dynamics.studies.claims import Data, Measure
 from experiments.positional_semantic import counting
 from experiments.positional_semantic.claims import config_of
 
 D, RUNS = 200, seeds(100, 10_000)
-SGD = zipped({"laws.sgd.learning_rate": (1.0, 2.0, 4.0), "laws.sgd.batch_size": (32, 16, 32)})
+SGD = {"laws.sgd.learning_rate": (1.0, 4.0)}
 ENDS = ("positional", "semantic", "neither")
 
 
@@ -86,17 +86,6 @@ def same_ends(shift: int = 0) -> Measure:
     return measure
 
 
-def same_noise(factor: float = 1.0) -> Measure:
-    """Whether minibatches of 16 and 32 end alike at equal η/B = 1/8, or where one has less noise by a factor."""
-
-    def measure(data: Data, case: str) -> Finding:
-        semantic = ends(data[case])["semantic"]
-        found = mean_interval(semantic.sel(learning_rate=2.0).values - semantic.sel(learning_rate=4.0 / factor).values)
-        return Finding(inside(found, -0.25, 0.25), f"difference of the semantic shares {found}")
-
-    return measure
-
-
 def counts(arms: tuple[str, ...]) -> Measure:
     """Whether arms count rightly at the end."""
 
@@ -142,16 +131,6 @@ CLAIMS = [
             "more ends there at η/B = 1/8 than at 1/32, interval of the paired difference",
             grows("semantic"),
             elsewhere={"the positional minimum": grows("positional")},
-        ),
-    ),
-    (
-        "SGD, fresh",
-        Claim(
-            OURS,
-            "What counts is η/B",
-            "semantic shares at (η, B) = (2, 16) and (4, 32) differ by at most 0.25, whole interval",
-            same_noise(),
-            elsewhere={"a quarter of the noise": same_noise(4.0)},
         ),
     ),
     (

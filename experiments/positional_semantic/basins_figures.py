@@ -22,14 +22,14 @@ def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
         f"SGD, {kind} samples\nη/B = {n}": (f"SGD, {kind}", n) for kind in ("fixed", "fresh") for n in ("1/32", "1/8")
     }
     laws = {
-        "gradient flow": data["flow"],
+        "gradient flow,\nrandom starts": data["flow"],
         "GD, η = 1": data["GD"].sel(learning_rate=1.0),
         "GD, η = 8": data["GD"].sel(learning_rate=8.0),
         **{name: data[case].sel(learning_rate={"1/32": 1.0, "1/8": 4.0}[n]) for name, (case, n) in sgd.items()},
     }
     line = provenance(record)
     planes = {
-        "gradient flow, starts on the arc": data["arc"],
+        "gradient flow,\nstarts on the arc": data["arc"],
         **{n: laws[n] for n in list(laws) if "= 1" not in n or "1/8" in n},
     }
     return [
@@ -40,7 +40,7 @@ def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _planes(planes: dict[str, Any]) -> Figure:
-    drawn = figure(13.0, 3.4, top=0.7, wspace=0.3)
+    drawn = figure(13.0, 3.3, top=0.6, wspace=0.3)
     for axes, (name, data) in zip(drawn.subplots(1, len(planes), sharey=True), planes.items(), strict=True):
         of = ends(data)
         for seed in data.seed.values:
@@ -55,7 +55,7 @@ def _planes(planes: dict[str, Any]) -> Figure:
 
 
 def _shares(laws: dict[str, Any]) -> Figure:
-    drawn = figure(8.6, 3.6)
+    drawn = figure(8.6, 3.4, top=0.3)
     axes = drawn.subplots()
     for offset, end in zip((-0.22, 0, 0.22), ENDS, strict=True):
         found = [share(ends(data)[end].values) for data in laws.values()]
@@ -69,7 +69,7 @@ def _shares(laws: dict[str, Any]) -> Figure:
 
 
 def _counting(data: Any) -> Figure:
-    drawn = figure(8.6, 3.3, wspace=0.3)
+    drawn = figure(8.6, 3.2, top=0.4, wspace=0.3)
     titles = {"accuracy": "right counts on new sequences", "by_meaning": "share of meaning in attention"}
     for axes, (name, title) in zip(drawn.subplots(1, 2), titles.items(), strict=True):
         for arm in data.arm.values if name == "accuracy" else ("symbols", "places"):

@@ -98,18 +98,19 @@ def accuracy(params: PyTree, view: dynamics.View) -> Array:
 
 @dynamics.probe()
 def by_meaning(params: PyTree, view: dynamics.View) -> Array:
-    """The attention to other tokens of the same symbol over that to the token itself, both above that to the rest.
+    """Attention to another token of the same symbol over that to the token itself, both above the mean of the rest.
 
-    1 where only symbols count, 0 where only places do.
+    Over all such pairs of a query and a key: 1 where only symbols count, 0 where only places do.
     """
     words_NxL = view.objective.batch.inputs
     p_NxQxK = view.objective.apply(params, words_NxL)[1]["p"]
     like_NxQxK = words_NxL[:, :, None] == words_NxL[:, None, :]
-    itself_NxQxK = jnp.broadcast_to(jnp.eye(words_NxL.shape[1], dtype=bool)[None], like_NxQxK.shape)
-    of_like, of_itself, of_rest = (
-        jnp.mean(p_NxQxK, where=chosen) for chosen in (like_NxQxK & ~itself_NxQxK, itself_NxQxK, ~like_NxQxK)
-    )
-    return (of_like - of_rest) / (of_itself - of_rest)
+    rest_NxQx1 = jnp.mean(p_NxQxK, axis=-1, where=~like_NxQxK, keepdims=True)
+    itself_NxQx1 = jnp.diagonal(p_NxQxK, axis1=1, axis2=2)[..., None]
+    seen_NxQxK = like_NxQxK & ~jnp.eye(words_NxL.shape[1], dtype=bool)[None] & ~like_NxQxK.all(axis=-1, keepdims=True)
+    of_pair = p_NxQxK - rest_NxQx1, jnp.broadcast_to(itself_NxQx1 - rest_NxQx1, p_NxQxK.shape)
+    of_other, of_itself = (jnp.sum(jnp.where(seen_NxQxK, part, 0)) for part in of_pair)
+    return of_other / of_itself
 
 
 def _config(seen: str, seed: int, steps: int) -> Any:
