@@ -33,4 +33,5 @@ def get_config(variant: str = "positional"):
     config.times.update(start=0.6, stop=18.0 if variant == "smoke" else 1800.0, count=40)
     config.probes = ("loss", "m", "theta", "size", "generalisation_error", "linear_error", "slope")
     config.checkpoints = 1
+    config.figures = "experiments.positional_semantic.figures"
     return config

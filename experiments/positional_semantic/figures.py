@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dynamics.figures.style import COLOURS, figure, provenance, save, styled
+from dynamics.runs.record import Record
 from dynamics.studies.evidence import ClaimsRecord
 from experiments.positional_semantic.measures import PARTS, STARTS, line_in, over_sizes
 
@@ -14,15 +15,36 @@ COLOUR = {"positional": COLOURS["blue"], "semantic": COLOURS["vermilion"]}
 
 
 @styled
-def draw(record: ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
-    """All figures of a record of claims."""
-    data = {case: record[case].load() for case in record.cases}
+def draw(record: Record | ClaimsRecord, folder: pathlib.Path) -> list[pathlib.Path]:
+    """All figures of a record of claims; one of a run."""
     line = provenance(record)
+    if isinstance(record, Record):
+        return save(_run({law: record[law].load() for law in record.laws}), folder, "training", line)
+    data = {case: record[case].load() for case in record.cases}
     return [
         *save(_curves(data["curves"].isel(t=-1), data["theory"]), folder, "transition", line),
         *save(_phases(data["phases"].isel(t=-1).mean("seed"), data["theory"]), folder, "phases", line),
         *save(_sizes(data["sizes"].isel(t=-1), data["theory"]), folder, "sizes", line),
     ]
+
+
+def _run(laws: dict[str, Any]) -> Figure:
+    drawn = figure(8.6, 3.2, top=0.4, wspace=0.3)
+    overlaps, losses = drawn.subplots(1, 2)
+    for law, style in zip(laws, ("-", "--"), strict=False):
+        one, wide = laws[law].isel(t=slice(1, None)), 1.2 if style == "-" else 2.4
+        for axes, name, colour in (
+            (overlaps, "m", "blue"),
+            (overlaps, "theta", "vermilion"),
+            (losses, "loss", "black"),
+        ):
+            label = f"{ {'m': 'm', 'theta': 'θ/σ²', 'loss': 'training loss per dimension'}[name] }, {law}"
+            axes.plot(one.t, one[name], style, color=COLOURS[colour], linewidth=wide, label=label)
+    losses.set_yscale("log")
+    for axes in (overlaps, losses):
+        axes.set(xscale="log", xlabel="t = η k")
+        axes.legend(fontsize=7)
+    return drawn
 
 
 def _curves(at: Any, theory: Any) -> Figure:
