@@ -95,19 +95,11 @@ def at_theory(dimension: int, kind: str, other: str = "") -> Measure:
     def measure(data: Data, case: str) -> Finding:
         at = data[case].isel(t=-1)
         at = at.sel(dimension=dimension) if case == "sizes" else at.sel(samples=round(ALPHA * dimension))
-        parts = PARTS[kind] + (VANISHING if kind == "overlaps" else ())
-        return all_of(
-            {
-                " ".join(part[:2]): _near(
-                    data,
-                    other,
-                    mean_interval(at[part[1]].sel(start=part[0]).dropna("seed")),
-                    part,
-                    part[3] * (300 / dimension) ** 0.5,
-                )
-                for part in parts
-            }
-        )
+        parts, shrunk = {}, (300 / dimension) ** 0.5
+        for part in PARTS[kind] + (VANISHING if kind == "overlaps" else ()):
+            value = mean_interval(at[part[1]].sel(start=part[0]).dropna("seed"))
+            parts[" ".join(part[:2])] = _near(data, other, value, part, part[3] * shrunk)
+        return all_of(parts)
 
     return measure
 
