@@ -122,9 +122,11 @@ THEORY = [
 def _trained(d: int, what: str) -> Claim:
     """At a size; d = 0 stands for the limit."""
     measure = measures.extrapolates if d == 0 else partial(measures.at_theory, d)
-    controls = {f"theory of {other}": measure(what, other) for other in measures.OTHERS}
     if d and what != "training losses":
-        controls |= {name: measures.elsewhere(measures.at_theory(300, what), name) for name in CONTROLS}
+        controls = {name: measures.elsewhere(measures.at_theory(300, what), name) for name in CONTROLS}
+        controls["starts exchanged"] = measures.exchanged(measure(what))
+    else:
+        controls = {f"theory of {other}": measure(what, other) for other in measures.OTHERS}
     return Claim(
         PAPER,
         f"{f'At d = {d}' if d else 'As d grows,'} both minima have the {what} of theory at (0.3, 1.5)",
@@ -152,9 +154,13 @@ PHASES = Claim(
 SIGN = f"the difference changes its sign; d = 300, {SEEDS} seeds, whole intervals"
 CLAIMS = [
     *(("theory", claim) for claim in THEORY),
-    *(("sizes", _trained(d, what)) for d in (300, 600, 0) for what in measures.KINDS),
+    *(("sizes", _trained(d, what)) for d in (300, 600, 0) for what in ("overlaps", "errors")),
     *(("curves", Claim(PAPER, name, SIGN, measure, ("ω = 0", "shuffled"))) for name, measure in ORDER.items()),
     ("phases", PHASES),
 ]
 FIGURES = "experiments.positional_semantic.figures"
-TABLES = {"claims": ("From positional to semantic attention", CLAIMS)}
+OF_LOSSES = [("sizes", _trained(d, "training losses")) for d in (300, 600, 0)]
+TABLES = {
+    "claims": ("From positional to semantic attention", CLAIMS),
+    "losses": ("Training losses, which spread most from seed to seed", OF_LOSSES),
+}

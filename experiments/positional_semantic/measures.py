@@ -109,6 +109,16 @@ def elsewhere(measure: Measure, case: str) -> Measure:
     return lambda data, _: measure(data, case)
 
 
+def exchanged(measure: Measure) -> Measure:
+    """The same with the two starts exchanged."""
+
+    def measured(data: Data, case: str) -> Finding:
+        starts = data[case].start.values[::-1]
+        return measure({**data, case: data[case].assign_coords(start=starts)}, case)
+
+    return measured
+
+
 def line_in(x: Any, values: Any) -> tuple[Interval, float]:
     """The numbers a, with Student's interval, and b of the line a + b x through all values."""
     line = stats.linregress(x, values)
