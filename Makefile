@@ -11,7 +11,7 @@ endif
 # Imports take seconds; without their bytecode, twice as many.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal solvers reliability test test-slow test-slurm test-browser check smoke docs package bench lock clean
+.PHONY: figures claims max_margin population xor compare sweeps qk_eigenspectrum qk_sweeps sink_vs_diagonal positional_semantic solvers reliability test test-slow test-slurm test-browser check smoke docs package bench lock clean
 
 figures: .venv/ready
 	$(BIN)/dynamics run --config=configs/cooccurrence/figure1.py --name=figure1-$(STAMP)
@@ -106,6 +106,13 @@ qk-sweep-%:
 # The third paper: what sinks and diagonals cost, what training finds, what attention smooths.
 sink_vs_diagonal: .venv/ready
 	$(BIN)/dynamics claims sink_vs_diagonal --name=sinks-$(STAMP)
+
+# The fourth paper: attention by position or by meaning, and which of the two is found.
+positional_semantic: .venv/ready
+	$(MAKE) --no-print-directory -j 2 -O positional-claims positional-basins_claims
+
+positional-%:
+	$(BIN)/dynamics claims --module=experiments.positional_semantic.$* --name=positional-$*-$(STAMP)
 
 # One after another, since seconds are compared. With torch and torchdiffeq importable, these are peers too.
 solvers: .venv/ready

@@ -57,6 +57,12 @@ WORDS_OF_PAPERS = {
         r"(?i)\boversmooth",
         r"(?i)\bhard[ -]switch",
     ),
+    "positional_semantic": (
+        r"2402\.03902",
+        r"(?i)\bsemantic (attention|minimum)",
+        r"(?i)state evolution",
+        r"(?i)\brank[_ ]one[_ ]head",
+    ),
 }
 OF_ANY_PAPER = r"(?i)\b(the|this) paper's\b|\bthe appendix's\b"
 # What implements equations of a paper cites it.
