@@ -1,7 +1,8 @@
 """Matrices over pairs of words that are zero unless both words stand in one sample.
 
-The loss looks at the scores of at most n L² pairs of words, and so −∂L/∂(W_Kᵀ W_Q) has no other entries. A product of it
-with a d × d matrix costs n L² d multiplications instead of d³. Which way is taken is decided by count, from shapes alone.
+The loss looks at the scores of at most n L² pairs of words, and so −∂L/∂(W_Kᵀ W_Q) has no other entries. A product of
+it with a d × d matrix costs n L² d multiplications instead of d³. Which way is taken is decided by count, from shapes
+alone.
 """
 
 from typing import Any, NamedTuple
@@ -93,7 +94,7 @@ def on_pairs(M_HxDxD: Float[Array, "H d d"], tokens: Int[Array, "n L"] | None) -
     return PairMatrix(M_HxDxD, Pairs.of(tokens, d)) if _costs()["sparse"] * pairs < d**2 else M_HxDxD
 
 
-def few_pairs(samples: tuple[int, int], vocabulary: int, width: int) -> bool:
+def few_pairs(samples: tuple[int, ...], vocabulary: int, width: int) -> bool:
     """Whether the scores of all pairs of words in samples cost less than a table of all pairs of the vocabulary.
 
     The table takes d² m multiplications. The samples take n L² m, and their n L columns of m numbers are gathered, and
@@ -121,7 +122,7 @@ def symmetric_times(C_HxDxD: Float[Array, "H d d"], M_HxDxD: Float[Array, "H d d
 def symmetric(matrix: Float[Array, "*H d d"]) -> Float[Array, "*H d d"]:
     """X + Xᵀ.
 
-    Large ones block by block: XLA's loop over a whole row reads a whole column, and takes 58 ms instead of 6 at d = 1923.
+    Large ones block by block: XLA's loop over a row reads a whole column, and takes 58 ms instead of 6 at d = 1923.
     """
     d = matrix.shape[-1]
     if d < LARGE:
