@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dynamics.config import require
-from dynamics.models.attention import attend, look_up_scores, look_up_values, multiply_columns, score_table
+from dynamics.models.attention import attend, look_up_scores, look_up_values, multiply_columns, table_of_products
 from dynamics.models.balance import Balance
 from dynamics.models.model import MOST_PARTS, Model
 from dynamics.models.pairs import few_pairs
@@ -135,7 +135,7 @@ class OneLayerTransformer(Model):
         def product(W_K_MxD, W_Q_MxD):
             if few:
                 return multiply_columns(W_K_MxD, W_Q_MxD, tokens)
-            return look_up_scores(score_table(W_K_MxD, W_Q_MxD), tokens)
+            return look_up_scores(table_of_products(W_K_MxD, W_Q_MxD), tokens)
 
         products = [product(*head) for head in zip(W_K_HxMxD, W_Q_HxMxD, strict=True)]
         G_D = [jnp.einsum("m,md->d", u_M, W_V_MxD) for W_V_MxD in W_V_HxMxD]

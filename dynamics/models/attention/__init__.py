@@ -1,6 +1,12 @@
 """Attention as score ∘ mask ∘ normaliser ∘ value: parts by name, and one head on orthonormal words by look-up."""
 
-from dynamics.models.attention.look_up import attend, look_up_scores, look_up_values, multiply_columns, score_table
+from dynamics.models.attention.look_up import (
+    attend,
+    look_up_scores,
+    look_up_values,
+    multiply_columns,
+    table_of_products,
+)
 from dynamics.models.attention.masks import MASKS, Blocks, Causal, CausalWindow, Full, Given, Mask, Window
 from dynamics.models.attention.normalisers import (
     NORMALISERS,
@@ -45,5 +51,5 @@ __all__ = [
     "look_up_scores",
     "look_up_values",
     "multiply_columns",
-    "score_table",
+    "table_of_products",
 ]

@@ -20,18 +20,18 @@ def look_up_scores(table: Float[Array, "d d"], tokens: Int[Array, "n L"]) -> Flo
 
 
 @jax.custom_jvp
-def score_table(W_K_MxD: Float[Array, "m d"], W_Q_MxD: Float[Array, "m d"]) -> Float[Array, "d d"]:
-    """W_Kᵀ W_Q, a score for every (key, query) pair of words."""
+def table_of_products(W_K_MxD: Float[Array, "m d"], W_Q_MxD: Float[Array, "m d"]) -> Float[Array, "d d"]:
+    """W_Kᵀ W_Q, for every (key, query) pair of words."""
     # The barrier keeps the transposed matrix apart from the product, which XLA otherwise takes along the rows of both,
     # in twice the time. Derivatives have no use for the transposed one.
     return jnp.matmul(jax.lax.optimization_barrier(W_K_MxD.T), W_Q_MxD)
 
 
-@score_table.defjvp
-def _score_table_jvp(weights, moves):
+@table_of_products.defjvp
+def _table_of_products_jvp(weights, moves):
     (W_K_MxD, W_Q_MxD), (V_K_MxD, V_Q_MxD) = weights, moves
     moved = jnp.einsum("mk,mq->kq", V_K_MxD, W_Q_MxD) + jnp.einsum("mk,mq->kq", W_K_MxD, V_Q_MxD)
-    return score_table(W_K_MxD, W_Q_MxD), moved
+    return table_of_products(W_K_MxD, W_Q_MxD), moved
 
 
 def multiply_columns(
