@@ -76,10 +76,10 @@ def test_heavy_ball_without_momentum_is_descent(small):
     gram, objective = in_gram_variables(small)
     slope = jax.tree.map(jnp.negative, jax.grad(objective.loss)(gram))
     rates = objective.rates(gram)
-    expected = objective.model.step(gram, slope, 0.3, rates)
-    once, momenta = objective.model.heavy_ball_step(gram, at_rest(gram), slope, HeavyBallStep(0.3, 0.9), rates)
+    expected = objective.model.step(gram, slope, 0.3, rates, None)
+    once, momenta = objective.model.heavy_ball_step(gram, at_rest(gram), slope, HeavyBallStep(0.3, 0.9), rates, None)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-14), once, expected)
-    moving, _ = objective.model.heavy_ball_step(gram, momenta, slope, HeavyBallStep(0.3, 0.0), rates)
+    moving, _ = objective.model.heavy_ball_step(gram, momenta, slope, HeavyBallStep(0.3, 0.0), rates, None)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-14), moving, expected)
     assert max(float(jnp.abs(expected[name] - gram[name]).max()) for name in gram) > 1e-2
 

@@ -9,13 +9,14 @@ from typing import ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Array, Int, PyTree
 
 from dynamics.config import require
 from dynamics.laws.descent import Descent, Momentum
 from dynamics.laws.flow import Flow
 from dynamics.laws.law import Law
 from dynamics.models import GramModel, HeavyBallStep, at_rest
+from dynamics.objectives.objective import Objective
 
 
 class GramLaw(Law):
@@ -57,8 +58,8 @@ class GramGradientDescent(GramLaw, Descent):
 
     def update(self, objective, gradient, params, memory, scale):
         """The Gram matrices of the next weights; see GramModel.step."""
-        slope = jax.tree.map(jnp.negative, gradient)
-        return objective.model.step(params, slope, self.rate(scale), objective.rates(params)), memory
+        slope, rates = jax.tree.map(jnp.negative, gradient), objective.rates(params)
+        return objective.model.step(params, slope, self.rate(scale), rates, looked_at(self, objective)), memory
 
 
 class GramStochasticGradientDescent(GramLaw, Descent):
@@ -85,4 +86,10 @@ class GramHeavyBall(GramLaw, Momentum):
         """The Gram matrices of the next weights, and the blocks with their momenta."""
         slope = jax.tree.map(jnp.negative, gradient)
         step = HeavyBallStep(self.learning_rate, self.momentum, scale)
-        return objective.model.heavy_ball_step(params, memory, slope, step, objective.rates(params))
+        rates, tokens = objective.rates(params), looked_at(self, objective)
+        return objective.model.heavy_ball_step(params, memory, slope, step, rates, tokens)
+
+
+def looked_at(law: Law, objective: Objective) -> Int[Array, "n L"] | None:
+    """The tokens that the gradient of a law depends on, if they are those of the training set; else None."""
+    return None if law.draws_samples and objective.fresh else objective.looked_at

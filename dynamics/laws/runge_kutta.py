@@ -134,8 +134,10 @@ class Explicit:
         slopes, y1 = lax.fori_loop(0, stages - 1, stage, (slopes, y0))
 
         def at(t):
-            increments = jax.tree.map(lambda leaf: h * leaf, slopes)
-            return self.interpolation(t0=t0, t1=t1, y0=y0, y1=y1, k=increments).evaluate(t)
+            # y + h Σ_j b_j(t) f(Y_j): the b_j are what the interpolation makes of unit vectors in place of the slopes.
+            nothing, units = jnp.zeros(stages, h.dtype), jnp.eye(stages, dtype=h.dtype)
+            b = self.interpolation(t0=t0, t1=t1, y0=nothing, y1=nothing, k=units).evaluate(t)
+            return jax.tree.map(lambda y, leaf: y + jnp.tensordot(h * b, leaf, axes=1), y0, slopes)
 
         def hands_over(h_next):
             # Two points at the end of the step: the sharpest direction prevails in their difference where stability

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
+from dynamics.models.attention import look_up_scores
 from dynamics.models.balance import Balance
 from dynamics.models.model import at_rate
-from dynamics.models.one_layer import Gram, OneLayerTransformer, read_tables
+from dynamics.models.one_layer import Gram, OneLayerTransformer, read_samples
+from dynamics.models.pairs import on_pairs, symmetric, symmetric_times
 
 Rates = Mapping[str, Any]  # {weight: r}; None for 1, the number 0 for a frozen weight
 
@@ -97,7 +99,8 @@ class GramModel:
         gram = Gram(**variables["params"])
         if method == "__call__":
             (tokens,) = args
-            return read_tables(list(gram.A), list(gram.G), tokens, variables["constants"]["width"])
+            products = [look_up_scores(A_KxQ, tokens) for A_KxQ in gram.A]
+            return read_samples(products, list(gram.G), tokens, variables["constants"]["width"])
         return getattr(self, method)(gram, *args)
 
     def gram(self, gram: Gram) -> Gram:
@@ -118,7 +121,9 @@ class GramModel:
             Balance("score_square", ("W_Q", "W_K"), *scores),
         )
 
-    def velocity(self, params: PyTree, slope: PyTree, rates: Rates) -> dict[str, Array]:
+    def velocity(
+        self, params: PyTree, slope: PyTree, rates: Rates, tokens: Int[Array, "n L"] | None
+    ) -> dict[str, Array]:
         """The velocity of the Gram matrices under gradient flow on the weights, with z = slope["G"], M = slope["A"].
 
         Ġ = r_V S z + r_W m1 C_V z          Ṡ = 2 r_W m1 Gᵀz              Ċ_V = r_V (z Gᵀ + G zᵀ)
@@ -128,21 +133,24 @@ class GramModel:
             params: the Gram matrices, with the shapes of Gram.
             slope: −∂L/∂ of each of them; only those of A and G are used, L depends on no other.
             rates: r of W, W_V, W_K and W_Q, whose velocities are −r ∂L/∂W, ...
+            tokens: of the samples, if L depends on nothing else: M is zero at pairs of words that share no sample.
         """
         A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
-        z_HxD, M_HxDxD, m1 = slope["G"], slope["A"], self.neurons
-        M_T = jnp.swapaxes(M_HxDxD, -1, -2)
+        z_HxD, M_HxDxD, m1 = slope["G"], on_pairs(slope["A"], tokens), self.neurons
+        M_T = M_HxDxD.mT
         r_W, r_K, r_Q, r_V = (rates[name] for name in self.weights)
         return {
-            "A": at_rate(r_Q, C_K @ M_HxDxD) + at_rate(r_K, M_HxDxD @ C_Q),
+            "A": at_rate(r_Q, symmetric_times(C_K, M_HxDxD)) + at_rate(r_K, M_HxDxD @ C_Q),
             "G": at_rate(r_V, S * z_HxD) + at_rate(r_W, m1 * jnp.einsum("higj,gj->hi", C_V_HxDxHxD, z_HxD)),
             "S": at_rate(r_W, 2 * m1 * jnp.sum(G_HxD * z_HxD)),
-            "C_V": at_rate(r_V, _symmetric_between_heads(jnp.einsum("hi,gj->higj", z_HxD, G_HxD))),
-            "C_K": at_rate(r_K, _symmetric(A_HxDxD @ M_T)),
-            "C_Q": at_rate(r_Q, _symmetric(M_T @ A_HxDxD)),
+            "C_V": at_rate(r_V, _symmetric_product(z_HxD, G_HxD)),
+            "C_K": at_rate(r_K, symmetric(M_HxDxD @ A_HxDxD.mT)),
+            "C_Q": at_rate(r_Q, symmetric(M_T @ A_HxDxD)),
         }
 
-    def step(self, params: PyTree, slope: PyTree, eta: Any, rates: Rates) -> dict[str, Array]:
+    def step(
+        self, params: PyTree, slope: PyTree, eta: Any, rates: Rates, tokens: Int[Array, "n L"] | None
+    ) -> dict[str, Array]:
         """The Gram matrices after one step η of gradient descent on the weights, exactly; arguments as in `velocity`.
 
         With the velocity v of each Gram matrix, the next one is itself + η v + η² times
@@ -151,22 +159,28 @@ class GramModel:
         A: r_K r_Q M Aᵀ M           C_K: r_K² M C_Q Mᵀ          C_Q: r_Q² Mᵀ C_K M
         """
         A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
-        z_HxD, M_HxDxD, m1 = slope["G"], slope["A"], self.neurons
-        M_T = jnp.swapaxes(M_HxDxD, -1, -2)
+        z_HxD, M_HxDxD, m1 = slope["G"], on_pairs(slope["A"], tokens), self.neurons
+        M_T = M_HxDxD.mT
         r_W, r_K, r_Q, r_V = (rates[name] for name in self.weights)
         second_order = {
-            "A": at_rate(r_K, at_rate(r_Q, M_HxDxD @ jnp.swapaxes(A_HxDxD, -1, -2) @ M_HxDxD)),
+            "A": at_rate(r_K, at_rate(r_Q, M_HxDxD @ A_HxDxD.mT @ M_HxDxD)),
             "G": at_rate(r_W, at_rate(r_V, m1 * jnp.sum(G_HxD * z_HxD) * z_HxD)),
             "S": at_rate(r_W, at_rate(r_W, m1**2 * jnp.einsum("hi,higj,gj->", z_HxD, C_V_HxDxHxD, z_HxD))),
             "C_V": at_rate(r_V, at_rate(r_V, S * jnp.einsum("hi,gj->higj", z_HxD, z_HxD))),
             "C_K": at_rate(r_K, at_rate(r_K, M_HxDxD @ C_Q @ M_T)),
             "C_Q": at_rate(r_Q, at_rate(r_Q, M_T @ (C_K @ M_HxDxD))),
         }
-        velocity = self.velocity(params, slope, rates)
+        velocity = self.velocity(params, slope, rates, tokens)
         return {name: params[name] + eta * velocity[name] + eta**2 * second_order[name] for name in params}
 
     def heavy_ball_step(
-        self, params: PyTree, momenta: dict[str, Momenta], slope: PyTree, step: HeavyBallStep, rates: Rates
+        self,
+        params: PyTree,
+        momenta: dict[str, Momenta],
+        slope: PyTree,
+        step: HeavyBallStep,
+        rates: Rates,
+        tokens: Int[Array, "n L"] | None,
     ) -> tuple[dict[str, Array], dict[str, Momenta]]:
         """The Gram matrices and momenta after one step of heavy ball on the weights, exactly.
 
@@ -185,10 +199,11 @@ class GramModel:
             slope: −∂L/∂ of each of the Gram matrices; z and M are those of G and A.
             step: η, β and s.
             rates: r of every weight; those that are frozen have no momenta.
+            tokens: see `velocity`.
         """
         A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
-        z_HxD, M_HxDxD, m1 = slope["G"], slope["A"], self.neurons
-        z_V, M_T, columns = jnp.ravel(z_HxD), jnp.swapaxes(M_HxDxD, -1, -2), z_HxD.size
+        z_HxD, M_HxDxD, m1 = slope["G"], on_pairs(slope["A"], tokens), self.neurons
+        z_V, M_T, columns = jnp.ravel(z_HxD), M_HxDxD.mT, z_HxD.size
         G_V = jnp.ravel(G_HxD)[:, None]
         r_W, r_K, r_Q, r_V = (rates[name] for name in self.weights)
 
@@ -259,15 +274,13 @@ def _heavy_ball(
     R_B = times_B(R)
     D1 = beta * D + eta * R_B
     # R is symmetric: (R B)ᵀ B = Bᵀ R B.
-    square = beta**2 * E + beta * eta * _symmetric(times_B(D.mT)) + eta**2 * times_B(R_B.mT)
+    square = beta**2 * E + beta * eta * symmetric(times_B(D.mT)) + eta**2 * times_B(R_B.mT)
     if scale is None:
-        return R + _symmetric(D1) + square, Momenta(D1 + square, square)
-    return R + scale * _symmetric(D1) + scale**2 * square, Momenta(D1 + scale * square, square)
+        return R + symmetric(D1) + square, Momenta(D1 + square, square)
+    return R + scale * symmetric(D1) + scale**2 * square, Momenta(D1 + scale * square, square)
 
 
-def _symmetric(matrix: Float[Array, "*H d d"]) -> Float[Array, "*H d d"]:
-    return matrix + jnp.swapaxes(matrix, -1, -2)
-
-
-def _symmetric_between_heads(tensor: Float[Array, "H d H d"]) -> Float[Array, "H d H d"]:
-    return tensor + jnp.transpose(tensor, (2, 3, 0, 1))
+def _symmetric_product(z_HxD: Float[Array, "H d"], G_HxD: Float[Array, "H d"]) -> Float[Array, "H d H d"]:
+    """Z Gᵀ + G zᵀ, between heads too."""
+    rows, columns = (slice(None), slice(None), None, None), (None, None)
+    return z_HxD[rows] * G_HxD[columns] + G_HxD[rows] * z_HxD[columns]

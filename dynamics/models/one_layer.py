@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dynamics.config import require
-from dynamics.models.attention import attend, look_up_scores, look_up_values
+from dynamics.models.attention import attend, look_up_scores, look_up_values, multiply_columns, table_of_products
 from dynamics.models.balance import Balance
 from dynamics.models.model import MOST_PARTS, Model
+from dynamics.models.pairs import few_pairs
 
 CONSERVED = ("WᵀW − W_V W_Vᵀ", "W_Q W_Qᵀ − W_K W_Kᵀ", "W ⊥ a")
 
@@ -36,8 +37,8 @@ class Gram(NamedTuple):
     C_Q: Float[Array, "H d d"]
 
 
-def read_tables(
-    A: Sequence[Float[Array, "d d"]],
+def read_samples(
+    products: Sequence[Float[Array, "K Q n"]],
     G: Sequence[Float[Array, " d"]],
     tokens: Int[Array, "n L"],
     width: int | Float[Array, ""],
@@ -45,7 +46,7 @@ def read_tables(
     """F(X) = Σ_h Σ_l G^h(X) softmax(Xᵀ A^h x_l / √m): the MLP is linear, aᵀ W W_V X p = G(X) p.
 
     Args:
-        A: W_Kᵀ W_Q of every head, key × query.
+        products: Xᵀ A X of every head, A = W_Kᵀ W_Q.
         G: aᵀ W W_V of every head.
         tokens: of the samples.
         width: m.
@@ -54,8 +55,8 @@ def read_tables(
         F, and the intermediates of OneLayerTransformer.
     """
     output, heads = jnp.zeros(tokens.shape[0], G[0].dtype), []
-    for bilinear, linear in zip(A, G, strict=True):
-        scores = look_up_scores(bilinear, tokens) / jnp.sqrt(jnp.array(width, bilinear.dtype))
+    for product, linear in zip(products, G, strict=True):
+        scores = product / jnp.sqrt(jnp.array(width, product.dtype))
         values = look_up_values(linear, tokens)
         read, attention = attend(scores, values)
         output = output + jnp.sum(read, axis=0)
@@ -129,10 +130,16 @@ class OneLayerTransformer(Model):
         a_J, W_JxM = self.a.value, self.W
         u_M = jnp.einsum("j,jm->m", a_J, W_JxM)
         W_Q_HxMxD, W_K_HxMxD, W_V_HxMxD = self._heads()
-        pairs = zip(W_K_HxMxD, W_Q_HxMxD, strict=True)
-        A_KxQ = [jnp.einsum("mk,mq->kq", W_K_MxD, W_Q_MxD) for W_K_MxD, W_Q_MxD in pairs]
+        few = few_pairs(tokens.shape, self.vocabulary, self.width)
+
+        def product(W_K_MxD, W_Q_MxD):
+            if few:
+                return multiply_columns(W_K_MxD, W_Q_MxD, tokens)
+            return look_up_scores(table_of_products(W_K_MxD, W_Q_MxD), tokens)
+
+        products = [product(*head) for head in zip(W_K_HxMxD, W_Q_HxMxD, strict=True)]
         G_D = [jnp.einsum("m,md->d", u_M, W_V_MxD) for W_V_MxD in W_V_HxMxD]
-        return read_tables(A_KxQ, G_D, tokens, self.width)
+        return read_samples(products, G_D, tokens, self.width)
 
     def conserved(self) -> tuple[Balance, Balance, Balance]:
         """The terms whose differences gradient flow keeps constant; see dynamics.analysis.invariants.

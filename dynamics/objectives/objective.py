@@ -129,7 +129,12 @@ class Objective(eqx.Module):
         slope = self.slope(params)
         if "weights" in self.model.capabilities:
             return self.trained.scaled(slope)
-        return self.model.velocity(params, slope, self.rates(params))
+        return self.model.velocity(params, slope, self.rates(params), self.looked_at)
+
+    @property
+    def looked_at(self) -> PyTree | None:
+        """The inputs of the samples, if L depends on nothing else; None if it may."""
+        return self.batch.inputs if self.regulariser is None and not self.in_closed_form else None
 
     def rates(self, params: PyTree) -> dict[str, Any]:
         """{weight: r}, None for 1 and 0 if it is frozen, of all weights of the model; see Trained."""

@@ -38,7 +38,8 @@ from dynamics.runs.stopping import awaited
 from dynamics.trajectory import HANDED_OVER, PAUSED, Trajectory, joined
 
 MOST_PATHS = 32  # integrated by one call of a program
-STRETCH_S = 0.5  # that a stretch is to take
+STRETCH_S = 0.5  # that a stretch is to take, and more where the state is large: see Program
+STRETCH_S_PER_MB = 0.1  # of the variables; so that giving memory to a stretch and taking it back is a small part of it
 FIRST_LIMIT, GROWTH = 100, 10  # steps of the first stretch, and the factor by which the next ones may be longer
 
 
@@ -86,6 +87,8 @@ class Program:
                 variables = experiment.laws[first.law].variables
                 self._starts, drawn = compiled_starts(*hashable(inputs), variables, experiment.setup)
             places = jax.eval_shape(lambda drawn: self._places([first], drawn), drawn)
+            size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(places.params))
+            self._stretch_s = max(STRETCH_S, STRETCH_S_PER_MB * size / 1e6)
 
             def turn(number: int) -> tuple[Any, PyTree]:
                 law = places.law.turns[number]
@@ -216,7 +219,7 @@ class Program:
         seconds = time.perf_counter() - begin
         if not several():
             longest = int(np.max(reached.steps[takes_part]))
-            more = longest * STRETCH_S / max(seconds, 1e-3)
+            more = longest * self._stretch_s / max(seconds, 1e-3)
             self._limit = int(np.clip(more, 1, min(GROWTH * self._limit, NO_LIMIT)))
         after = _after(state, reached, takes_part, len(laws))
         return Stretched(state.segment, reached, takes_part, seconds, after)

@@ -1,6 +1,12 @@
 """Attention as score ∘ mask ∘ normaliser ∘ value: parts by name, and one head on orthonormal words by look-up."""
 
-from dynamics.models.attention.look_up import attend, look_up_scores, look_up_values
+from dynamics.models.attention.look_up import (
+    attend,
+    look_up_scores,
+    look_up_values,
+    multiply_columns,
+    table_of_products,
+)
 from dynamics.models.attention.masks import MASKS, Blocks, Causal, CausalWindow, Full, Given, Mask, Window
 from dynamics.models.attention.normalisers import (
     NORMALISERS,
@@ -44,4 +50,6 @@ __all__ = [
     "attend",
     "look_up_scores",
     "look_up_values",
+    "multiply_columns",
+    "table_of_products",
 ]
