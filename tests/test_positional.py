@@ -49,8 +49,8 @@ def test_change_of_sign(means, holds):
 def test_ends_and_their_shares():
     last = xr.Dataset(
         {
-            "m": (("seed", "t"), [[0.25], [0.02], [0.15], [0.25]]),
-            "theta": (("seed", "t"), [[0.05], [0.5], [0.1], [0.3]]),
+            "m": (("seed", "t"), [[0.25], [0.02], [0.15], [0.20]]),
+            "theta": (("seed", "t"), [[0.05], [0.5], [0.1], [0.45]]),
         }
     )
     of = basins_claims.ends(last)

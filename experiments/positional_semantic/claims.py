@@ -133,6 +133,7 @@ def _trained(d: int, what: str) -> Claim:
         f"whole intervals over seeds; allowances of measures.PARTS{', times √(300/d)' if d else ' for lines in 1/d'}",
         measure(what),
         elsewhere=controls,
+        post_hoc="the control with exchanged starts" if "starts exchanged" in controls else "",
     )
 
 

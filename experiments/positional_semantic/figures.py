@@ -63,6 +63,7 @@ def _curves(at: Any, theory: Any) -> Figure:
         if quantity == "error":
             axes.plot(alpha, at.linear_error.mean(("seed", "start")), "s", color=COLOURS["grey"], markersize=3.5)
             axes.axhline(float(theory.linear), color=COLOURS["grey"], label="best linear map")
+            axes.set_ylim(bottom=0.0006)
         for which, style in (("α_c", ":"), ("α_l", "--")) if quantity else ():
             if which == {"error": "α_l", "loss": "α_c"}[quantity]:
                 place = float(theory.at_03.sel(points="fine", which=which))
@@ -70,7 +71,7 @@ def _curves(at: Any, theory: Any) -> Figure:
                     place, color=COLOURS["black"], linewidth=0.8, linestyle=style, label=f"{which} = {place:.3f}"
                 )
         axes.set(title=title, xlabel="α = n/d")
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="lower left" if quantity == "error" else "upper left")
     drawn.text(
         0.01, 0.95, "points: gradient flow at d = 300, mean and range of 5 seeds; lines: state evolution", fontsize=8
     )
