@@ -43,7 +43,7 @@ class Counting(dynamics.Task):
 
     loss: ClassVar[str] = "cross_entropy"
     dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"inputs": ("place",), "targets": ("place",)}
-    capabilities: ClassVar[frozenset[str]] = frozenset({"classes"})
+    capabilities: ClassVar[frozenset[str]] = frozenset({"classes", "counts"})
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -89,14 +89,14 @@ class CountingHead(dynamics.Model):
         return nn.Dense(self.length, **typed)(hidden), {"p": p_NxQxK}
 
 
-@dynamics.probe()
+@dynamics.probe(needs=("counts",))
 def accuracy(params: PyTree, view: dynamics.View) -> Array:
     """The share of right counts, on sequences that no minibatch has."""
     output = view.objective.output(params)
     return jnp.mean(jnp.argmax(output, axis=-1) == view.objective.batch.targets, dtype=output.dtype)
 
 
-@dynamics.probe()
+@dynamics.probe(needs=("counts",))
 def by_meaning(params: PyTree, view: dynamics.View) -> Array:
     """Attention to another token of the same symbol over that to the token itself, both above the mean of the rest.
 

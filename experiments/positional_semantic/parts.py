@@ -74,6 +74,7 @@ class MixedTeacher(dynamics.Task):
         **{"tokens": ("token", "coordinate"), "values": ("token", "axis"), "targets": ("token", "axis")},
         **{"omega": (), "sigma": ()},
     }
+    capabilities: ClassVar[frozenset[str]] = frozenset({"mixed_teacher"})
 
     def __post_init__(self):
         even = self.dimension >= 4 and self.dimension % 2 == 0

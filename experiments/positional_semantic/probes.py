@@ -21,28 +21,28 @@ def normal_points(dimensions: int) -> Float[np.ndarray, "points k"]:
     return stats.norm.ppf(stats.qmc.Sobol(dimensions, seed=0).random_base2(POINTS))
 
 
-@dynamics.probe()
+@dynamics.probe(needs=("mixed_teacher",))
 def m(params: PyTree, view: dynamics.View) -> Array:
     """The overlap with the positions, m = |Q·1|/d."""
     del view
     return jnp.abs(params["q"] @ position(len(params["q"])))
 
 
-@dynamics.probe()
+@dynamics.probe(needs=("mixed_teacher",))
 def theta(params: PyTree, view: dynamics.View) -> Array:
     """The overlap with the teacher, θ/σ² = |Q·Q*|/d."""
     del view
     return jnp.abs(params["q"] @ teacher(len(params["q"])))
 
 
-@dynamics.probe()
+@dynamics.probe(needs=("mixed_teacher",))
 def size(params: PyTree, view: dynamics.View) -> Array:
     """‖Q‖²/d."""
     del view
     return jnp.sum(params["q"] ** 2)
 
 
-@dynamics.probe()
+@dynamics.probe(needs=("mixed_teacher",))
 def slope(params: PyTree, view: dynamics.View) -> Array:
     """‖∇L‖."""
     return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(view.objective.slope(params))))
@@ -67,7 +67,7 @@ def _error(view: dynamics.View, mixed: Callable[[Array], tuple[Array, Array]]) -
     return jnp.mean(inside + outside) / (2 * d)
 
 
-@dynamics.probe()
+@dynamics.probe(needs=("mixed_teacher",))
 def generalisation_error(params: PyTree, view: dynamics.View) -> Array:
     """ε_g = E ‖F − y‖²/(2d); of an untied head, with its vector for the keys in the span of p, u and q."""
     q = params["q"]
@@ -83,7 +83,7 @@ def generalisation_error(params: PyTree, view: dynamics.View) -> Array:
     return _error(view, mixed)
 
 
-@dynamics.probe()
+@dynamics.probe(needs=("mixed_teacher",))
 def linear_error(params: PyTree, view: dynamics.View) -> Array:
     """ε of ŷ = B z on new samples, with the B that fits the training set best; the same at all times."""
     del params
