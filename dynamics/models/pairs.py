@@ -13,11 +13,27 @@ import jax.numpy as jnp
 from jax.experimental import sparse
 from jaxtyping import Array, Bool, Float, Int
 
-# In multiplications of a dense product: one of a sparse product, and to gather and scatter one number of a column. On a
-# CPU they were measured (experiments/speed/README.md), and longer columns leave the cache sooner. Elsewhere they are
-# estimates, for about 30 multiplications in the time that a byte takes to be moved.
-CPU = {"sparse": 16.0, "moved": 20.0, "moved_by_width": 0.2}
-ELSEWHERE = {"sparse": 500.0, "moved": 600.0, "moved_by_width": 0.0}
+
+class Costs(NamedTuple):
+    """What work on pairs costs, in multiplications of a dense product.
+
+    Attributes:
+        sparse: a multiplication of a sparse product.
+        pair: a multiplication of the columns of two words.
+        moved: to gather one number of a column, and to scatter that of its gradient.
+        moved_by_width: how much more that is for every number of a column: long columns leave the cache sooner.
+    """
+
+    sparse: float
+    pair: float
+    moved: float
+    moved_by_width: float
+
+
+# On a CPU they were measured: experiments/speed/README.md. Elsewhere they are estimates, for about 30 multiplications
+# in the time that a byte takes to be moved.
+COSTS = {"cpu": Costs(8.0, 2.25, 30.0, 0.3)}
+ELSEWHERE = Costs(500.0, 2.25, 600.0, 0.0)
 BLOCK = 64  # rows and columns of a block that fits into the fastest cache
 LARGE = 1024  # from here on a sum of a matrix and its own transpose is taken block by block
 
@@ -91,7 +107,7 @@ def on_pairs(M_HxDxD: Float[Array, "H d d"], tokens: Int[Array, "n L"] | None) -
     if tokens is None:
         return M_HxDxD
     d, pairs = M_HxDxD.shape[-1], tokens.size * tokens.shape[1]
-    return PairMatrix(M_HxDxD, Pairs.of(tokens, d)) if _costs()["sparse"] * pairs < d**2 else M_HxDxD
+    return PairMatrix(M_HxDxD, Pairs.of(tokens, d)) if _costs().sparse * pairs < d**2 else M_HxDxD
 
 
 def few_pairs(samples: tuple[int, ...], vocabulary: int, width: int) -> bool:
@@ -106,12 +122,17 @@ def few_pairs(samples: tuple[int, ...], vocabulary: int, width: int) -> bool:
         width: m.
     """
     n, length = samples
-    to_move = _costs()["moved"] + _costs()["moved_by_width"] * width
-    return n * length * (to_move + 1.5 * length) < vocabulary**2
+    return n * length * column_cost(length, width) < vocabulary**2
 
 
-def _costs() -> dict[str, float]:
-    return CPU if jax.default_backend() == "cpu" else ELSEWHERE
+def column_cost(length: int, width: int) -> float:
+    """What one number of the columns of the samples' words costs, with its multiplications."""
+    costs = _costs()
+    return costs.moved + costs.moved_by_width * width + costs.pair * length
+
+
+def _costs() -> Costs:
+    return COSTS.get(jax.default_backend(), ELSEWHERE)
 
 
 def symmetric_times(C_HxDxD: Float[Array, "H d d"], M_HxDxD: Float[Array, "H d d"] | PairMatrix) -> Any:
