@@ -137,6 +137,7 @@ bench: export XLA_FLAGS := --xla_backend_optimization_level=2 $(XLA_FLAGS)
 bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark
 	$(BIN)/python -m experiments.speed.sweeps
+	$(BIN)/python -m experiments.speed.growth
 
 lock: COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:

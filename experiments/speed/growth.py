@@ -249,6 +249,9 @@ def draw(folder: pathlib.Path) -> None:
         axes.plot(line, line**2 / cost, color=COLOURS["black"], linewidth=1, label="the rule: below it, samples")
         axes.set(xscale="log", yscale="log", xlabel="words, d", ylabel="samples, n", title=variables)
         axes.set_ylim(min(SAMPLES) / 2, max(SAMPLES) * 2)
+        axes.set_xticks(vocabulary, [str(d) for d in vocabulary])
+        axes.set_yticks(SAMPLES, [str(n) for n in SAMPLES])
+        axes.minorticks_off()
         axes.legend(loc="upper left", fontsize=7)
     drawn.suptitle(
         "Blue: the pairs of the samples are faster, red: all pairs; area by the ratio", x=0.01, y=0.99, ha="left"
