@@ -29,7 +29,7 @@ from dynamics.runs.programs import STRATEGIES, Strategy
 from dynamics.sweeps import results, worker
 from dynamics.sweeps.launch import Launch, Resources, attempts, prepare
 from dynamics.sweeps.ledger import Ledger, Worker
-from dynamics.sweeps.overrides import seeds
+from dynamics.sweeps.overrides import Override, grid, seeds
 from dynamics.sweeps.paths import integrated, plan
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep
@@ -43,6 +43,7 @@ def main() -> None:
     """Measure everything, one row after another."""
     show("what", "measured", "bar", "ratio")
     load()
+    resolving()
     thousand()
     strategies()
     status()
@@ -58,6 +59,24 @@ def members(count: int) -> Sweep:
     config.update(checkpoints=1, probes=("loss", "margin", "scores", "drift"))
     config.wandb.mode = "disabled"
     return Sweep.of("speed", config, seeds(count))
+
+
+def resolving() -> None:
+    """The seconds before the first of LISTED members runs: all configs resolved and checked, all paths known."""
+    config = dynamics.base()
+    config.update({key: value for key, value in paper().items() if key in ("task", "model", "laws", "times", "probes")})
+    rates = np.geomspace(0.001, 0.01, LISTED).tolist()
+    swept: dict[str, list[Override]] = {
+        "seeds at four widths": grid({"model.width": (16, 32, 64, 128)}, seeds(LISTED // 4)),
+        "all with tolerances of their own": [{"laws.flow.rtol": rate} for rate in rates],
+    }
+
+    def resolved(overrides: list[Override]) -> None:
+        plan({"": Sweep.of("speed", config, overrides)})
+
+    for what, overrides in swept.items():
+        seconds = seconds_of(functools.partial(resolved, overrides))
+        show(f"{LISTED} members resolved, {what}", f"{seconds:.2f} s", "3 s")
 
 
 def single(paths: Sequence[Path]) -> Callable[[], float]:
