@@ -235,6 +235,7 @@ FIGURES, TABLES = "", {"small": ("Title", [("small", claim) for claim in CLAIMS]
 """
 
 
+@pytest.mark.slow
 def test_evidence_is_that_of_single_solves(tmp_path, monkeypatch):
     name = toy(tmp_path, monkeypatch, "toy_evidence", f"LIMIT, REPAIRS = 1e9, {{}}\n{MODULE}")
     record = claimed(tmp_path, name)

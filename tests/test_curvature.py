@@ -72,6 +72,7 @@ def test_repeated_eigenvalues():
     np.testing.assert_allclose(smallest.values, [0.0, 0.0, 0.0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_search_that_ends_too_early_is_seen(small, dense, monkeypatch):
     """After two iterations the value is wrong: it is nan, and the residual says how far an eigenvalue may be."""
     params, objective = small.start

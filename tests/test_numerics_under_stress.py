@@ -132,6 +132,7 @@ def test_learning_rates_beyond_stability(rate):
         assert summary["reason"].startswith("the loss stopped being finite at t = ")
 
 
+@pytest.mark.slow
 def test_tolerances_below_the_precision():
     """A tolerance that float32 cannot meet is a warning, which is recorded; one that it can meet is none."""
     _, summary = solved("flow", dtype="float32", **{"laws.flow.rtol": 1e-9, "laws.flow.atol": 1e-11})
