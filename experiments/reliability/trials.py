@@ -50,7 +50,7 @@ POINTS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "claiming": ("dynamics.sweeps.ledger.Worker", "claim", ("sweep", "compare"), "disabled"),
     "committing": ("dynamics.sweeps.ledger.Worker", "commit", ("sweep", "compare"), "disabled"),
     "wandb writing": ("dynamics.runs.tracking", "_log", ("run",), "offline"),
-    "drawing": ("dynamics.figures.style", "figure", ("run", "sweep"), "disabled"),
+    "drawing": ("experiments.reliability.small", "figure", ("run", "sweep"), "disabled"),
 }
 
 
