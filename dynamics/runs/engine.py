@@ -40,7 +40,9 @@ from dynamics.trajectory import HANDED_OVER, PAUSED, Trajectory, joined
 MOST_PATHS = 32  # integrated by one call of a program
 STRETCH_S = 0.5  # that a stretch is to take, and more where the state is large: see Program
 STRETCH_S_PER_MB = 0.1  # of the variables; so that giving memory to a stretch and taking it back is a small part of it
-FIRST_LIMIT, GROWTH = 100, 10  # steps of the first stretch, and the factor by which the next ones may be longer
+LONGEST_S = 1.5  # so that a signal to stop is heard within two seconds
+# Steps of the first stretch, of variables of a megabyte or less, and the factor by which the next ones may be longer.
+FIRST_LIMIT, GROWTH = 100, 10
 
 
 class _Places(NamedTuple):
@@ -76,7 +78,6 @@ class Program:
         self._dtype = first.experiment.model.dtype
         if self._dtype == np.float64 and jax.default_backend() != "cpu":
             check_float64(jax.default_backend())
-        self._limit = NO_LIMIT if several() else FIRST_LIMIT  # processes must take the same stretches
         strategy = strategy or MEASURED.get(jax.default_backend(), "batched")
         experiment = first.experiment
         with under(f"laws.{first.law}."):
@@ -87,8 +88,10 @@ class Program:
                 variables = experiment.laws[first.law].variables
                 self._starts, drawn = compiled_starts(*hashable(inputs), variables, experiment.setup)
             places = jax.eval_shape(lambda drawn: self._places([first], drawn), drawn)
-            size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(places.params))
-            self._stretch_s = max(STRETCH_S, STRETCH_S_PER_MB * size / 1e6)
+            megabytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(places.params)) / 1e6
+            self._stretch_s = min(max(STRETCH_S, STRETCH_S_PER_MB * megabytes), LONGEST_S)
+            first_limit = int(FIRST_LIMIT / max(1.0, megabytes)) or 1
+            self._limit = NO_LIMIT if several() else first_limit  # processes must take the same stretches
 
             def turn(number: int) -> tuple[Any, PyTree]:
                 law = places.law.turns[number]
