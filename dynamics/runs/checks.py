@@ -102,7 +102,7 @@ def _check_start(experiment: Any) -> None:
 
 
 def _check_parameters(experiment: Any) -> None:
-    """Refuse names of parameters that the model does not have, and what a law cannot do with them."""
+    """Refuse names of parameters that the model lacks, and combinations of laws, data and ties that do not work."""
     shapes = weight_shapes(experiment.task, experiment.start_model)
     with under("init."):
         experiment.initialisation.check(shapes)

@@ -100,7 +100,7 @@ class Manifest:
         self._append({"path": path, "files": hashes(self.folder, path)})
 
     def announce(self, path: str, content: bytes) -> None:
-        """List a file with the content that it is about to get, which replaces the old one as a whole.
+        """List a file with its next content, before this content replaces the old one as a whole.
 
         A process that is killed in between leaves a line of what is not there yet, and before it the line of what is.
         """

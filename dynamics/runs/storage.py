@@ -49,7 +49,7 @@ def write_json(path: pathlib.Path, content: Any) -> None:
 
 
 def overwrite_json(path: pathlib.Path, content: Any) -> None:
-    """As write_json; if there is no room for another file, write into the old one, which has its place on the disk."""
+    """Write as write_json does; on a full disk, which has no room for a second file, write into the old file."""
     try:
         write_json(path, content)
     except OSError:

@@ -160,7 +160,7 @@ def changes_sign(difference: Callable[[Any], Any], low: float, high: float) -> M
 
 
 def phases_agree(mirrored: bool = False) -> Measure:
-    """Whether the minimum with the lower mean loss is that of theory in 95 % of the cells with α not near to α_c."""
+    """Whether theory names the minimum with the lower mean loss in 95 % of the cells that are not close to α_c."""
 
     def measure(data: Data, case: str) -> Finding:
         at, line = data[case].isel(t=-1).mean("seed"), data["theory"].transition.sel(which="α_c")

@@ -160,7 +160,7 @@ def wandb_without_network(what: str, folder: pathlib.Path) -> tuple[bool, str]:
 
 
 def _read(path: pathlib.Path, good: dict[str, np.ndarray]) -> tuple[bool, str]:
-    """Whether a damaged record gives its good numbers, or says what is damaged; what was seen."""
+    """Whether a damaged record still gives the right numbers or says what is damaged, and a text on what it did."""
     shown = command("show", str(path))
     if shown.error:
         return FAILED, f"show: {shown.error}"

@@ -121,7 +121,7 @@ def slope(values: list[float], sizes: list[float]) -> float:
 
 
 def exponents() -> None:
-    """Every size from its base to four times it."""
+    """Print how the seconds of one velocity grow with each size: its fitted exponent, beside that of the count."""
     print(COLUMNS.format("one velocity", EVERY_PAIR, OF_SAMPLES, ""), flush=True)
     for variables, size in itertools.product((WEIGHTS, GRAM), Sizes._fields):
         cells = []
@@ -234,7 +234,7 @@ VOCABULARIES = {WEIGHTS: (64, 100, 163, 256, 410, 640), GRAM: (48, 64, 100, 163,
 
 @styled
 def draw(folder: pathlib.Path) -> None:
-    """Which form is faster, and by how much, and where the rule takes which."""
+    """Draw which form of the products is faster and by what factor, with the line at which the rule changes form."""
     drawn = figure(9.6, 4.0, right=0.3, wspace=0.25)
     for axes, variables in zip(drawn.subplots(1, 2), (WEIGHTS, GRAM), strict=True):
         vocabulary = VOCABULARIES[variables]
