@@ -83,6 +83,12 @@ def test_lines_that_are_changed_removed_or_moved_break_the_chain(record):
             assert damaged(record), f"lines {i + 1} and {j + 1} were exchanged"
 
 
+def test_a_kill_while_a_later_probe_is_written_is_no_damage(record):
+    """The run had ended before, and none of what it recorded is concerned."""
+    Manifest(record).begin("probes/gd/late")
+    assert check_files(record, ended=True) == ([], ["probes/gd/late: was being written when the process ended"])
+
+
 def test_a_kill_leaves_what_was_being_written_and_nothing_else(record):
     """Killed at every byte of the manifest, and before and after the file that it was writing."""
     text = (record / NAME).read_bytes()

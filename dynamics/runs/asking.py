@@ -16,13 +16,11 @@ from dynamics.config import require
 from dynamics.laws import Law
 from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.identity import code
-from dynamics.runs.manifest import Manifest
+from dynamics.runs.manifest import LATER, Manifest
 from dynamics.runs.parts import named
 from dynamics.runs.record import Record
 from dynamics.runs.replay import Again, Agreement, Replay
 from dynamics.runs.storage import write_group
-
-FOLDER = "probes"
 
 
 def ask(record: Record, name: str, law: str, t: float | Sequence[float] | None = None) -> Any:
@@ -42,7 +40,7 @@ def ask(record: Record, name: str, law: str, t: float | Sequence[float] | None =
 def keep(record: Record, values: Any) -> None:
     """Write what `ask` gave, for later figures."""
     name, law = str(values.name), values.attrs["law"]
-    path = f"{FOLDER}/{law}/{name}"
+    path = f"{LATER}/{law}/{name}"
     partial = record.path / f".{law}.{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
     labels = {str(dim): label.values for dim, label in values.coords.items()}
@@ -57,7 +55,7 @@ def _kept(record: Record, name: str, law: str, made_of: Mapping[str, str]) -> An
     """What is kept of a probe, unless its code has changed since."""
     import xarray
 
-    path = record.path / FOLDER / law / name
+    path = record.path / LATER / law / name
     if not path.is_dir() or json.loads((path / "zarr.json").read_text())["attributes"]["code"] != made_of:
         return None
     data = xarray.open_zarr(path, consolidated=False)
