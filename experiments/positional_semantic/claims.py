@@ -163,5 +163,5 @@ FIGURES = "experiments.positional_semantic.figures"
 OF_LOSSES = [("sizes", _trained(d, "training losses")) for d in (300, 600, 0)]
 TABLES = {
     "claims": ("From positional to semantic attention", CLAIMS),
-    "losses": ("Training losses, which spread most from seed to seed", OF_LOSSES),
+    "losses": ("Training losses, in a table of their own since their spread was seen", OF_LOSSES),
 }
