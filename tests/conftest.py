@@ -1,6 +1,7 @@
 """Shared fixtures, compiled once per pytest worker: a small experiment, its laws, and a run of the smoke config."""
 
 import gc
+import hashlib
 import importlib
 import pathlib
 import pkgutil
@@ -85,11 +86,23 @@ def follow():
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
-    """A finished run of figure1:smoke through the command line, with figures and the offline mirror."""
+    """A finished run of figure1:smoke through the command line, with figures and the offline mirror.
+
+    Tests may read it in any order, so none may change it.
+    """
     workdir = tmp_path_factory.mktemp("smoke")
     config = f"--config={ROOT}/configs/cooccurrence/figure1.py:smoke"
     assert dynamics.cli.main(["dynamics", "run", config, f"--workdir={workdir}", "--name=smoke"]) == 0
-    return dynamics.load(workdir / "smoke")
+    made = contents(workdir / "smoke")
+    yield dynamics.load(workdir / "smoke")
+    now = contents(workdir / "smoke")
+    assert {name for name in made | now if made.get(name) != now.get(name)} == set(), "changed by a test"
+
+
+def contents(folder):
+    """{path: digest} of the files below a folder, without the logs that wandb's process goes on writing."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".log")
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def recorded(values):

@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import types
 
@@ -45,12 +46,18 @@ def test_short():
     assert README.count("\n") < 60
 
 
+@pytest.fixture(scope="module")
+def copied(smoke, tmp_path_factory):
+    """The smoke run, for commands that write into its folder: other modules read the smoke run as it was made."""
+    return shutil.copytree(smoke.path, tmp_path_factory.mktemp("copied") / "smoke")
+
+
 @pytest.fixture
-def runs(smoke, tmp_path, monkeypatch):
+def runs(copied, tmp_path, monkeypatch):
     """A working folder in which runs/mine and the others that pages name are the smoke run, and kjv.txt is a text."""
     (tmp_path / "runs").mkdir()
     for name in ("mine", "A", "B", "kaiming_normal", "kaiming_uniform", "torch_linear", "theory"):
-        (tmp_path / "runs" / name).symlink_to(smoke.path)
+        (tmp_path / "runs" / name).symlink_to(copied)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "kjv.txt").symlink_to(ROOT / "experiments" / "qk_eigenspectrum" / "genesis.txt")
     monkeypatch.chdir(tmp_path)
