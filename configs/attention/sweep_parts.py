@@ -3,7 +3,7 @@
 One layer with one part exchanged at a time, trained by Adam on new samples at every step; the figure shows how far the
 loss on the evaluation set stays above the best one.
 
-    dynamics sweep --config=configs/attention/sweep_parts.py[:variant]    21 members
+    dynamics sweep --config=configs/attention/sweep_parts.py[:variant]    24 members
 
 Variants: default, smoke.
 """
@@ -16,10 +16,11 @@ from dynamics import chain, grid
 VARIANTS = ("default", "smoke")
 # Every query sees itself and the keys before it at even positions.
 EVEN = {"name": "given", "rows": [[int(k == q or (k < q and k % 2 == 0)) for k in range(16)] for q in range(16)]}
+RELU = tuple({"name": "relu", "divisor": divisor} for divisor in ("keys", "length", "sum", "none"))
 PARTS = {
     "model.scores": tuple(dynamics.SCORES),
     "model.mask": ("causal_window", "blocks", {"name": "window", "back": 2}, EVEN),
-    "model.normaliser": ("relu", "linear", "hard", "gumbel"),
+    "model.normaliser": (*RELU, "linear", "hard", "gumbel"),
     "model.values": ("mlp",),
     "model.positions": ("learned", "relative"),
     "model.norm": ("l2", "layer", "rms"),
