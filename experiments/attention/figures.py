@@ -41,7 +41,7 @@ def draw(record: dynamics.SweepRecord, folder: pathlib.Path) -> list[pathlib.Pat
     axes.set_xlim(left=LEFT)
     axes.set_yticks(range(len(loss)), [labels[i] for i in worst_first])
     axes.axvline(0, color="0.7", linewidth=1)
-    axes.set(xlabel="loss above the best prediction, on the evaluation set (nats per word)")
+    axes.set(xlabel="loss above the best prediction (nats per word)")
     return save(drawn, folder, "parts", provenance(record))
 
 
