@@ -10,8 +10,8 @@ from conftest import ROOT, small_config
 import dynamics
 from dynamics.files import load_config
 from dynamics.probes import View, evaluator
-from experiments.cooccurrence import claims, controls, measures, optimizer_claims, probes  # noqa: F401  (registers probes)
-from experiments.cooccurrence.measures import Phases
+from experiments.cooccurrence import cases, claims, controls, findings, measures, optimizer_claims, probes  # noqa: F401  (registers probes)
+from experiments.cooccurrence.phases import Phases
 from experiments.cooccurrence.theory import SCORES, SIGNALS, score_signs, signed
 
 T = np.array([0.0, 1.0, 3.0, 4.0])
@@ -43,24 +43,24 @@ def test_signs_of_the_theorem():
 
 def test_t1_lies_between_saved_times():
     """From t = 1 to 3 the margin grows from -1 to 3."""
-    assert measures.first_time(runs({})).values == 1.5 and measures.first_time(runs({}), 0.5).values == 1.75
+    assert findings.first_time(runs({})).values == 1.5 and findings.first_time(runs({}), 0.5).values == 1.75
     for never in ((-1.0, 1.0, 1.0, -1.0), (1.0, 1.0, 1.0, 0.4)):
-        assert np.isnan(measures.first_time(runs({}, never), 0.5)).all()
-    assert measures.first_time(runs({}, (1.0,) * 4)).values == 0.0  # right from the start, not never
+        assert np.isnan(findings.first_time(runs({}, never), 0.5)).all()
+    assert findings.first_time(runs({}, (1.0,) * 4)).values == 0.0  # right from the start, not never
     assert Phases(0.5).classified({"one": runs({})}, "one").holds is True
     assert Phases(0.5).classified({"one": runs({}, (-1.0,) * 4)}, "one").holds is False
 
 
 def test_the_final_time_lies_between_saved_times():
     """The loss falls to 1/m = 1/64 between 1/32 at t = 3 and 1/512 at t = 4: a quarter of the way in logarithms."""
-    np.testing.assert_allclose(measures.final_time(runs({})).values, 3 * (4 / 3) ** 0.25, rtol=1e-12)
-    assert np.isnan(measures.final_time(runs({}, loss=(1.0, 1.0, 1.0, 1.0)))).all()
+    np.testing.assert_allclose(findings.final_time(runs({})).values, 3 * (4 / 3) ** 0.25, rtol=1e-12)
+    assert np.isnan(findings.final_time(runs({}, loss=(1.0, 1.0, 1.0, 1.0)))).all()
 
 
 def test_values_beyond_the_last_time_are_unknown():
     data = runs({})
     for time, value in ((2.0, 1.0), (4.0, 5.0), (4.1, np.nan), (np.nan, np.nan)):
-        np.testing.assert_equal(measures.at(data, xr.full_like(data.margin.isel(t=0), time), data.margin).item(), value)
+        np.testing.assert_equal(findings.at(data, xr.full_like(data.margin.isel(t=0), time), data.margin).item(), value)
 
 
 def test_times_may_differ_between_members():
@@ -68,8 +68,8 @@ def test_times_may_differ_between_members():
     both = xr.concat([one, other], "width")
     times = np.stack([T, 2 * T])[:, None]
     both = both.assign(time=(("width", "seed", "t"), times))
-    assert measures.first_time(both).values.ravel().tolist() == [1.5, 3.0]
-    assert measures.at(both, measures.first_time(both), both.margin).values.ravel().tolist() == [0.0, 0.0]
+    assert findings.first_time(both).values.ravel().tolist() == [1.5, 3.0]
+    assert findings.at(both, findings.first_time(both), both.margin).values.ravel().tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("pair", SCORES)
@@ -95,7 +95,7 @@ def test_every_sign_matters(pair):
 def test_coefficients_are_changes_until_the_final_time():
     """All four change with t, so that their quotients are those of the slopes, and that of a random word is 1/3."""
     data = {"one": runs({("μ2", "μ1"): 1.0, ("μ1", "μ2"): 2.0, ("μ3", "μ1"): -4.0, ("μ3", "μ2"): -5.0})}
-    np.testing.assert_allclose(measures.coefficients(data["one"]).sum("pair"), 12 * measures.final_time(data["one"]))
+    np.testing.assert_allclose(measures.coefficients(data["one"]).sum("pair"), 12 * findings.final_time(data["one"]))
     shown = measures.common_order(data, "one")
     assert shown.holds is True and "largest over smallest size: 5 to 5" in shown.measured
     share = measures.small_share(data, "one")
@@ -109,12 +109,12 @@ def test_coefficients_are_changes_until_the_final_time():
 def test_bounded_below():
     def of(values):
         width = [2**11, 2**14, 2**17]
-        return measures.bounded_below(
+        return findings.bounded_below(
             xr.DataArray([values], {"seed": [0], "width": width}, ("seed", "width")), "x"
         ).holds
 
     narrow = xr.DataArray([[9.0, 1.0, 1.0, 1.0]], {"seed": [0], "width": [64, 2**11, 2**14, 2**17]}, ("seed", "width"))
-    assert measures.bounded_below(narrow, "x").holds is True  # only wide models are fitted
+    assert findings.bounded_below(narrow, "x").holds is True  # only wide models are fitted
     assert of([1.0, 1.01, 1.0]) is True and of([1.0, -1.0, 1.0]) is False and of([1.0, np.nan, 1.0]) is None
     assert of([1.0, 0.5, 0.25]) is False  # falls as m^(-1/3)
 
@@ -159,8 +159,8 @@ def test_a_control_breaks_one_hypothesis():
     stated = {claim.controls for claim in claims._claims(0.5)} | {claim.controls for _, claim in claims.FURTHER}
     named = sorted({name for names in stated for name in names})
     kicks = {name: claims.CASES[name].settings for name in named if name.startswith("kick, ")}
-    assert len(kicks) == 2 and all(len(set(settings) - set(claims.KICKED)) == 1 for settings in kicks.values())
-    assert all(settings[key] == claims.KICKED[key] for settings in kicks.values() for key in claims.KICKED)
+    assert len(kicks) == 2 and all(len(set(settings) - set(cases.KICKED)) == 1 for settings in kicks.values())
+    assert all(settings[key] == cases.KICKED[key] for settings in kicks.values() for key in cases.KICKED)
     for control in (name for name in named if name not in kicks):
         changed = {key for key, value in flat(control).items() if theory[key] != value}
         assert changed == ({"init.std_of.W"} if control == "fan_in" else {"task.name"}), control

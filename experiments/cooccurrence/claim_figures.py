@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from dynamics.analysis.fits import exponent
 from dynamics.figures.style import COLOURS, DIVERGING, figure, provenance, save, styled
 from dynamics.studies.evidence import ClaimsRecord
-from experiments.cooccurrence.measures import Phases, clock
+from experiments.cooccurrence.findings import clock
+from experiments.cooccurrence.phases import Phases
 from experiments.cooccurrence.theory import SIGNALS
 
 TYPES = {"I1": COLOURS["blue"], "I2": COLOURS["vermilion"], "I3": COLOURS["orange"], "I4": COLOURS["green"]}

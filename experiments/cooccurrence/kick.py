@@ -44,8 +44,8 @@ from dynamics.studies.evidence import Evidence
 from dynamics.tasks.cooccurrence import FIRST_TARGET, SECOND_TARGET
 from dynamics.trajectory import COMPLETED, Trajectory
 from experiments.cooccurrence.controls import shuffled
+from experiments.cooccurrence.findings import always, spread
 from experiments.cooccurrence.max_margin import MaxMargin
-from experiments.cooccurrence.measures import always, spread
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"
 KICK_TIME, STOP = 1.0, 10.0  # T1 is about 130/m

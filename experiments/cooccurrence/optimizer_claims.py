@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from dynamics.studies.claims import Claim, Data, Finding
-from experiments.cooccurrence.measures import Phases, always, at, spread
+from experiments.cooccurrence.findings import always, at, spread
+from experiments.cooccurrence.phases import Phases
 from experiments.cooccurrence.theory import SCORES, SIGNALS, score_signs, signed
 
 LAWS = ("flow", "gd", "sgd", "heavy_ball")

@@ -20,8 +20,8 @@ from dynamics.studies.claims import Claim, Data, Finding
 from dynamics.studies.evidence import Case
 from experiments.cooccurrence import population  # registers the probe
 from experiments.cooccurrence.controls import ALL_BUT_ATTENTION
+from experiments.cooccurrence.findings import LENGTH, SLACK, exponent_in_width, within
 from experiments.cooccurrence.max_margin import MaxMargin, word_counts
-from experiments.cooccurrence.measures import LENGTH, SLACK, exponent_in_width, within
 from experiments.cooccurrence.theory import SIGNALS
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "cooccurrence" / "claims.py"

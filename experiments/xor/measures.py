@@ -9,7 +9,7 @@ from scipy import stats
 from dynamics.analysis.fits import NO_FIT, Fit, Interval, detectable, mean_interval
 from dynamics.studies.claims import Data, Finding, above, inside
 from dynamics.studies.evidence import Evidence
-from experiments.cooccurrence.measures import within
+from experiments.cooccurrence.findings import within
 from experiments.cooccurrence.xor import ExactlyOne
 from experiments.xor import theory
 
