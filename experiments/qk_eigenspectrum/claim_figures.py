@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from dynamics.figures.style import COLOURS, SEQUENTIAL, figure, provenance, save, shades, styled
 from dynamics.studies.evidence import ClaimsRecord
-from experiments.qk_eigenspectrum import measures, theory
+from experiments.qk_eigenspectrum import measures_training, theory
 
 ARMS = {
     "none": "no penalty",
@@ -18,10 +18,10 @@ ARMS = {
     "zero": "penalty,\ntrace at 0",
 }
 SHOWN: dict[str, Callable[[Any], Any]] = {
-    "deviation/|mean| of the eigenvalues": measures.deviation_over_mean,
-    "entropy of attention (nats)": measures.entropy,
-    "attention on the current word": measures.on_current_token,
-    "best loss on fresh sequences": measures.fresh_loss,
+    "deviation/|mean| of the eigenvalues": measures_training.deviation_over_mean,
+    "entropy of attention (nats)": measures_training.entropy,
+    "attention on the current word": measures_training.on_current_token,
+    "best loss on fresh sequences": measures_training.fresh_loss,
 }
 
 
@@ -93,7 +93,7 @@ def _arms(data: dict[str, Any]) -> Figure:
     for row, (task, name) in zip(panels, tasks.items(), strict=True):
         arms = [arm for arm in ARMS if f"{task} {arm}" in data]
         for axes, (label, what) in zip(row, SHOWN.items(), strict=True):
-            values = np.stack([np.asarray(what(measures.at_best_time(data[f"{task} {arm}"]))) for arm in arms])
+            values = np.stack([np.asarray(what(measures_training.at_best_time(data[f"{task} {arm}"]))) for arm in arms])
             axes.plot(range(len(arms)), values, color=COLOURS["grey"], linewidth=0.6)
             for place, column in enumerate(values):
                 axes.plot(np.full(column.size, place), column, ".", color=COLOURS["blue"])

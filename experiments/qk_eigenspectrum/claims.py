@@ -12,7 +12,8 @@ from dynamics import seeds
 from dynamics.files import load_config
 from dynamics.studies.claims import Claim
 from dynamics.studies.evidence import Case, Measured
-from experiments.qk_eigenspectrum import measures
+from experiments.qk_eigenspectrum import measures, sampling
+from experiments.qk_eigenspectrum import measures_training as training
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "qk_eigenspectrum" / "locater.py"
 FIRST = 4000  # the first seed; nobody had seen one from here on when the bounds were set
@@ -34,13 +35,13 @@ def _training(variant: str, count: int = SEEDS) -> Case:
 
 
 def _sampling(cells: Any, samples: int, walks: bool = True) -> Measured:
-    return Measured({"cells": cells, "samples": samples, "seeds": SAMPLING, "walks": walks}, measures.sampling)
+    return Measured({"cells": cells, "samples": samples, "seeds": SAMPLING, "walks": walks}, sampling.sampling)
 
 
 CASES = {
     "walks": _sampling(COLLAPSES, 12_000),
     "independent tokens": _sampling(COLLAPSES, 4000, walks=False),
-    "examples": Measured({"cells": EXAMPLES, "seed": FIRST}, measures.maps),
+    "examples": Measured({"cells": EXAMPLES, "seed": FIRST}, sampling.maps),
     "plane": _sampling(PLANE, 500),
     "grid": _sampling(GRID, 1000),
     "low rank": _sampling(LOW_RANK, 4000),
@@ -201,12 +202,12 @@ CLAIMS = (
         Claim(
             OURS,
             PENALTY + "the deviation of the eigenvalues is lower",
-            BEST + f"at most {measures.CONCENTRATED:g} of that without, with the whole interval",
-            measures.concentrates(measures.eigenvalue_deviation),
+            BEST + f"at most {training.CONCENTRATED:g} of that without, with the whole interval",
+            training.concentrates(training.eigenvalue_deviation),
             repairs={
                 "markov locater": {
-                    "relative to the mean eigenvalue": measures.concentrates(measures.deviation_over_mean),
-                    "at the end of training": measures.concentrates(measures.eigenvalue_deviation, measures.at_end),
+                    "relative to the mean eigenvalue": training.concentrates(training.deviation_over_mean),
+                    "at the end of training": training.concentrates(training.eigenvalue_deviation, training.at_end),
                 }
             },
         ),
@@ -216,8 +217,8 @@ CLAIMS = (
         Claim(
             OURS,
             PENALTY + "relative to the mean eigenvalue the spectrum concentrates, v/m² is lower",
-            BEST + f"deviation/|mean| at most {measures.CONCENTRATED:g} of that without, with the whole interval",
-            measures.concentrates(measures.deviation_over_mean),
+            BEST + f"deviation/|mean| at most {training.CONCENTRATED:g} of that without, with the whole interval",
+            training.concentrates(training.deviation_over_mean),
             ("markov shrink", "markov zero"),
             post_hoc=AFTER,
         ),
@@ -227,8 +228,8 @@ CLAIMS = (
         Claim(
             OURS,
             PENALTY + "the entropy of attention is lower",
-            BEST + PAIRED.format(f"below −{measures.NATS:g} nats"),
-            measures.falls(measures.entropy, measures.NATS),
+            BEST + PAIRED.format(f"below −{training.NATS:g} nats"),
+            training.falls(training.entropy, training.NATS),
             ("markov shrink", "markov zero"),
             post_hoc=AFTER,
         ),
@@ -238,8 +239,8 @@ CLAIMS = (
         Claim(
             OURS,
             PENALTY + "attention is more on the current token",
-            BEST + PAIRED.format(f"above {measures.SHARE:g}"),
-            measures.rises(measures.on_current_token, measures.SHARE),
+            BEST + PAIRED.format(f"above {training.SHARE:g}"),
+            training.rises(training.on_current_token, training.SHARE),
             ("markov shrink", "markov zero"),
             post_hoc=AFTER,
         ),
@@ -249,8 +250,8 @@ CLAIMS = (
         Claim(
             OURS,
             PENALTY + "a task of order 1 is learnt better: the best loss on fresh sequences is lower",
-            f"gain above {measures.MUCH:.1%}, with the whole 95 % interval of the paired gain over {SEEDS} new seeds",
-            measures.generalises,
+            f"gain above {training.MUCH:.1%}, with the whole 95 % interval of the paired gain over {SEEDS} new seeds",
+            training.generalises,
             ("markov shrink", "markov zero"),
             post_hoc=AFTER,
         ),
@@ -260,8 +261,8 @@ CLAIMS = (
         Claim(
             OURS,
             PENALTY + "a bag of words is learnt as well as without: the best loss on fresh sequences is equal",
-            f"gain within ± {measures.SAME:.0%}, with the whole 95 % interval over {SEEDS_OF_BAGS} new seeds",
-            measures.learns_as_well,
+            f"gain within ± {training.SAME:.0%}, with the whole 95 % interval over {SEEDS_OF_BAGS} new seeds",
+            training.learns_as_well,
             ("markov locater",),
             post_hoc=AFTER,
         ),
