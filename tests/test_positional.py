@@ -11,7 +11,7 @@ import xarray as xr
 import dynamics
 from dynamics.probes.probe import View
 from dynamics.studies import evidence
-from experiments.positional_semantic import basins_claims, claims, counting, measures
+from experiments.positional_semantic import basins_claims, claims, counting
 
 
 @pytest.mark.parametrize("module", [claims, basins_claims])
@@ -24,13 +24,18 @@ def test_claims_can_be_judged(module):
 
 def test_line_finds_its_limit():
     """Exact values on a line, and an interval that covers the limit in about 95 % of noisy draws."""
-    x = np.repeat(1 / np.array([100.0, 200.0, 300.0, 600.0]), 5)
-    limit, slope = measures.line_in(x, 2 + 3 * x)
+    sizes, rng = np.array([100.0, 200.0, 300.0, 600.0]), np.random.default_rng(0)
+
+    def line(noise):
+        values = 2 + 3 / sizes[:, None, None] + noise * rng.normal(size=(4, 1, 5))
+        at = xr.Dataset({"x": (("dimension", "start", "seed"), values)}, {"dimension": sizes, "start": ["random"]})
+        return claims.line_in(at, "x", "random")
+
+    _, _, limit, slope = line(0)
     np.testing.assert_allclose((*limit, slope), (2, 2, 2, 3), rtol=1e-9)
-    rng = np.random.default_rng(0)
-    found = [measures.line_in(x, 2 + 3 * x + 0.1 * rng.normal(size=len(x)))[0] for _ in range(1000)]
+    found = [line(0.1)[2] for _ in range(300)]
     covered = sum(one.low <= 2 <= one.high for one in found)
-    assert 920 <= covered <= 980  # 950 with a standard deviation of 7
+    assert 270 <= covered <= 297  # 285 with a standard deviation of 4
 
 
 def over_alpha(*means):
@@ -42,7 +47,7 @@ def over_alpha(*means):
 
 @pytest.mark.parametrize(("means", "holds"), [((-1, 1), True), ((-1, -1), False), ((1, 1), False), ((0, 1), None)])
 def test_change_of_sign(means, holds):
-    finding = measures.changes_sign(lambda at: at.x, 1.0, 2.0)(over_alpha(*means), "case")
+    finding = claims.changes_sign(over_alpha(*means), "case", lambda at: at.x, (1.0, 2.0))
     assert finding.holds is holds
 
 

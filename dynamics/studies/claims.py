@@ -57,6 +57,13 @@ def all_of(parts: Mapping[str, Finding]) -> Finding:
     return Finding(holds, "; ".join(finding.measured for finding in parts.values()), held)
 
 
+def all_inside(parts: Mapping[str, tuple[Interval, float, float]]) -> Finding:
+    """The finding that all intervals lie within their bounds, {name: (interval, low, high)}; see all_of and inside."""
+    return all_of(
+        {name: Finding(inside(found, *bounds), f"{name} {found}") for name, (found, *bounds) in parts.items()}
+    )
+
+
 Data = Mapping[str, Any]  # the xarray Dataset of every case
 Measure = Callable[[Data, str], Finding]
 

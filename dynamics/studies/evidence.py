@@ -27,6 +27,7 @@ from typing import Any
 import ml_collections
 
 from dynamics.config import ConfigError, require
+from dynamics.files import load_config
 from dynamics.runs.identity import changed, code
 from dynamics.runs.manifest import Manifest
 from dynamics.runs.storage import Arrays, write_group
@@ -65,6 +66,29 @@ class Measured:
 
     settings: Mapping[str, Any]
     measure: Callable[..., Evidence]
+
+
+def config_of(
+    file: pathlib.Path, variant: str | None = None, law: str | None = None, **changes: Mapping[str, Any]
+) -> Callable[[], ml_collections.ConfigDict]:
+    """What a Case takes as its config: a variant of a config file, changed.
+
+    Args:
+        file: the config file.
+        variant: its default if not given.
+        law: the only law that stays; all of them if not given.
+        changes: {group: {key: value}}.
+    """
+
+    def config() -> ml_collections.ConfigDict:
+        config = load_config(file, variant)
+        if law:
+            config.laws = {law: config.laws[law]}
+        for group, values in changes.items():
+            config[group].update(values)
+        return config
+
+    return config
 
 
 def check(module: types.ModuleType) -> None:

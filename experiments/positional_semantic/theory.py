@@ -18,7 +18,7 @@ per dimension is α E ℓ(h) + (λ/2) Q/σ², and the error is E ℓ at fields t
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -27,14 +27,18 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy import optimize, stats
 
+from dynamics.studies.evidence import Evidence
+
 Numbers = Float[np.ndarray, "..."]
 Branch = Literal["positional", "semantic"]
+BRANCHES: tuple[Branch, Branch] = ("positional", "semantic")
 START = {"positional": (0.2, 0.0207, 14.6), "semantic": (0.347, 0.907, 3.0)}  # m or θ, Q, V
+RHO = 0.25  # σ² and ρ
 MIXED = 0.6  # A_11 = A_22
 NEWTON = 10  # steps to a proximal point
 BLOCK = 2**12  # points at a time
-DAMPING = 0.8  # the weight of the old value in an iteration
-DAMPED = 30  # iterations before a solver takes over
+DAMPING, DAMPED = 0.8, 30  # the weight of the old value in an iteration; iterations before a solver takes over
+OTHERS = {"twice the ridge": {"ridge": 0.02}, "ω = 0.1": {"omega": 0.1}}  # theory that must not fit
 
 
 class Rule(NamedTuple):
@@ -44,15 +48,38 @@ class Rule(NamedTuple):
     weights: Float[np.ndarray, "block points"]
 
 
+class Setting(NamedTuple):
+    """ω, α and λ; those at which most is measured."""
+
+    omega: float = 0.3
+    alpha: float = 1.5
+    ridge: float = 0.01
+
+
+class Fixed(NamedTuple):
+    """A fixed point: m and θ/σ²; Q and V; the training loss per dimension and ε_g; the largest relative residual."""
+
+    m: float
+    theta: float
+    size: float
+    V: float
+    loss: float
+    generalisation_error: float
+    residual: float
+
+
 @functools.cache
+def normal_points(dimensions: int, log2_points: int, seed: int = 0) -> Float[np.ndarray, "points k"]:
+    """Independent normal variables at 2^k points of Sobol's sequence, scrambled."""
+    return stats.norm.ppf(stats.qmc.Sobol(dimensions, seed=seed).random_base2(log2_points))
+
+
 def sobol(log2_points: int, seed: int = 0) -> Rule:
-    """2^k points of Sobol's sequence, scrambled."""
-    points = stats.norm.ppf(stats.qmc.Sobol(4, seed=seed).random_base2(log2_points))
-    blocks = points.reshape(-1, min(len(points), BLOCK), 4).swapaxes(1, 2)
-    return Rule(blocks, np.full((len(blocks), blocks.shape[2]), 1 / len(points)))
+    """The rule of these points, with equal weights."""
+    blocks = normal_points(4, log2_points, seed).reshape(-1, min(2**log2_points, BLOCK), 4).swapaxes(1, 2)
+    return Rule(blocks, np.full((len(blocks), blocks.shape[2]), 2.0**-log2_points))
 
 
-@functools.cache
 def coarse() -> Rule:
     """The rule of degree 7 with 12 points in the plane for ξ, and in it the same for η: 144 points.
 
@@ -65,104 +92,73 @@ def coarse() -> Rule:
     return Rule(both.T[None], np.outer(weights, weights).reshape(1, -1))
 
 
-class Setting(NamedTuple):
-    """ω, α, λ and σ."""
-
-    omega: float
-    alpha: float
-    ridge: float = 0.01
-    sigma: float = 0.5
-
-
-class Fixed(NamedTuple):
-    """A fixed point: m and θ/σ²; Q and V; the training loss per dimension and ε_g; the largest relative residual."""
-
-    m: float
-    theta: float
-    size: float
-    V: float
-    loss: float
-    error: float
-    residual: float
-
-
-def kept(h1: Any, h2: Any) -> tuple[Array, Array]:
+def kept(h: Any) -> Float[Array, "2 points"]:
     """S_11 and S_22 of softmax(h hᵀ); S_12 and S_21 are one minus these, so that ‖S − T‖² = 2 Σ (S_ll − T_ll)²."""
-    return jax.nn.sigmoid(h1 * (h1 - h2)), jax.nn.sigmoid(h2 * (h2 - h1))
+    return jax.nn.sigmoid(h * (h - h[::-1]))
 
 
-def mixed(h1: Any, h2: Any, omega: Any) -> list[Array]:
+def mixed(h: Any, omega: Any) -> Float[Array, "2 points"]:
     """T_11 and T_22."""
-    return [(1 - omega) * s + omega * MIXED for s in kept(h1, h2)]
+    return (1 - omega) * kept(h) + omega * MIXED
 
 
-def proximal(w: Sequence[Array], T: Sequence[Array], V: Any, variance: Any) -> tuple[Array, ...]:
+def proximal(w: Any, T: Any, V: Any) -> tuple[Float[Array, "2 points"], Float[Array, " points"]]:
     """The minimum of |x − w|²/(2V) + σ² Σ (S_ll(x) − T_ll)², where x = h + μ m and w = ω + μ m; and its value.
 
     Newton's method from the two places ±x at which S = T, or near to it where there is none; the lower minimum counts.
     """
 
-    def value(x1: Array, x2: Array) -> Array:
-        misfit = sum((s - t) ** 2 for s, t in zip(kept(x1, x2), T, strict=True))
-        return ((x1 - w[0]) ** 2 + (x2 - w[1]) ** 2) / (2 * V) + variance * misfit
+    def value(x: Array) -> Array:
+        return jnp.sum((x - w) ** 2, axis=0) / (2 * V) + RHO * jnp.sum((kept(x) - T) ** 2, axis=0)
 
-    gradient = jax.grad(lambda x1, x2: jnp.sum(value(x1, x2)), (0, 1))
+    gradient = jax.grad(lambda x: jnp.sum(value(x)))
 
     def newton(_: int, carry: Any) -> Any:
-        (x1, x2), added = carry
-        one, none = jnp.ones_like(x1), jnp.zeros_like(x1)
-        (g1, g2), (a, b) = jax.jvp(gradient, (x1, x2), (one, none))
-        _, (_, c) = jax.jvp(gradient, (x1, x2), (none, one))
+        x, added = carry
+        (g, (a, b)), (_, (_, c)) = (jax.jvp(gradient, (x,), (jnp.zeros_like(x).at[i].set(1),)) for i in (0, 1))
         lowest = (a + c) / 2 - jnp.sqrt(((a - c) / 2) ** 2 + b**2)  # the smaller eigenvalue of the Hessian
         more = jnp.maximum(0.1 / V - lowest, 0) + added
         a, c = a + more, c + more
-        det = a * c - b * b
-        moved = x1 - (c * g1 - b * g2) / det, x2 - (a * g2 - b * g1) / det
-        lower = value(*moved) <= value(x1, x2)
-        x = tuple(jnp.where(lower, new, old) for new, old in zip(moved, (x1, x2), strict=True))
-        return x, jnp.where(lower, added / 10, jnp.maximum(8 * added, 0.02 / V))
+        moved = x - jnp.stack([c * g[0] - b * g[1], a * g[1] - b * g[0]]) / (a * c - b * b)[None]
+        lower = value(moved) <= value(x)
+        return jnp.where(lower[None], moved, x), jnp.where(lower, added / 10, jnp.maximum(8 * added, 0.02 / V))
 
-    logit1, logit2 = (jnp.log(t) - jnp.log1p(-t) for t in T)
-    gap = jnp.sqrt(jnp.maximum(logit1 + logit2, 1e-3))
-    exact = (logit1 / gap, -logit2 / gap)
-    minima = []
-    for place in (exact, tuple(-x for x in exact)):
-        x, _ = jax.lax.fori_loop(0, NEWTON, newton, (place, jnp.zeros_like(place[0])))
-        minima.append((*x, value(*x)))
-    first, second = minima
-    return tuple(jnp.where(first[2] < second[2], one, other) for one, other in zip(first, second, strict=True))
+    logits = jnp.log(T) - jnp.log1p(-T)
+    gap = jnp.sqrt(jnp.maximum(logits[0] + logits[1], 1e-3))
+    exact = jnp.stack([logits[0], -logits[1]]) / gap[None]
+    one, other = (jax.lax.fori_loop(0, NEWTON, newton, (x, jnp.zeros_like(gap)))[0] for x in (exact, -exact))
+    x = jnp.where((value(one) < value(other))[None], one, other)
+    return x, value(x)
 
 
 @functools.partial(jax.jit, static_argnames="branch")
 def iterate(branch: Branch, state: Any, setting: Any, rule: Rule) -> tuple[Array, Array, Array]:
     """An undamped iteration of (m or θ, Q, V): the next ones, the training loss per dimension, and the error."""
-    omega, alpha, ridge, sigma = setting
+    omega, alpha, ridge = setting
     overlap, Q, V = state
     of_places = branch == "positional"
     m, theta = (overlap, 0.0) if of_places else (0.0, overlap)
-    rho = variance = sigma**2
-    own = jnp.sqrt(rho - theta**2 / Q)
+    own = jnp.sqrt(RHO - theta**2 / Q)
 
     def of_points(points: Rule) -> Array:
         """The sums over points of g_1 − g_2, η·g, |g|², ξ·g, ℓ(h), and ℓ at w."""
         xi, eta = points.nodes[:2], points.nodes[2:]
-        star = theta / jnp.sqrt(Q) * xi + own * eta
-        T = mixed(star[0], star[1], omega)
-        w = jnp.sqrt(Q) * xi[0] + m, jnp.sqrt(Q) * xi[1] - m
-        *x, value = proximal(w, T, V, variance)
-        g = jnp.stack([x[0] - w[0], x[1] - w[1]]) / V
+        T = mixed(theta / jnp.sqrt(Q) * xi + own * eta, omega)
+        w = jnp.sqrt(Q) * xi + m * np.array([[1.0], [-1.0]])
+        x, value = proximal(w, T, V)
+        g = (x - w) / V
         pull = jnp.sum(g**2, axis=0)
-        afresh = variance * sum((s - t) ** 2 for s, t in zip(kept(*w), T, strict=True))
-        rows = (g[0] - g[1], jnp.sum(eta * g, axis=0), pull, jnp.sum(xi * g, axis=0), value - V * pull / 2, afresh)
+        afresh = RHO * jnp.sum((kept(w) - T) ** 2, axis=0)
+        rows = g[0] - g[1], jnp.sum(eta * g, axis=0), pull, jnp.sum(xi * g, axis=0), value - V * pull / 2, afresh
         return jnp.stack(rows) @ points.weights
 
     # Block by block, so that what Newton's method repeats stays in the cache.
     apart, along_star, pull, along_own, fitted, error = jnp.sum(jax.lax.map(of_points, rule), axis=0)
     m_hat, theta_hat = (alpha * apart, 0.0) if of_places else (0.0, alpha * along_star / own)
-    D = ridge + variance * (theta * theta_hat / Q - alpha * along_own / jnp.sqrt(Q))
-    nearer = m_hat / D if of_places else variance * rho * theta_hat / D
-    Q_new = variance * (variance * alpha * pull + m_hat**2 + variance * rho * theta_hat**2) / D**2
-    return jnp.stack([nearer, Q_new, variance / D]), alpha * fitted + ridge * Q / (2 * variance), error
+    D = ridge + RHO * (theta * theta_hat / Q - alpha * along_own / jnp.sqrt(Q))
+    nearer = m_hat / D if of_places else RHO**2 * theta_hat / D
+    Q_new = RHO * (RHO * alpha * pull + m_hat**2 + (RHO * theta_hat) ** 2) / D**2
+    return jnp.stack([nearer, Q_new, RHO / D]), alpha * fitted + ridge * Q / (2 * RHO), error
 
 
 def undamped(branch: Branch, setting: Setting, rule: Rule) -> Callable[[Numbers], Numbers]:
@@ -170,8 +166,8 @@ def undamped(branch: Branch, setting: Setting, rule: Rule) -> Callable[[Numbers]
     return lambda logs: np.log(np.abs(np.asarray(iterate(branch, np.exp(logs), setting, rule)[0])))
 
 
-def _logs(at: Fixed, sigma: float) -> Numbers:
-    return np.log([max(at.m, at.theta * sigma**2), at.size, at.V])
+def _logs(at: Fixed) -> Numbers:
+    return np.log([max(at.m, at.theta * RHO), at.size, at.V])
 
 
 def fixed_point(branch: Branch, setting: Setting, rule: Rule, start: Fixed | None = None) -> Fixed:
@@ -180,12 +176,12 @@ def fixed_point(branch: Branch, setting: Setting, rule: Rule, start: Fixed | Non
     Powell's hybrid method on the same map does the rest.
     """
     after = undamped(branch, setting, rule)
-    logs = np.log(START[branch]) if start is None else _logs(start, setting.sigma)
-    for _ in range(DAMPED if start is None else 0):
+    logs = _logs(start) if start else np.log(START[branch])
+    for _ in range(0 if start else DAMPED):
         logs = np.log(DAMPING * np.exp(logs) + (1 - DAMPING) * np.exp(after(logs)))
     logs = optimize.root(lambda logs: after(logs) - logs, logs, tol=1e-10).x
     overlap, Q, V = np.exp(logs)
-    both = (overlap, 0.0) if branch == "positional" else (0.0, overlap / setting.sigma**2)
+    both = (overlap, 0.0) if branch == "positional" else (0.0, overlap / RHO)
     seen = iterate(branch, np.exp(logs), setting, rule)[1:]
     return Fixed(*map(float, (*both, Q, V, *seen, np.max(np.abs(after(logs) - logs)))))
 
@@ -195,17 +191,17 @@ def eigenvalues(branch: Branch, setting: Setting, rule: Rule, at: Fixed) -> Numb
 
     An iteration in which the new value has the weight w is stable there while all |1 − w + w κ| < 1.
     """
-    after, logs = undamped(branch, setting, rule), _logs(at, setting.sigma)
+    after, logs = undamped(branch, setting, rule), _logs(at)
     steps = 1e-3 * np.eye(3)
     return np.linalg.eigvals(np.stack([(after(logs + one) - after(logs - one)) / 2e-3 for one in steps], axis=1))
 
 
-def linear_error(setting: Setting) -> float:
+def linear_error(omega: float) -> float:
     """The least (σ²/2) E ‖B − T‖² of all B: σ²/2 times the sum of the variances of the entries of T."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    T = np.asarray(mixed(setting.sigma * nodes[:, None], setting.sigma * nodes[None], setting.omega)[0])
+    T = np.asarray(mixed(RHO**0.5 * np.stack(np.meshgrid(nodes, nodes)), omega)[0])
     weights = np.outer(weights, weights) / weights.sum() ** 2
-    return float(2 * setting.sigma**2 * (np.sum(weights * T**2) - np.sum(weights * T) ** 2))
+    return float(2 * RHO * (np.sum(weights * T**2) - np.sum(weights * T) ** 2))
 
 
 def transitions(omega: float, rule: Rule) -> tuple[float, float]:
@@ -219,7 +215,45 @@ def transitions(omega: float, rule: Rule) -> tuple[float, float]:
     def crossing(difference: Callable[[float], float], guess: float) -> float:
         return float(optimize.newton(difference, guess, x1=1.02 * guess, tol=1e-5))
 
-    linear = linear_error(Setting(omega, 1.0))
     # The guesses are rough fits; both lines are found from them for ω from 0 to 0.4.
     of_losses = crossing(lambda a: at("positional", a).loss - at("semantic", a).loss, 0.6 + omega + 4 * omega**2)
-    return of_losses, crossing(lambda a: at("semantic", a).error / linear - 1, 0.75 + omega + 5 * omega**2)
+    linear = linear_error(omega)
+    return of_losses, crossing(
+        lambda a: at("semantic", a).generalisation_error / linear - 1, 0.75 + omega + 5 * omega**2
+    )
+
+
+def evidence(alphas: list[float], omegas: list[float], log2_points: list[int]) -> Evidence:
+    """All that is compared with theory or drawn beside it.
+
+    Args:
+        alphas: of the curves at ω = 0.3, increasing.
+        omegas: of the transitions.
+        log2_points: of the quadratures: the first for curves and transitions, the others to be compared.
+    """
+    quick, here = sobol(log2_points[0]), Setting()
+    rules = {"coarse": coarse(), **{f"2^{k}": sobol(k, seed=k) for k in log2_points[1:]}}
+    first = {branch: fixed_point(branch, here, quick) for branch in BRANCHES}
+
+    def at(setting: Setting, rule: Rule = quick) -> list[Fixed]:
+        return [fixed_point(branch, setting, rule, first[branch]) for branch in BRANCHES]
+
+    def curve(branch: Branch) -> list[Fixed]:
+        points = [first[branch]]
+        for alpha in reversed(alphas):
+            points.append(fixed_point(branch, here._replace(alpha=alpha), quick, points[-1]))
+        return points[:0:-1]
+
+    critical = [transitions(here.omega, rule) for rule in (rules["coarse"], sobol(log2_points[0] + 2))]
+    arrays: dict[str, tuple[tuple[str, ...], Any]] = {
+        "fixed": (("rule", "branch", "quantity"), [at(here, rule) for rule in rules.values()]),
+        "elsewhere": (("other", "branch", "quantity"), [at(here._replace(**other)) for other in OTHERS.values()]),
+        "curve": (("branch", "alpha", "quantity"), [curve(branch) for branch in BRANCHES]),
+        "linear": ((), linear_error(here.omega)),
+        "transition": (("omega", "which"), [transitions(omega, quick) for omega in omegas]),
+        "at_03": (("points", "which"), critical),
+        "smallest_eigenvalue": (("branch",), [eigenvalues(b, here, quick, first[b]).real.min() for b in BRANCHES]),
+    }
+    labels = {"rule": list(rules), "branch": list(BRANCHES), "quantity": list(Fixed._fields), "alpha": alphas}
+    labels |= {"omega": omegas, "which": ["α_c", "α_l"], "points": ["coarse", "fine"], "other": list(OTHERS)}
+    return {name: (dims, np.array(values)) for name, (dims, values) in arrays.items()}, labels, {}
