@@ -18,8 +18,8 @@ import dynamics.cli
 import experiments
 from dynamics.analysis.fits import Interval, detectable, exponent, mean_interval, weighted_order
 from dynamics.report.page import page
-from dynamics.studies.claims import Claim, Finding, above, all_of, inside, judge, markdown
-from dynamics.studies.evidence import Case, Measured, measure, sweeps_of
+from dynamics.studies.claims import Claim, Finding, above, all_inside, all_of, inside, judge, markdown
+from dynamics.studies.evidence import Case, Measured, config_of, measure, sweeps_of
 from dynamics.sweeps.overrides import grid, own_seeds
 from experiments.cooccurrence import controls
 
@@ -105,6 +105,28 @@ def test_all_of():
 
 def claim(measure, **settings):
     return Claim("Theorem 0", "x | y", "x < 1", measure, **settings)
+
+
+def test_all_inside():
+    """The parts are judged by `inside`, each one shown with its name."""
+    within, across = Interval(1.0, 0.5, 1.5), Interval(2.0, 1.5, 2.5)
+    finding = all_inside({"one": (within, 0.0, 2.0), "two": (across, 0.0, 2.0)})
+    assert finding == Finding(None, "one 1 [0.5, 1.5]; two 2 [1.5, 2.5]", {"one": True, "two": None})
+    assert all_inside({"one": (within, 0.0, 2.0), "two": (across, 0.0, 1.0)}).holds is False
+
+
+def test_config_of_a_case(tmp_path):
+    """A variant with one law and changed keys; each call starts from the file."""
+    file = tmp_path / "own.py"
+    file.write_text(
+        "import dynamics\n\n\ndef get_config(variant='usual'):\n    config = dynamics.base()\n"
+        "    config.figures = variant\n"
+        "    config.laws = {'gd': {'name': 'gd'}, 'flow': {'name': 'flow'}}\n    return config\n"
+    )
+    config = config_of(file, "other", "flow", times={"count": 7}, task={"name": "bag"})()
+    assert (config.figures, list(config.laws), config.times.count, config.task.name) == ("other", ["flow"], 7, "bag")
+    unchanged = config_of(file)()
+    assert (unchanged.figures, list(unchanged.laws)) == ("usual", ["gd", "flow"]) and unchanged.times.count != 7
 
 
 def test_verdicts():

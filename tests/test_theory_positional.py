@@ -135,8 +135,8 @@ def test_proximal_points_are_global(V, m):
     """No point of a grid is lower."""
     rng = np.random.default_rng(0)
     w = 0.3 * rng.normal(size=(2, 100)) + m * np.array([[1], [-1]])
-    T = np.asarray(theory.mixed(0.5 * rng.normal(size=(2, 100)), 0.3))
-    _, value = jax.jit(theory.proximal)(w, T, V)
+    T = np.asarray(theory.mixed(*(0.5 * rng.normal(size=(2, 100))), 0.3))
+    *_, value = jax.jit(theory.proximal)(tuple(w), tuple(T), V)
     axis = np.linspace(-4, 4, 321)
     x1, x2 = axis[:, None, None], axis[None, :, None]
     s1, s2 = (1 / (1 + np.exp(-a)) for a in (x1 * (x1 - x2), x2 * (x2 - x1)))
@@ -162,6 +162,12 @@ def fixed(branch, ridge=0.01, alpha=1.5):
     return theory.fixed_point(branch, theory.Setting(0.3, alpha, ridge), theory.sobol(12), start)
 
 
+def test_no_fixed_point_is_no_number():
+    """At ω = 0.1 positions teach too little for a positional minimum at α = 1.5: the solver stops at none."""
+    with pytest.raises(ArithmeticError, match=r"no positional fixed point found at Setting\(omega=0.1,"):
+        theory.fixed_point("positional", theory.Setting(omega=0.1), theory.sobol(12), fixed("positional"))
+
+
 @pytest.mark.parametrize("branch", ["positional", "semantic"])
 def test_the_loss_is_stationary_in_the_order_parameters(branch):
     """So its derivatives are partial: by λ it is ‖q‖²/2 = Q/(2σ²), and by α the mean of the proximal minimum.
@@ -169,7 +175,6 @@ def test_the_loss_is_stationary_in_the_order_parameters(branch):
     Quadrature breaks this by about 1 % at 2^12 points; a wrong factor in any equation by much more.
     """
     here = fixed(branch)
-    assert here.residual < 1e-8
     by_ridge = (fixed(branch, ridge=0.0102).loss - fixed(branch, ridge=0.0098).loss) / 4e-4
     assert by_ridge == pytest.approx(here.size / 0.5, rel=0.03)
     by_alpha = (fixed(branch, alpha=1.53).loss - fixed(branch, alpha=1.47).loss) / 0.06
@@ -205,7 +210,7 @@ def test_tabulated_overlaps_come_from_the_coarse_rule():
 def test_linear_error():
     """Against a sample of the teacher's fields."""
     field = 0.5 * np.random.default_rng(0).normal(size=(2, 1_000_000))
-    T = np.asarray(theory.mixed(field, 0.3)[0])
+    T = np.asarray(theory.mixed(*field, 0.3)[0])
     assert theory.linear_error(0.3) == pytest.approx(0.5 * T.var(), rel=0.01)
 
 
@@ -213,6 +218,6 @@ def test_large_ridge_leaves_nothing():
     """As λ → ∞ the head attends evenly: the loss is α E ℓ at S = 1/2."""
     rule, setting = theory.sobol(12), theory.Setting(0.3, 1.5, ridge=1e4)
     (overlap, Q, _), loss, _ = theory.iterate("positional", jnp.array([1e-6, 1e-12, 0.25e-4]), setting, rule)
-    T = np.asarray(theory.mixed(0.5 * rule.nodes[:, 2:].swapaxes(0, 1), 0.3))
+    T = np.asarray(theory.mixed(*(0.5 * rule.nodes[:, 2:].swapaxes(0, 1)), 0.3))
     assert float(loss) == pytest.approx(1.5 * 0.25 * np.sum(np.mean((T - 0.5) ** 2, axis=(1, 2))), rel=1e-3)
     assert abs(float(overlap)) < 1e-3 and float(Q) < 1e-6

@@ -108,9 +108,8 @@ def by_meaning(params: PyTree, view: dynamics.View) -> Array:
     rest_NxQx1 = jnp.mean(p_NxQxK, axis=-1, where=~like_NxQxK, keepdims=True)
     itself_NxQx1 = jnp.diagonal(p_NxQxK, axis1=1, axis2=2)[..., None]
     seen_NxQxK = like_NxQxK & ~jnp.eye(words_NxL.shape[1], dtype=bool)[None] & ~like_NxQxK.all(axis=-1, keepdims=True)
-    of_pair = p_NxQxK - rest_NxQx1, jnp.broadcast_to(itself_NxQx1 - rest_NxQx1, p_NxQxK.shape)
-    of_other, of_itself = (jnp.sum(jnp.where(seen_NxQxK, part, 0)) for part in of_pair)
-    return of_other / of_itself
+    of_itself = jnp.sum(jnp.where(seen_NxQxK, itself_NxQx1 - rest_NxQx1, 0))
+    return jnp.sum(p_NxQxK - rest_NxQx1, where=seen_NxQxK) / of_itself
 
 
 def _config(seen: str, seed: int, steps: int) -> Any:

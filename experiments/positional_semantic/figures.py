@@ -124,7 +124,7 @@ def _planes(data: dict[str, Any]) -> Figure:
     laws = {name: paths for name, paths in _laws(data).items() if not name.endswith(("= 1", "1/32"))}
     planes = {"gradient flow,\nstarts on the arc": data["arc"], **laws}
     for axes, (name, paths) in zip(drawn.subplots(1, len(planes), sharey=True), planes.items(), strict=True):
-        for end, hits in ends(paths).items():
+        for end, hits in reversed(ends(paths).items()):  # those that end in neither lie below
             m, theta = (paths[overlap].isel(seed=hits.values == 1).transpose("t", "seed") for overlap in ("m", "theta"))
             axes.plot(m, theta, color=COLOUR[end], linewidth=0.5, alpha=0.6)
             axes.plot(m[-1], theta[-1], ".", color=COLOUR[end], markersize=3)

@@ -38,7 +38,9 @@ MIXED = 0.6  # A_11 = A_22
 NEWTON = 10  # steps to a proximal point
 BLOCK = 2**12  # points at a time
 DAMPING, DAMPED = 0.8, 30  # the weight of the old value in an iteration; iterations before a solver takes over
-OTHERS = {"twice the ridge": {"ridge": 0.02}, "ω = 0.1": {"omega": 0.1}}  # theory that must not fit
+TABULATED = (0.2559, 0.548)  # m and θ/σ² at (0.3, 1.5), from the notebook of the authors
+INEXACT = 0.01  # largest relative residual of a fixed point; not zero, since proximal points jump between the nodes
+OTHERS = {"twice the ridge": {"ridge": 0.02}, "ω = 0.2": {"omega": 0.2}}  # theory that must not fit
 
 
 class Rule(NamedTuple):
@@ -57,7 +59,7 @@ class Setting(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """A fixed point: m and θ/σ²; Q and V; the training loss per dimension and ε_g; the largest relative residual."""
+    """A fixed point: m and θ/σ²; Q and V; the training loss per dimension and ε_g."""
 
     m: float
     theta: float
@@ -65,7 +67,6 @@ class Fixed(NamedTuple):
     V: float
     loss: float
     generalisation_error: float
-    residual: float
 
 
 @functools.cache
@@ -92,43 +93,52 @@ def coarse() -> Rule:
     return Rule(both.T[None], np.outer(weights, weights).reshape(1, -1))
 
 
-def kept(h: Any) -> Float[Array, "2 points"]:
+def kept(h1: Any, h2: Any) -> tuple[Array, Array]:
     """S_11 and S_22 of softmax(h hᵀ); S_12 and S_21 are one minus these, so that ‖S − T‖² = 2 Σ (S_ll − T_ll)²."""
-    return jax.nn.sigmoid(h * (h - h[::-1]))
+    return jax.nn.sigmoid(h1 * (h1 - h2)), jax.nn.sigmoid(h2 * (h2 - h1))
 
 
-def mixed(h: Any, omega: Any) -> Float[Array, "2 points"]:
+def mixed(h1: Any, h2: Any, omega: Any) -> list[Array]:
     """T_11 and T_22."""
-    return (1 - omega) * kept(h) + omega * MIXED
+    return [(1 - omega) * s + omega * MIXED for s in kept(h1, h2)]
 
 
-def proximal(w: Any, T: Any, V: Any) -> tuple[Float[Array, "2 points"], Float[Array, " points"]]:
-    """The minimum of |x − w|²/(2V) + σ² Σ (S_ll(x) − T_ll)², where x = h + μ m and w = ω + μ m; and its value.
+def misfit(x1: Any, x2: Any, T: Any) -> Array:
+    """ℓ = σ² Σ (S_ll − T_ll)²."""
+    return RHO * sum((s - t) ** 2 for s, t in zip(kept(x1, x2), T, strict=True))
+
+
+def proximal(w: Any, T: Any, V: Any) -> tuple[Array, ...]:
+    """The minimum of |x − w|²/(2V) + ℓ(x), where x = h + μ m and w = ω + μ m; and its value.
 
     Newton's method from the two places ±x at which S = T, or near to it where there is none; the lower minimum counts.
     """
 
-    def value(x: Array) -> Array:
-        return jnp.sum((x - w) ** 2, axis=0) / (2 * V) + RHO * jnp.sum((kept(x) - T) ** 2, axis=0)
+    def value(x1: Array, x2: Array) -> Array:
+        return ((x1 - w[0]) ** 2 + (x2 - w[1]) ** 2) / (2 * V) + misfit(x1, x2, T)
 
-    gradient = jax.grad(lambda x: jnp.sum(value(x)))
+    gradient = jax.grad(lambda x1, x2: jnp.sum(value(x1, x2)), (0, 1))
 
     def newton(_: int, carry: Any) -> Any:
-        x, added = carry
-        (g, (a, b)), (_, (_, c)) = (jax.jvp(gradient, (x,), (jnp.zeros_like(x).at[i].set(1),)) for i in (0, 1))
+        (x1, x2), added = carry
+        one, none = jnp.ones_like(x1), jnp.zeros_like(x1)
+        (g1, g2), (a, b) = jax.jvp(gradient, (x1, x2), (one, none))
+        _, (_, c) = jax.jvp(gradient, (x1, x2), (none, one))
         lowest = (a + c) / 2 - jnp.sqrt(((a - c) / 2) ** 2 + b**2)  # the smaller eigenvalue of the Hessian
         more = jnp.maximum(0.1 / V - lowest, 0) + added
         a, c = a + more, c + more
-        moved = x - jnp.stack([c * g[0] - b * g[1], a * g[1] - b * g[0]]) / (a * c - b * b)[None]
-        lower = value(moved) <= value(x)
-        return jnp.where(lower[None], moved, x), jnp.where(lower, added / 10, jnp.maximum(8 * added, 0.02 / V))
+        det = a * c - b * b
+        moved = x1 - (c * g1 - b * g2) / det, x2 - (a * g2 - b * g1) / det
+        lower = value(*moved) <= value(x1, x2)
+        x = tuple(jnp.where(lower, new, old) for new, old in zip(moved, (x1, x2), strict=True))
+        return x, jnp.where(lower, added / 10, jnp.maximum(8 * added, 0.02 / V))
 
-    logits = jnp.log(T) - jnp.log1p(-T)
-    gap = jnp.sqrt(jnp.maximum(logits[0] + logits[1], 1e-3))
-    exact = jnp.stack([logits[0], -logits[1]]) / gap[None]
-    one, other = (jax.lax.fori_loop(0, NEWTON, newton, (x, jnp.zeros_like(gap)))[0] for x in (exact, -exact))
-    x = jnp.where((value(one) < value(other))[None], one, other)
-    return x, value(x)
+    logit1, logit2 = (jnp.log(t) - jnp.log1p(-t) for t in T)
+    gap = jnp.sqrt(jnp.maximum(logit1 + logit2, 1e-3))
+    places = (logit1 / gap, -logit2 / gap), (-logit1 / gap, logit2 / gap)
+    ends = [jax.lax.fori_loop(0, NEWTON, newton, (place, jnp.zeros_like(gap)))[0] for place in places]
+    first, second = ((*x, value(*x)) for x in ends)
+    return tuple(jnp.where(first[2] < second[2], one, other) for one, other in zip(first, second, strict=True))
 
 
 @functools.partial(jax.jit, static_argnames="branch")
@@ -143,12 +153,11 @@ def iterate(branch: Branch, state: Any, setting: Any, rule: Rule) -> tuple[Array
     def of_points(points: Rule) -> Array:
         """The sums over points of g_1 − g_2, η·g, |g|², ξ·g, ℓ(h), and ℓ at w."""
         xi, eta = points.nodes[:2], points.nodes[2:]
-        T = mixed(theta / jnp.sqrt(Q) * xi + own * eta, omega)
-        w = jnp.sqrt(Q) * xi + m * np.array([[1.0], [-1.0]])
-        x, value = proximal(w, T, V)
-        g = (x - w) / V
-        pull = jnp.sum(g**2, axis=0)
-        afresh = RHO * jnp.sum((kept(w) - T) ** 2, axis=0)
+        T = mixed(*(theta / jnp.sqrt(Q) * xi + own * eta), omega)
+        w = jnp.sqrt(Q) * xi[0] + m, jnp.sqrt(Q) * xi[1] - m
+        *x, value = proximal(w, T, V)
+        g = jnp.stack([x[0] - w[0], x[1] - w[1]]) / V
+        pull, afresh = jnp.sum(g**2, axis=0), misfit(*w, T)
         rows = g[0] - g[1], jnp.sum(eta * g, axis=0), pull, jnp.sum(xi * g, axis=0), value - V * pull / 2, afresh
         return jnp.stack(rows) @ points.weights
 
@@ -174,16 +183,22 @@ def fixed_point(branch: Branch, setting: Setting, rule: Rule, start: Fixed | Non
     """The fixed point of a branch: damped iterations from START or, if one nearby is known, from there none.
 
     Powell's hybrid method on the same map does the rest.
+
+    Raises:
+        ArithmeticError: where it finds none whose relative residual is at most INEXACT.
     """
     after = undamped(branch, setting, rule)
     logs = _logs(start) if start else np.log(START[branch])
     for _ in range(0 if start else DAMPED):
         logs = np.log(DAMPING * np.exp(logs) + (1 - DAMPING) * np.exp(after(logs)))
     logs = optimize.root(lambda logs: after(logs) - logs, logs, tol=1e-10).x
+    residual = np.max(np.abs(after(logs) - logs))
+    if residual > INEXACT:
+        raise ArithmeticError(f"no {branch} fixed point found at {setting}: relative residual {residual:.1g}")
     overlap, Q, V = np.exp(logs)
     both = (overlap, 0.0) if branch == "positional" else (0.0, overlap / RHO)
     seen = iterate(branch, np.exp(logs), setting, rule)[1:]
-    return Fixed(*map(float, (*both, Q, V, *seen, np.max(np.abs(after(logs) - logs)))))
+    return Fixed(*map(float, (*both, Q, V, *seen)))
 
 
 def eigenvalues(branch: Branch, setting: Setting, rule: Rule, at: Fixed) -> Numbers:
@@ -199,7 +214,7 @@ def eigenvalues(branch: Branch, setting: Setting, rule: Rule, at: Fixed) -> Numb
 def linear_error(omega: float) -> float:
     """The least (σ²/2) E ‖B − T‖² of all B: σ²/2 times the sum of the variances of the entries of T."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    T = np.asarray(mixed(RHO**0.5 * np.stack(np.meshgrid(nodes, nodes)), omega)[0])
+    T = np.asarray(mixed(RHO**0.5 * nodes[:, None], RHO**0.5 * nodes[None], omega)[0])
     weights = np.outer(weights, weights) / weights.sum() ** 2
     return float(2 * RHO * (np.sum(weights * T**2) - np.sum(weights * T) ** 2))
 
@@ -244,16 +259,32 @@ def evidence(alphas: list[float], omegas: list[float], log2_points: list[int]) -
             points.append(fixed_point(branch, here._replace(alpha=alpha), quick, points[-1]))
         return points[:0:-1]
 
+    def spread(points: Numbers) -> float:
+        """The largest relative difference between rules, of what does not vanish but Q and V."""
+        compared = np.delete(points, (2, 3), axis=2)
+        compared = compared[:, compared[0] > 0]
+        return float(np.max(1 - compared.min(axis=0) / compared.max(axis=0)))
+
+    fixed = np.array([at(here, rule) for rule in rules.values()])
     critical = [transitions(here.omega, rule) for rule in (rules["coarse"], sobol(log2_points[0] + 2))]
+    kappa = [eigenvalues(branch, here, quick, first[branch]).real.min() for branch in BRANCHES]
     arrays: dict[str, tuple[tuple[str, ...], Any]] = {
-        "fixed": (("rule", "branch", "quantity"), [at(here, rule) for rule in rules.values()]),
+        "fixed": (("rule", "branch", "quantity"), fixed),
+        "spread": (("over",), [spread(fixed), spread(fixed[1:])]),
+        "over_tabulated": (("rule", "overlap"), fixed[:, (0, 1), (0, 1)] / TABULATED),
         "elsewhere": (("other", "branch", "quantity"), [at(here._replace(**other)) for other in OTHERS.values()]),
         "curve": (("branch", "alpha", "quantity"), [curve(branch) for branch in BRANCHES]),
         "linear": ((), linear_error(here.omega)),
         "transition": (("omega", "which"), [transitions(omega, quick) for omega in omegas]),
         "at_03": (("points", "which"), critical),
-        "smallest_eigenvalue": (("branch",), [eigenvalues(b, here, quick, first[b]).real.min() for b in BRANCHES]),
+        "largest_weight": (("branch",), 2 / (1 - np.array(kappa))),
     }
     labels = {"rule": list(rules), "branch": list(BRANCHES), "quantity": list(Fixed._fields), "alpha": alphas}
-    labels |= {"omega": omegas, "which": ["α_c", "α_l"], "points": ["coarse", "fine"], "other": list(OTHERS)}
+    labels |= {
+        "omega": omegas,
+        "which": ["α_c", "α_l"],
+        "points": ["coarse", "fine"],
+        "over": ["all", "fine"],
+        "other": list(OTHERS),
+    }
     return {name: (dims, np.array(values)) for name, (dims, values) in arrays.items()}, labels, {}

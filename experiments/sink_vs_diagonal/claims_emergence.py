@@ -6,12 +6,10 @@ at the seeds 0 and 1, or at those of the table, says so.
 """
 
 import pathlib
-from typing import Any
 
 from dynamics import seeds
-from dynamics.files import load_config
 from dynamics.studies.claims import Claim
-from dynamics.studies.evidence import Case, Measured
+from dynamics.studies.evidence import Case, Measured, config_of
 from experiments.sink_vs_diagonal import measures_emergence as measures
 from experiments.sink_vs_diagonal import switch
 
@@ -21,14 +19,8 @@ ALIGNMENTS = (0.0, 0.3, 0.6)
 USUAL = 0.6  # the alignment of the cases that do not name one
 
 
-def _trained(variant: str, alignment: float | None = None) -> Case:
-    def config() -> Any:
-        config = load_config(CONFIG, variant)
-        if alignment is not None:
-            config.task.alignment = alignment
-        return config
-
-    return Case(config, seeds(SEEDS, FIRST))
+def _trained(variant: str, **task: float) -> Case:
+    return Case(config_of(CONFIG, variant, task=task), seeds(SEEDS, FIRST))
 
 
 def at(case: str, alignment: float) -> str:
@@ -44,8 +36,8 @@ CASES: dict[str, Case | Measured] = {
     "copy": _trained("copy"),
     "copy, no BOS": _trained("copy_no_bos"),
     "skip, no BOS": _trained("skip_no_bos"),
-    **{at("skip", alignment): _trained("skip", alignment) for alignment in ALIGNMENTS},
-    **{at("additive", alignment): _trained("additive", alignment) for alignment in ALIGNMENTS},
+    **{at("skip", alignment): _trained("skip", alignment=alignment) for alignment in ALIGNMENTS},
+    **{at("additive", alignment): _trained("additive", alignment=alignment) for alignment in ALIGNMENTS},
 }
 
 ABSTRACT, DERIVED, OURS = "abstract", "derived", "ours"

@@ -6,12 +6,10 @@ by its abstract, with a bound of ours. Bounds were set before the seeds from 700
 
 import math
 import pathlib
-from typing import Any
 
 from dynamics import seeds
-from dynamics.files import load_config
 from dynamics.studies.claims import Claim
-from dynamics.studies.evidence import Case, Measured
+from dynamics.studies.evidence import Case, Measured, config_of
 from experiments.sink_vs_diagonal import measures_costs as costs
 from experiments.sink_vs_diagonal import measures_smoothing as smoothing
 from experiments.sink_vs_diagonal import measures_training as training
@@ -29,16 +27,8 @@ MANY = (8, 12, 24)  # as many dimensions as tokens, or more: every sink is repre
 
 def _trained(variant: str, law: str) -> Case:
     """A variant of the config under one law."""
-
-    def config() -> Any:
-        config = load_config(CONFIG, variant)
-        config.laws = {law: config.laws[law]}
-        if law == "flow":
-            config.times.stop = LATE
-        config.times.count = 60
-        return config
-
-    return Case(config, seeds(SEEDS, FIRST))
+    times = {"count": 60} | ({"stop": LATE} if law == "flow" else {})
+    return Case(config_of(CONFIG, variant, law, times=times), seeds(SEEDS, FIRST))
 
 
 CASES: dict[str, Case | Measured] = {

@@ -11,7 +11,7 @@ from scipy import stats
 
 from dynamics.analysis.attention import similarity
 from dynamics.analysis.fits import Interval, mean_interval
-from dynamics.studies.claims import Data, Finding, above, all_of, inside
+from dynamics.studies.claims import Data, Finding, above, all_inside, all_of, inside
 from dynamics.studies.evidence import Evidence
 from experiments.sink_vs_diagonal import theory_geometry as theory
 
@@ -156,11 +156,7 @@ def on_the_line(stated: str, slope_within: float, least_r2: float) -> Measure:
         one = data[case]
         fits = [stats.linregress(one[stated].sel(seed=seed), one.measured.sel(seed=seed)) for seed in one.seed.values]
         slope, r2 = mean_interval([fit.slope for fit in fits]), mean_interval([fit.rvalue**2 for fit in fits])
-        parts = {
-            "slope": Finding(inside(slope, 1 - slope_within, 1 + slope_within), f"slope {slope}"),
-            "R²": Finding(above(r2, least_r2), f"R² {r2}"),
-        }
-        return all_of(parts)
+        return all_inside({"slope": (slope, 1 - slope_within, 1 + slope_within), "R²": (r2, least_r2, np.inf)})
 
     return measured
 
