@@ -65,14 +65,7 @@ CASES: dict[str, Case | Measured] = {
     "curves": _case(_at(300, *ALPHAS), seeds(SEEDS, FIRST)),
     "phases": _case(_at(200, *CELLS), {"task.omega": OMEGAS}, seeds(3, FIRST), task={"dimension": 200}),
     **{name: _case(_at(300, 1.0, 1.5, 2.0), seeds(SEEDS, FIRST), **changes) for name, changes in CONTROLS.items()},
-    "theory": Measured(
-        {
-            "alphas": np.linspace(0.6, 2.0, 15).round(2).tolist(),
-            "omegas": np.linspace(0, 0.4, 9).round(2).tolist(),
-            "log2_points": [13, 17, 18, 19],
-        },
-        theory.evidence,
-    ),
+    "theory": Measured({"ends": [[0.6, 2.0], [0.0, 0.4]], "log2_points": [13, 17, 18, 19]}, theory.evidence),
 }
 
 
@@ -196,9 +189,7 @@ def _trained(d: int, what: str) -> tuple[str, Claim]:
         measure,
         tuple(CONTROLS) if trained else (),
         elsewhere={"starts exchanged": partial(measure, exchanged=True)} if trained else others,
-        post_hoc="the control with exchanged starts"
-        if trained
-        else "the control ω = 0.2; for ω = 0.1 no positional fixed point is found",
+        post_hoc=f"the control {'with exchanged starts' if trained else 'ω = 0.2: at ω = 0.1 no fixed point is found'}",
     )
 
 
@@ -232,11 +223,9 @@ CLAIMS = [
         ),
     ),
 ]
+OF_LOSSES = [_trained(d, "training losses") for d in (300, 600, 0)]
 FIGURES = "experiments.positional_semantic.figures"
 TABLES = {
     "claims": ("From positional to semantic attention", CLAIMS),
-    "losses": (
-        "Training losses, in a table of their own since their spread was seen",
-        [_trained(d, "training losses") for d in (300, 600, 0)],
-    ),
+    "losses": ("Training losses, in a table of their own since their spread was seen", OF_LOSSES),
 }

@@ -232,20 +232,18 @@ def transitions(omega: float, rule: Rule) -> tuple[float, float]:
 
     # The guesses are rough fits; both lines are found from them for ω from 0 to 0.4.
     of_losses = crossing(lambda a: at("positional", a).loss - at("semantic", a).loss, 0.6 + omega + 4 * omega**2)
-    linear = linear_error(omega)
-    return of_losses, crossing(
-        lambda a: at("semantic", a).generalisation_error / linear - 1, 0.75 + omega + 5 * omega**2
-    )
+    least, guess = linear_error(omega), 0.75 + omega + 5 * omega**2
+    return of_losses, crossing(lambda a: at("semantic", a).generalisation_error / least - 1, guess)
 
 
-def evidence(alphas: list[float], omegas: list[float], log2_points: list[int]) -> Evidence:
+def evidence(ends: list[list[float]], log2_points: list[int]) -> Evidence:
     """All that is compared with theory or drawn beside it.
 
     Args:
-        alphas: of the curves at ω = 0.3, increasing.
-        omegas: of the transitions.
+        ends: the first and last α of the curves at ω = 0.3, and the first and last ω of the transitions.
         log2_points: of the quadratures: the first for curves and transitions, the others to be compared.
     """
+    alphas, omegas = (np.linspace(*of, count).round(2).tolist() for of, count in zip(ends, (15, 9), strict=True))
     quick, here = sobol(log2_points[0]), Setting()
     rules = {"coarse": coarse(), **{f"2^{k}": sobol(k, seed=k) for k in log2_points[1:]}}
     first = {branch: fixed_point(branch, here, quick) for branch in BRANCHES}
@@ -280,11 +278,6 @@ def evidence(alphas: list[float], omegas: list[float], log2_points: list[int]) -
         "largest_weight": (("branch",), 2 / (1 - np.array(kappa))),
     }
     labels = {"rule": list(rules), "branch": list(BRANCHES), "quantity": list(Fixed._fields), "alpha": alphas}
-    labels |= {
-        "omega": omegas,
-        "which": ["α_c", "α_l"],
-        "points": ["coarse", "fine"],
-        "over": ["all", "fine"],
-        "other": list(OTHERS),
-    }
+    labels |= {"omega": omegas, "which": ["α_c", "α_l"], "points": ["coarse", "fine"]}
+    labels |= {"over": ["all", "fine"], "other": list(OTHERS)}
     return {name: (dims, np.array(values)) for name, (dims, values) in arrays.items()}, labels, {}
