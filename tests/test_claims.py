@@ -19,7 +19,7 @@ import experiments
 from dynamics.analysis.fits import Interval, detectable, exponent, mean_interval, weighted_order
 from dynamics.report.page import page
 from dynamics.studies.claims import Claim, Finding, above, all_inside, all_of, inside, judge, markdown
-from dynamics.studies.evidence import Case, Measured, config_of, measure, sweeps_of
+from dynamics.studies.evidence import Case, Measured, case_config, measure, sweeps_of
 from dynamics.sweeps.overrides import grid, own_seeds
 from experiments.cooccurrence import controls
 
@@ -123,9 +123,9 @@ def test_config_of_a_case(tmp_path):
         "    config.figures = variant\n"
         "    config.laws = {'gd': {'name': 'gd'}, 'flow': {'name': 'flow'}}\n    return config\n"
     )
-    config = config_of(file, "other", "flow", times={"count": 7}, task={"name": "bag"})()
+    config = case_config(file, "other", "flow", times={"count": 7}, task={"name": "bag"})()
     assert (config.figures, list(config.laws), config.times.count, config.task.name) == ("other", ["flow"], 7, "bag")
-    unchanged = config_of(file)()
+    unchanged = case_config(file)()
     assert (unchanged.figures, sorted(unchanged.laws)) == ("usual", ["flow", "gd"]) and unchanged.times.count != 7
 
 

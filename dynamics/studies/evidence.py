@@ -68,7 +68,7 @@ class Measured:
     measure: Callable[..., Evidence]
 
 
-def config_of(
+def case_config(
     file: pathlib.Path, variant: str | None = None, law: str | None = None, **changes: Mapping[str, Any]
 ) -> Callable[[], ml_collections.ConfigDict]:
     """What a Case takes as its config: a variant of a config file, changed.

@@ -15,7 +15,7 @@ from scipy import stats
 from dynamics import Case, Claim, Finding, Measured, above, grid, inside, seeds
 from dynamics.analysis.fits import Interval, mean_interval
 from dynamics.studies.claims import Data, all_inside
-from dynamics.studies.evidence import config_of
+from dynamics.studies.evidence import case_config
 from experiments.positional_semantic import counting
 from experiments.positional_semantic.claims import CONFIG, PAPER
 
@@ -23,11 +23,11 @@ RUNS = seeds(100, 10_000)
 SGD = grid({"laws.sgd.learning_rate": (1.0, 4.0)}, RUNS)
 ENDS = ("positional", "semantic", "neither")
 CASES: dict[str, Case | Measured] = {
-    "arc": Case(config_of(CONFIG, "random", "flow", model={"start": "between"}), RUNS),
-    "flow": Case(config_of(CONFIG, "random", "flow"), RUNS),
-    "GD": Case(config_of(CONFIG, "random", "gd"), grid({"laws.gd.learning_rate": (1.0, 8.0)}, RUNS)),
-    "SGD, fixed": Case(config_of(CONFIG, "random", "sgd"), SGD),
-    "SGD, fresh": Case(config_of(CONFIG, "random", "sgd", data={"regime": "fresh"}), SGD),
+    "arc": Case(case_config(CONFIG, "random", "flow", model={"start": "between"}), RUNS),
+    "flow": Case(case_config(CONFIG, "random", "flow"), RUNS),
+    "GD": Case(case_config(CONFIG, "random", "gd"), grid({"laws.gd.learning_rate": (1.0, 8.0)}, RUNS)),
+    "SGD, fixed": Case(case_config(CONFIG, "random", "sgd"), SGD),
+    "SGD, fresh": Case(case_config(CONFIG, "random", "sgd", data={"regime": "fresh"}), SGD),
     "counting": Measured({"seeds": 3, "first": 9000, "steps": 2500, "freed": 1000}, counting.two_ways),
 }
 

@@ -15,7 +15,7 @@ from scipy import stats
 from dynamics import Case, Claim, Finding, Measured, all_of, chain, grid, inside, seeds, zipped
 from dynamics.analysis.fits import Interval, mean_interval
 from dynamics.studies.claims import Data, Measure, all_inside
-from dynamics.studies.evidence import config_of
+from dynamics.studies.evidence import case_config
 from experiments.positional_semantic import theory
 
 CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "positional_semantic" / "training.py"
@@ -45,10 +45,10 @@ ALLOWED = {
 }
 
 
-def _case(*factors: Any, **changes: dict[str, Any]) -> Case:
+def _case(*factors: Any, **changes: Any) -> Case:
     """Flow from both starts over other factors, seen at its end; changes are {group: {key: value}}."""
     at_end = {"spacing": "linear", "start": 900.0, "count": 2}
-    return Case(config_of(CONFIG, law="flow", times=at_end, **changes), grid(*factors, STARTS))
+    return Case(case_config(CONFIG, law="flow", times=at_end, **changes), grid(*factors, STARTS))
 
 
 def _sizes(count: int, *dimensions: int) -> list[dict[str, Any]]:

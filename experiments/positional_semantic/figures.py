@@ -139,8 +139,8 @@ def _shares(data: dict[str, Any]) -> Figure:
     axes, places = drawn.subplots(), np.arange(len(laws))
     for offset, end in zip((-0.22, 0, 0.22), ENDS, strict=True):
         found = [share(ends(paths)[end].values) for paths in laws.values()]
-        height, look = [one.value for one in found], {"color": COLOUR[end], "label": end, "capsize": 2}
-        axes.bar(places + offset, height, 0.22, yerr=_bars(found), **look)
+        height = [one.value for one in found]
+        axes.bar(places + offset, height, 0.22, yerr=_bars(found), color=COLOUR[end], label=end, capsize=2)
     axes.set_xticks(places, list(laws), fontsize=6.5)
     axes.set(ylabel="share of 100 random starts", ylim=(0, 1))
     axes.legend(fontsize=7, title="end")

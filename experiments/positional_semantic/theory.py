@@ -153,7 +153,8 @@ def iterate(branch: Branch, state: Any, setting: Any, rule: Rule) -> tuple[Array
     def of_points(points: Rule) -> Array:
         """The sums over points of g_1 − g_2, η·g, |g|², ξ·g, ℓ(h), and ℓ at w."""
         xi, eta = points.nodes[:2], points.nodes[2:]
-        T = mixed(*(theta / jnp.sqrt(Q) * xi + own * eta), omega)
+        star = theta / jnp.sqrt(Q) * xi + own * eta
+        T = mixed(star[0], star[1], omega)
         w = jnp.sqrt(Q) * xi[0] + m, jnp.sqrt(Q) * xi[1] - m
         *x, value = proximal(w, T, V)
         g = jnp.stack([x[0] - w[0], x[1] - w[1]]) / V
@@ -243,7 +244,7 @@ def evidence(ends: list[list[float]], log2_points: list[int]) -> Evidence:
         ends: the first and last α of the curves at ω = 0.3, and the first and last ω of the transitions.
         log2_points: of the quadratures: the first for curves and transitions, the others to be compared.
     """
-    alphas, omegas = (np.linspace(*of, count).round(2).tolist() for of, count in zip(ends, (15, 9), strict=True))
+    alphas, omegas = (np.linspace(a, b, n).round(2).tolist() for (a, b), n in zip(ends, (15, 9), strict=True))
     quick, here = sobol(log2_points[0]), Setting()
     rules = {"coarse": coarse(), **{f"2^{k}": sobol(k, seed=k) for k in log2_points[1:]}}
     first = {branch: fixed_point(branch, here, quick) for branch in BRANCHES}

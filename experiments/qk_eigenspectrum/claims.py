@@ -10,7 +10,7 @@ from typing import Any
 
 from dynamics import seeds
 from dynamics.studies.claims import Claim
-from dynamics.studies.evidence import Case, Measured, config_of
+from dynamics.studies.evidence import Case, Measured, case_config
 from experiments.qk_eigenspectrum import measures, sampling
 from experiments.qk_eigenspectrum import measures_training as training
 
@@ -30,7 +30,7 @@ EXAMPLES = [(0.0, 0.01, 64, 32), (1.0, 0.0, 64, 32), (1.0, 1000.0, 64, 32)]
 
 
 def _training(variant: str, count: int = SEEDS) -> Case:
-    return Case(config_of(CONFIG, variant), seeds(count, FIRST))
+    return Case(case_config(CONFIG, variant), seeds(count, FIRST))
 
 
 def _sampling(cells: Any, samples: int, walks: bool = True) -> Measured:

@@ -9,7 +9,7 @@ import pathlib
 
 from dynamics import seeds
 from dynamics.studies.claims import Claim
-from dynamics.studies.evidence import Case, Measured, config_of
+from dynamics.studies.evidence import Case, Measured, case_config
 from experiments.sink_vs_diagonal import measures_emergence as measures
 from experiments.sink_vs_diagonal import switch
 
@@ -20,7 +20,7 @@ USUAL = 0.6  # the alignment of the cases that do not name one
 
 
 def _trained(variant: str, **task: float) -> Case:
-    return Case(config_of(CONFIG, variant, task=task), seeds(SEEDS, FIRST))
+    return Case(case_config(CONFIG, variant, task=task), seeds(SEEDS, FIRST))
 
 
 def at(case: str, alignment: float) -> str:

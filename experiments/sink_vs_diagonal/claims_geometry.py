@@ -9,7 +9,7 @@ import pathlib
 
 from dynamics import seeds
 from dynamics.studies.claims import Claim
-from dynamics.studies.evidence import Case, Measured, config_of
+from dynamics.studies.evidence import Case, Measured, case_config
 from experiments.sink_vs_diagonal import measures_costs as costs
 from experiments.sink_vs_diagonal import measures_smoothing as smoothing
 from experiments.sink_vs_diagonal import measures_training as training
@@ -28,7 +28,7 @@ MANY = (8, 12, 24)  # as many dimensions as tokens, or more: every sink is repre
 def _trained(variant: str, law: str) -> Case:
     """A variant of the config under one law."""
     times = {"count": 60} | ({"stop": LATE} if law == "flow" else {})
-    return Case(config_of(CONFIG, variant, law, times=times), seeds(SEEDS, FIRST))
+    return Case(case_config(CONFIG, variant, law, times=times), seeds(SEEDS, FIRST))
 
 
 CASES: dict[str, Case | Measured] = {
