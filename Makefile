@@ -114,11 +114,11 @@ positional_semantic: .venv/ready
 positional-%:
 	$(BIN)/dynamics claims --module=experiments.positional_semantic.$* --name=positional-$*-$(STAMP)
 
-# One after another, since seconds are compared. With torch and torchdiffeq importable, these are peers too.
+# One after another, since seconds are compared. After `make .venv-peers/ready`, torchdiffeq is a peer too.
 solvers: .venv/ready
 	for problem in $(PROBLEMS); do \
 		$(BIN)/dynamics run --config=configs/speed/solvers.py:$$problem --name=solvers-$$problem-$(STAMP) && \
-		$(BIN)/python -m experiments.speed.peers runs/solvers-$$problem-$(STAMP) && \
+		$(BIN)/python -m experiments.speed.solver_peers runs/solvers-$$problem-$(STAMP) && \
 		$(BIN)/dynamics figures runs/solvers-$$problem-$(STAMP) || exit 1; \
 	done
 
@@ -132,12 +132,24 @@ reliability-kills-%:
 reliability-%:
 	$(BIN)/python -W ignore -m experiments.reliability.$*
 
-# As the commands compile.
+# As the commands compile. With PEERS=1 against other libraries, which get an environment of their own, 1.1 GB.
 bench: export XLA_FLAGS := --xla_backend_optimization_level=2 $(XLA_FLAGS)
+ifdef PEERS
+bench: .venv/ready .venv-peers/ready
+	$(BIN)/python -m experiments.speed.peers.comparisons .venv-peers/bin/python
+	$(BIN)/python -m experiments.speed.peers.report runs/peers-$(STAMP)
+	cp runs/peers-$(STAMP)/peers.png experiments/speed/pictures/
+else
 bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark
 	$(BIN)/python -m experiments.speed.sweeps
 	$(BIN)/python -m experiments.speed.growth
+endif
+
+.venv-peers/ready: experiments/speed/peers/requirements.txt
+	$(PYTHON) -m venv --clear .venv-peers
+	.venv-peers/bin/pip install -q --no-compile --disable-pip-version-check -r $<
+	@touch $@
 
 lock: COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:
@@ -152,4 +164,4 @@ lock:
 	@touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-peers

@@ -8,7 +8,6 @@ of training is t = eta*k.
 
 import dataclasses
 import functools
-import importlib.util
 import math
 import os
 import pathlib
@@ -35,7 +34,6 @@ ROUNDS = 3
 PRODUCTS_PER_EVALUATION = 4  # C_K M, M C_Q, A Mᵀ, Aᵀ M; 2 d³ flop each
 PRODUCTS_PER_STEP = 3  # W_Kᵀ W_Q forward, and its two adjoints backward; 2 m d² flop each
 DRAWS, DRAWN_STEPS, BATCH_SIZE = 256, 2000, 6
-TORCH_WARM_UP, TORCH_STEPS, TORCH_ROUNDS = 30, 300, 5
 
 
 def main() -> None:
@@ -51,14 +49,6 @@ def main() -> None:
     widths()
     draws()
     recording()
-    if importlib.util.find_spec("torch"):
-        against_torch()
-    else:
-        print("PyTorch eager: not measured; pip install torch==2.13.0 (optional, not in the lock), then run again")
-    if importlib.util.find_spec("torchdiffeq"):
-        against_torchdiffeq()
-    else:
-        print("torchdiffeq: not measured; pip install torch==2.13.0 torchdiffeq==0.2.5, then run again")
     load()
 
 
@@ -206,131 +196,6 @@ def widths() -> None:
     for m, steps in per_step.items():
         show(f"flow in Gram variables, m = {m}, one accepted step", f"{1e3 * min(steps):.3f} ms")
     show("    m = 10^6 against m = 128, one program", f"{min(per_step[10**6]) / min(per_step[128]):.2f}", "1.2")
-
-
-def against_torchdiffeq() -> None:
-    """The flow to t = 300, to a relative error of the last loss below 1e-5: Gram variables against torchdiffeq."""
-    times = {"spacing": "given", "given": (300.0,)}
-    tight = {"name": "gram_flow", "solver": "dopri8", "rtol": 1e-11, "atol": 1e-13}
-    exact = float(integrated(variation(tight, times))[0].probes["loss"][-1])
-    experiment = variation({"name": "gram_flow", "solver": "auto", "rtol": 1e-6, "atol": 1e-8}, times)
-    trajectory, ours = integrated(experiment, 3 * ROUNDS)
-    error = abs(float(trajectory.probes["loss"][-1]) / exact - 1)
-    show(
-        "flow to t = 300 in Gram variables, rtol 1e-6, best of 9",
-        f"{min(ours):.4f} s",
-        ratio=f"error {error:.1e}",
-    )
-    theirs = []
-    for _ in range(ROUNDS):
-        seconds, losses, _ = torchdiffeq_flow(experiment, (0.0, 300.0), 1e-6, 1e-8)
-        theirs.append(seconds)
-    error = abs(losses[-1] / exact - 1)
-    ratio = f"{min(theirs) / min(ours):.1f} x ours, error {error:.1e}"
-    show("torchdiffeq dopri5 in weights, rtol 1e-6, best of 3", f"{min(theirs):.3f} s", "10 x", ratio)
-
-
-def torchdiffeq_flow(
-    experiment: Experiment, times: Sequence[float], rtol: float, atol: float
-) -> tuple[float, list[float], int]:
-    """The seconds of torchdiffeq's dopri5, the losses at the times, and the evaluations of the velocity."""
-    import torch
-    from torchdiffeq import odeint
-
-    weights, loss = torch_model(experiment)
-    evaluations = 0
-
-    def velocity(t: Any, state: Any) -> Any:
-        nonlocal evaluations
-        del t
-        evaluations += 1
-        return torch_velocity(loss, state)
-
-    start = tuple(matrix.detach() for matrix in weights)
-    path: list[Any] = []  # a tensor [time, ...] for each matrix
-    saved = torch.tensor(np.asarray(times, np.float64))
-    with torch.no_grad():
-        seconds = seconds_of(lambda: path.extend(odeint(velocity, start, saved, rtol=rtol, atol=atol, method="dopri5")))
-        losses = [loss(*(matrix[i] for matrix in path)).item() for i in range(len(times))]
-    return seconds, losses, evaluations
-
-
-def torch_velocity(loss: Callable[..., Any], state: Sequence[Any]) -> tuple[Any, ...]:
-    """-∇L at these weights, by PyTorch."""
-    import torch
-
-    with torch.enable_grad():
-        leaves = [matrix.detach().requires_grad_() for matrix in state]
-        return tuple(-slope for slope in torch.autograd.grad(loss(*leaves), leaves))
-
-
-def against_torch() -> None:
-    """The same descent in plain PyTorch; measurements of both alternate."""
-    import torch
-
-    steps = TORCH_WARM_UP + TORCH_STEPS
-    experiment = variation({"name": "gd", "learning_rate": ETA}, {"spacing": "given", "given": (steps * ETA,)})
-    integrated(experiment)
-    ours, theirs, difference = "one GD step, ours", "one GD step, PyTorch eager on {} thread(s)", math.nan
-    columns: dict[str, list[float]] = defaultdict(list)
-    default = torch.get_num_threads()
-    for _ in range(TORCH_ROUNDS):
-        for threads in sorted({1, default}):  # on a busy machine its threads wait for one another
-            torch.set_num_threads(threads)
-            trajectory, seconds = integrated(experiment)
-            per_step, loss = torch_descent(experiment)
-            columns[ours].append(seconds[0] / steps)
-            columns[theirs.format(threads)].append(per_step)
-            difference = abs(loss / float(trajectory.probes["loss"][-1]) - 1)
-    for what, values in columns.items():
-        for name, pick in (("min", min), ("median", statistics.median)):
-            ratio = "" if what == ours else f"{pick(values) / pick(columns[ours]):.1f} x ours"
-            show(f"{what}, {name} of {len(values)}", f"{1e3 * pick(values):.4f} ms", ratio=ratio)
-    show(f"    relative difference of the loss after {steps} steps", f"{difference:.1e}", "1e-10")
-
-
-def torch_descent(experiment: Experiment) -> tuple[float, float]:
-    """The seconds per step and the last loss of PyTorch's descent."""
-    import torch
-
-    weights, loss = torch_model(experiment)
-
-    def descend(steps: int) -> None:
-        for _ in range(steps):
-            loss(*weights).backward()
-            with torch.no_grad():
-                for matrix in weights:
-                    matrix.sub_(ETA * matrix.grad)
-                    matrix.grad = None
-
-    descend(TORCH_WARM_UP)
-    return seconds_of(lambda: descend(TORCH_STEPS)) / TORCH_STEPS, loss(*weights).item()
-
-
-def torch_model(experiment: Experiment) -> tuple[list[Any], Callable[..., Any]]:
-    """Equation (1) on one-hot words: the weights, and the loss as a function of them."""
-    import torch
-
-    start, objective = experiment.start
-    X_NxLxD = torch.tensor(
-        np.eye(len(experiment.task.word_names))[np.asarray(objective.batch.inputs)]
-    )  # one-hot [n, L, d]
-    y = torch.tensor(np.array(objective.batch.targets, np.float64))
-    a_J = torch.tensor(np.array(objective.constants["a"]))
-    names = ("W_Q", "W_K", "W_V", "W")
-    weights = [torch.tensor(np.array(start[name]), requires_grad=True) for name in names]
-
-    def loss(W_Q_MxD: Any, W_K_MxD: Any, W_V_MxD: Any, W_JxM: Any) -> Any:
-        queries_NxQxM, keys_NxKxM, values_NxKxM = (
-            torch.einsum("nld,md->nlm", X_NxLxD, W_MxD) for W_MxD in (W_Q_MxD, W_K_MxD, W_V_MxD)
-        )
-        scores_NxKxQ = torch.einsum("nkm,nqm->nkq", keys_NxKxM, queries_NxQxM) / math.sqrt(W_Q_MxD.shape[0])
-        read_NxQxM = torch.einsum("nkm,nkq->nqm", values_NxKxM, torch.softmax(scores_NxKxQ, dim=1))
-        hidden_NxQxJ = torch.einsum("jm,nqm->nqj", W_JxM, read_NxQxM)
-        output_N = torch.einsum("j,nqj->n", a_J, hidden_NxQxJ)
-        return torch.nn.functional.softplus(-y * output_N).mean()
-
-    return weights, loss
 
 
 def draws() -> None:

@@ -1,6 +1,6 @@
 """Work against error of the solvers of flows, from records of configs/speed/solvers.py.
 
-peers.json in the folder of a run, by experiments.speed.peers, adds solvers of other libraries.
+peers.json in the folder of a run, by experiments.speed.solver_peers, adds solvers of other libraries.
 """
 
 import itertools

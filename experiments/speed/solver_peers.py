@@ -1,20 +1,20 @@
 """Solvers of other libraries on the flow of a run of configs/speed/solvers.py, in weights.
 
-    python -m experiments.speed.peers RUN
+    python -m experiments.speed.solver_peers RUN
 
 scipy's solve_ivp with our jitted velocity: RK45 and DOP853, and where a dense Jacobian fits, LSODA and BDF with the
-Jacobian jitted. With `torch==2.13.0` and `torchdiffeq==0.2.5` importable (not in the lock), also torchdiffeq's dopri5
-with PyTorch's own gradient, for the one-layer model; on one thread or on all, whichever is faster. Writes peers.json
-into the folder of the run, which its figure reads, and prints what was left out and why.
+Jacobian jitted. With the peers' environment (`make .venv-peers/ready`), also torchdiffeq's dopri5 with PyTorch's own
+gradient, for the one-layer model, on one thread. Writes peers.json into the folder of the run, which its figure reads,
+and prints what was left out and why.
 
 A Jacobian counts as many evaluations of the velocity as it has columns. Seconds do not include compiling.
 """
 
 import functools
-import importlib.util
 import itertools
 import pathlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -29,9 +29,12 @@ from dynamics.files import load_config
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.record import load_run
 from dynamics.runs.storage import write_json
-from experiments.speed.benchmark import seconds_of, torch_model, torch_velocity, torchdiffeq_flow
+from experiments.speed.benchmark import seconds_of
+from experiments.speed.peers.problem import write
+from experiments.speed.peers.side import ROOT, Side
 
-CONFIG = pathlib.Path(__file__).parents[2] / "configs" / "speed" / "solvers.py"
+PEERS = ROOT / ".venv-peers" / "bin" / "python"
+CONFIG = ROOT / "configs" / "speed" / "solvers.py"
 EXPLICIT, IMPLICIT = ("RK45", "DOP853"), ("LSODA", "BDF")
 LARGEST = 3000  # unknowns with a dense Jacobian
 TOLERANCES = (1e-3, 1e-5, 1e-7)
@@ -128,22 +131,19 @@ def torch_rows(experiment: Experiment, exact: Any, evaluations: float) -> Iterat
     if "gram" not in experiment.model.capabilities:
         print(f"{solver}: left out, since only the one-layer model is written in PyTorch")
         return
-    if not importlib.util.find_spec("torchdiffeq"):
-        print(f"{solver}: not measured; pip install torch==2.13.0 torchdiffeq==0.2.5, then run again")
+    if not PEERS.is_file():
+        print(f"{solver}: not measured; make .venv-peers/ready, then run again")
         return
-    import torch
-
-    weights, loss = torch_model(experiment)
-    default = torch.get_num_threads()
-    for rtol in tolerances(solver, lambda: torch_velocity(loss, weights), evaluations):
-        solves = []
-        for threads in sorted({1, default}):  # on a busy machine its threads wait for one another
-            torch.set_num_threads(threads)
-            solves.append(torchdiffeq_flow(experiment, experiment.times.tolist(), rtol, rtol / 1000))
-        seconds, losses, calls = min(solves, key=lambda solve: solve[0])
-        yield solver, {"rtol": rtol, "seconds": seconds, "evaluations": float(calls), **errors(losses, exact)}
-        if seconds > MOST_S:
-            break
+    with tempfile.TemporaryDirectory() as folder:
+        write(experiment, {"name": "flow"}, pathlib.Path(folder))
+        side = Side(str(PEERS), "theirs", [solver, folder], threads=1)
+        for rtol in tolerances(solver, functools.partial(side.ask, rtol=None), evaluations):
+            row = side.ask(rtol=rtol)
+            work = {"seconds": row["seconds"], "evaluations": float(row["evaluations"])}
+            yield solver, {"rtol": rtol, **work, **errors(row["losses"], exact)}
+            if row["seconds"] > MOST_S:
+                break
+        side.close()
 
 
 def errors(losses: Any, exact: Any) -> dict[str, float]:
