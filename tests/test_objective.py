@@ -22,6 +22,7 @@ from dynamics.laws import (
 from dynamics.laws.flow import modified_velocity
 from dynamics.laws.optimizers import AdamMoments, MeanSquare
 from dynamics.objectives.losses import LOSSES
+from dynamics.objectives.objective import MOST_BYTES
 from dynamics.objectives.regularisers import L2, NuclearNorm
 from dynamics.runs.engine import Program
 from dynamics.runs.path import Path
@@ -431,3 +432,49 @@ def test_bad_input(changes, message):
     config = small_config(**changes)
     with pytest.raises(dynamics.ConfigError, match=message):
         dynamics.Experiment.from_config({**config, "laws": laws} if laws else config)
+
+
+def many_samples():
+    """Losses of one-layer and of deeper models on 13 samples, a number that has no divisors."""
+    words = jax.random.randint(jax.random.key(0), (13, 6), 0, 50)
+    one = dynamics.OneLayerTransformer(vocabulary=50, width=8, neurons=4, heads=2)
+    deep = dynamics.Transformer(vocabulary=50, length=6, width=8, layers=2, heads=2, neurons=4, norm="layer")
+    sign = jnp.where(words[:, 0] < 25, 1, -1)
+    for model, targets, loss in ((one, sign, "logistic"), (deep, words, "cross_entropy")):
+        drawn = model.init(jax.random.key(1), words)
+        constants = drawn.get("constants", {})
+        yield drawn["params"], dynamics.Objective(model, constants, dynamics.Batch(words, targets), loss)
+
+
+@pytest.mark.parametrize("parts", [2, 4, 13])
+def test_samples_in_parts_have_the_loss_of_all_at_once(parts, monkeypatch):
+    """The loss, its gradient and a Hessian-vector product, up to rounding."""
+    for params, objective in many_samples():
+
+        def derived(params, objective=objective):
+            hessian = jax.jvp(jax.grad(objective.loss), (params,), (params,))[1]
+            return objective.loss(params), jax.grad(objective.loss)(params), hessian
+
+        whole = derived(params)
+        held = objective.model.numbers_held((-(-13 // parts), 6))
+        with monkeypatch.context() as patch:
+            patch.setattr("dynamics.objectives.objective.MOST_BYTES", 8 * held)
+            assert objective._parts(objective.batch) == parts
+            for found, expected in zip(jax.tree.leaves(derived(params)), jax.tree.leaves(whole), strict=True):
+                np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
+
+
+def test_the_memory_of_many_samples_is_bounded():
+    """An amount of samples for which all at once would take 8 GB; the program is compiled, not run."""
+    model = dynamics.OneLayerTransformer(vocabulary=4000, width=512, neurons=8)
+    words, signs = jax.ShapeDtypeStruct((4000, 64), jnp.int32), jax.ShapeDtypeStruct((4000,), jnp.int32)
+    params = {name: jax.ShapeDtypeStruct((512, 4000), jnp.float64) for name in ("W_Q", "W_K", "W_V")}
+    params["W"] = jax.ShapeDtypeStruct((8, 512), jnp.float64)
+    state = sum(8 * np.prod(leaf.shape) for leaf in params.values())
+
+    def gradient(params, words, signs):
+        objective = dynamics.Objective(model, {"a": jnp.ones(8)}, dynamics.Batch(words, signs), "logistic")
+        return jax.grad(objective.loss)(params)
+
+    temporary = jax.jit(gradient).lower(params, words, signs).compile().memory_analysis().temp_size_in_bytes
+    assert temporary < MOST_BYTES + 4 * state

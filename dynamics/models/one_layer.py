@@ -130,7 +130,7 @@ class OneLayerTransformer(Model):
         a_J, W_JxM = self.a.value, self.W
         u_M = jnp.einsum("j,jm->m", a_J, W_JxM)
         W_Q_HxMxD, W_K_HxMxD, W_V_HxMxD = self._heads()
-        few = few_pairs(tokens.shape, self.vocabulary, self.width)
+        few = self._look_up_few(tokens.shape)
 
         def product(W_K_MxD, W_Q_MxD):
             if few:
@@ -140,6 +140,15 @@ class OneLayerTransformer(Model):
         products = [product(*head) for head in zip(W_K_HxMxD, W_Q_HxMxD, strict=True)]
         G_D = [jnp.einsum("m,md->d", u_M, W_V_MxD) for W_V_MxD in W_V_HxMxD]
         return read_samples(products, G_D, tokens, self.width)
+
+    def numbers_held(self, inputs: tuple[int, int]) -> int:
+        """See Model: scores and attention with their derivatives, and what the scores are made from."""
+        n, length = inputs
+        of_words = 4 * n * length * self.width if self._look_up_few(inputs) else 2 * self.vocabulary**2
+        return self.heads * (4 * n * length**2 + of_words)
+
+    def _look_up_few(self, inputs: tuple[int, int]) -> bool:
+        return few_pairs(inputs, self.vocabulary, self.width)
 
     def conserved(self) -> tuple[Balance, Balance, Balance]:
         """The terms whose differences gradient flow keeps constant; see dynamics.analysis.invariants.

@@ -14,6 +14,8 @@ from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import Regulariser
 from dynamics.tasks import Batch
 
+MOST_BYTES = 10**9  # of memory for the samples whose gradient is computed at once
+
 
 class Objective(eqx.Module):
     """L(θ) = (1/n) Σ_i ℓ(F(X_i; θ), y_i) + R(θ) over a batch, or E ℓ(F(X; θ), y) + R(θ) in closed form.
@@ -87,7 +89,7 @@ class Objective(eqx.Module):
         """L(θ)."""
         if self.in_closed_form:
             return self._regularised(params, self.task.population_loss(self, self._placed(params)))
-        return self._regularised(params, jnp.mean(self.losses(params)))
+        return self._regularised(params, self._mean_loss(params, self.batch))
 
     def minibatch_loss(self, params: PyTree, key: PRNGKeyArray, size: int, replacement: bool) -> Float[Array, ""]:
         """The mean loss of `size` samples, regularised: new ones if `fresh`, else some of the batch.
@@ -109,7 +111,44 @@ class Objective(eqx.Module):
             rows = jnp.sort(jax.random.choice(key, self.samples, (size,), replacement))
             inputs, targets = jax.tree.map(lambda leaf: leaf[rows], (self.batch.inputs, self.batch.targets))
             drawn = self.batch._replace(inputs=inputs, targets=targets, type=None)
-        return self._regularised(params, jnp.mean(self.losses(params, drawn)))
+        return self._regularised(params, self._mean_loss(params, drawn))
+
+    def _mean_loss(self, params: PyTree, batch: Batch) -> Float[Array, ""]:
+        """The mean of the losses of a batch: of all its samples at once, or, if that takes too much memory, in parts.
+
+        What is in memory for the gradient of one part is computed again in the backward pass and then forgotten.
+        """
+        n, parts = len(batch.targets), self._parts(batch)
+        if parts == 1:
+            return jnp.mean(self.losses(params, batch))
+        size = -(-n // parts)
+        row = jnp.arange(parts * size).reshape(parts, size)  # the last part may have fewer samples than places
+
+        @jax.checkpoint
+        def of_part(params: PyTree, row: Array) -> Float[Array, ""]:
+            rows = jnp.minimum(row, n - 1)
+            inputs, targets = jax.tree.map(lambda leaf: leaf[rows], (batch.inputs, batch.targets))
+            losses = self.losses(params, batch._replace(inputs=inputs, targets=targets, type=None))
+            return jnp.sum(jnp.where(row < n, losses, 0))
+
+        def add(total: Array, row: Array) -> tuple[Array, None]:
+            return total + of_part(params, row), None
+
+        zero = jax.eval_shape(of_part, params, row[0])
+        return jax.lax.scan(add, jnp.zeros(zero.shape, zero.dtype), row)[0] / n
+
+    def _parts(self, batch: Batch) -> int:
+        """In how many parts of equal size the samples of a batch are, so that each takes at most MOST_BYTES.
+
+        Where the model has noise, one: the noise of a sample depends on its place in the batch.
+        """
+        model, n = self.model, len(batch.targets)
+        if "weights" not in model.capabilities or self.noise is not None or not isinstance(batch.inputs, jax.Array):
+            return 1
+        most, parts = MOST_BYTES // jnp.dtype(model.dtype).itemsize, 1
+        while model.numbers_held((-(-n // parts), *batch.inputs.shape[1:])) > most and parts < n:
+            parts += 1
+        return parts
 
     def _regularised(self, params: PyTree, mean: Float[Array, ""]) -> Float[Array, ""]:
         if self.regulariser is None:

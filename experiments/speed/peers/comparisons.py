@@ -57,6 +57,10 @@ COMPARISONS = {
     "gram_flow": Comparison("flow in Gram variables, d = 64, to t = 300", (IN_WEIGHTS, *SOLVERS), 1, is_flow=True),
     "transformer": Comparison("AdamW, 4-layer transformer, float32", (EAGER, COMPILED), 2),
     "transformer64": Comparison("AdamW, 4-layer transformer, float64", (EAGER, COMPILED), 2),
+    "large_minibatches": Comparison(
+        "SGD, n = 9996, L = 64, d = 10 000, m = 1024, minibatches of 256", (EAGER, COMPILED), 2
+    ),
+    "large": Comparison("GD, n = 9996, L = 64, d = 10 000, m = 1024, all samples", (EAGER, COMPILED), 2),
 }
 
 

@@ -21,6 +21,9 @@ import torchdiffeq  # noqa: E402
 from experiments.speed.peers import torch_models as models  # noqa: E402
 from experiments.speed.peers import torch_transformer  # noqa: E402
 
+PART = 256  # samples at a time where all at once would not fit into memory
+MANY = 1000  # words
+
 Measure = Callable[..., dict[str, Any]]
 State = tuple[torch.Tensor, ...]
 
@@ -41,10 +44,14 @@ class Problem:
         return tuple(self.arrays[f"start.{name}"] for name in models.NAMES)
 
 
+def _steps(problem: Problem) -> int:
+    return round(float(problem.arrays["times"][-1]) / problem.law["learning_rate"])
+
+
 def descent(problem: Problem, loss: models.Loss, compiled: bool) -> Measure:
     """Gradient descent from the start, its loss at the start and at the end."""
     eta = problem.law["learning_rate"]
-    steps = round(float(problem.arrays["times"][-1]) / eta)
+    steps = _steps(problem)
     step = torch.compile(models.stepped(loss, eta)) if compiled else None
 
     def functional_steps() -> State:
@@ -78,6 +85,40 @@ def descent(problem: Problem, loss: models.Loss, compiled: bool) -> Measure:
     def measure() -> dict[str, Any]:
         seconds, losses = repeated(lambda: timed(run))
         return {"seconds": seconds, "losses": losses, "steps": steps}
+
+    return measure
+
+
+def many_words(problem: Problem, compiled: bool) -> Measure:
+    """Gradient descent with many words, PART samples at a time, on all samples or on the minibatches of ours."""
+    arrays, eta = problem.arrays, problem.law["learning_rate"]
+    tokens, y = arrays["inputs"], arrays["targets"]
+    of_part = models.by_words(arrays)
+    if compiled:
+        of_part = torch.compile(of_part)
+    start = [matrix.T.contiguous() for matrix in problem.weights[:3]] + [problem.weights[3]]
+    everything = torch.arange(len(y))
+    batches = arrays["rows"].long() if "rows" in arrays else everything[None].expand(_steps(problem), -1)
+
+    def of_all(weights: list[torch.Tensor]) -> float:
+        with torch.no_grad():
+            return sum(of_part(*weights, tokens[rows], y[rows]).item() for rows in everything.split(PART))
+
+    def run() -> list[float]:
+        weights = [matrix.clone().requires_grad_() for matrix in start]
+        first = of_all(weights)
+        for batch in batches:
+            for rows in batch.split(PART):
+                (len(y) / len(batch) * of_part(*weights, tokens[rows], y[rows])).backward()
+            with torch.no_grad():
+                for matrix in weights:
+                    matrix.sub_(eta * matrix.grad)
+                    matrix.grad = None
+        return [first, of_all(weights)]
+
+    def measure() -> dict[str, Any]:
+        seconds, losses = repeated(lambda: timed(run))
+        return {"seconds": seconds, "losses": losses, "steps": len(batches)}
 
     return measure
 
@@ -177,18 +218,22 @@ def _by_scipy(velocity: Velocity, start: State, times: torch.Tensor, rtol: float
     return [parts(np.ascontiguousarray(y)) for y in found.y.T]
 
 
-def _by_model(compiled: bool) -> Callable[[Problem], Measure]:
-    """The descent of the problem's model as its users write it."""
-    return lambda problem: (
-        transformer(problem, compiled)
-        if problem.settings["model"] == "Transformer"
-        else descent(problem, models.by_one_hot(problem.arrays), compiled)
-    )
+def in_pytorch(compiled: bool) -> Callable[[Problem], Measure]:
+    """The descent of the problem's model as users of PyTorch write it."""
+
+    def made(problem: Problem) -> Measure:
+        if problem.settings["model"] == "Transformer":
+            return transformer(problem, compiled)
+        if problem.weights[0].shape[1] >= MANY:
+            return many_words(problem, compiled)
+        return descent(problem, models.by_one_hot(problem.arrays), compiled)
+
+    return made
 
 
 METHODS: dict[str, Callable[[Problem], Measure]] = {
-    "PyTorch eager": _by_model(compiled=False),
-    "PyTorch compiled": _by_model(compiled=True),
+    "PyTorch eager": in_pytorch(compiled=False),
+    "PyTorch compiled": in_pytorch(compiled=True),
     "PyTorch compiled, by tables": lambda problem: descent(problem, models.by_table(problem.arrays), compiled=True),
     "torchdiffeq dopri5": lambda problem: flow(problem, "dopri5"),
     "torchdiffeq dopri5, compiled": lambda problem: flow(problem, "dopri5", compiled=True),

@@ -39,6 +39,23 @@ def by_table(arrays: Arrays) -> Loss:
     return loss
 
 
+def by_words(arrays: Arrays) -> Loss:
+    """The same loss for many words: the weights of words are embeddings [d, m], of the samples with these tokens alone.
+
+    It is the part of the mean over all samples that is due to these.
+    """
+    samples, a_J = len(arrays["targets"]), arrays["a"]
+
+    def loss(W_Q_DxM: Any, W_K_DxM: Any, W_V_DxM: Any, W_JxM: Any, tokens_NxL: Any, y_N: Any) -> Any:
+        queries_NxQxM, keys_NxKxM = (functional.embedding(tokens_NxL, W_DxM) for W_DxM in (W_Q_DxM, W_K_DxM))
+        scores_NxQxK = queries_NxQxM @ keys_NxKxM.mT / math.sqrt(W_Q_DxM.shape[1])
+        values_NxK = (W_V_DxM @ (a_J @ W_JxM))[tokens_NxL]
+        output_N = (torch.softmax(scores_NxQxK, dim=2) * values_NxK[:, None]).sum((1, 2))
+        return functional.softplus(-y_N * output_N).sum() / samples
+
+    return loss
+
+
 def by_gram(arrays: Arrays) -> Loss:
     """The loss as a function of A = W_Kᵀ W_Q and G = aᵀ W W_V."""
     tokens, y, m = arrays["inputs"], arrays["targets"], arrays["start.W_Q"].shape[0]
