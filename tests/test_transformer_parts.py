@@ -1,5 +1,7 @@
 """The transformer with other parts than the usual ones, against its formula, and interventions on it."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from dynamics.analysis import attention as measures
 from dynamics.config import build
 from dynamics.laws import GradientDescent
 from dynamics.models import MODELS
-from dynamics.models.attention import Full
+from dynamics.models.attention import Full, times
 from dynamics.probes import PROBES, View, evaluator, probe
 from dynamics.probes.interventions import attention_replaced, direction_removed, edited, head_zeroed
 
@@ -267,3 +269,15 @@ def test_bad_input():
     model, params = start({"vocabulary": None, "inputs": 4, "outputs": 1}, VECTORS)
     with pytest.raises(dynamics.ConfigError, match=r"inputs = 'int32\[3, 6\]': must be vectors \[n, L, 4\]"):
         model.apply({"params": params}, TOKENS)
+
+
+def test_no_gradient_is_transposed_in_memory():
+    """Neither that of W x nor anything else of its size, before the gradient of W is taken from it; see `times`."""
+
+    def loss(W, x):
+        return jnp.sum(jax.nn.gelu(times(W, x)))
+
+    shapes = jax.ShapeDtypeStruct((48, 8), float), jax.ShapeDtypeStruct((4, 6, 8), float)
+    program = jax.jit(jax.grad(loss)).lower(*shapes).compile().as_text()
+    assert " dot(" in program or "__ynn" in program
+    assert not re.search(r" (copy|transpose)\(", program)

@@ -19,6 +19,7 @@ from dynamics.models.attention import (
     Score,
     Softmax,
     Value,
+    times,
 )
 from dynamics.models.balance import Balance
 from dynamics.models.model import MOST_PARTS, Model
@@ -169,15 +170,14 @@ class Transformer(Model):
             read_NxLxM, attended = self._attention(layer, self._normed("before", x_NxLxM), mask, edits)
             x_NxLxM = self._normed("after", x_NxLxM + read_NxLxM if self.residual else read_NxLxM)
             if self.neurons:
-                normed_NxLxM, W_1_JxM = self._normed("before", x_NxLxM), self.weights["W_1"][layer]
-                hidden_NxLxJ = jax.nn.gelu(jnp.einsum("nlm,jm->nlj", normed_NxLxM, W_1_JxM))
-                W_2_MxJ = self.weights["W_2"][layer]
-                x_NxLxM = self._normed("after", x_NxLxM + jnp.einsum("nlj,mj->nlm", hidden_NxLxJ, W_2_MxJ))
+                W_1_JxM, W_2_MxJ = self.weights["W_1"][layer], self.weights["W_2"][layer]
+                hidden_NxLxJ = jax.nn.gelu(times(W_1_JxM, self._normed("before", x_NxLxM)))
+                x_NxLxM = self._normed("after", x_NxLxM + times(W_2_MxJ, hidden_NxLxJ))
             x_NxLxM = _edited(edits, "states", layer, x_NxLxM)
             states.append(x_NxLxM)
             attention.append(attended["attention"])
             values.append(attended["value_vectors"])
-        output_NxLxO = jnp.einsum("nlm,om->nlo", self._normed("before", x_NxLxM), U_OxM)
+        output_NxLxO = times(U_OxM, self._normed("before", x_NxLxM))
         attention_XxHxKxQxN = jnp.transpose(jnp.stack(attention), (0, 2, 4, 3, 1))
         values_XxHxKxExN = jnp.transpose(jnp.stack(values), (0, 3, 2, 4, 1))
         seen = {"attention": attention_XxHxKxQxN, "value_vectors": values_XxHxKxExN, "states": jnp.stack(states)}
@@ -194,7 +194,7 @@ class Transformer(Model):
             vectors = inputs.ndim == 3 and inputs.shape[2] == self.inputs
             require(vectors, "inputs", f"{inputs.dtype}{list(inputs.shape)}", allowed)
             W_E_MxP = self.weights["W_E"]
-            x_NxLxM = jnp.einsum("nlp,mp->nlm", inputs.astype(W_E_MxP.dtype), W_E_MxP)
+            x_NxLxM = times(W_E_MxP, inputs.astype(W_E_MxP.dtype))
         return x_NxLxM + self.weights["P"][None, : inputs.shape[1]] if self.positions == "learned" else x_NxLxM
 
     def _normed(self, place: str, x: Float[Array, "n L m"]) -> Float[Array, "n L m"]:

@@ -17,7 +17,7 @@ from dynamics.models.attention.normalisers import (
     ReLU,
     Softmax,
 )
-from dynamics.models.attention.scores import SCORES, Additive, Bilinear, Constant, Factored, Score, Tied
+from dynamics.models.attention.scores import SCORES, Additive, Bilinear, Constant, Factored, Score, Tied, times
 from dynamics.models.attention.values import VALUES, LinearValue, MLPValue, Value
 
 __all__ = [
@@ -52,4 +52,5 @@ __all__ = [
     "look_up_values",
     "multiply_columns",
     "table_of_products",
+    "times",
 ]

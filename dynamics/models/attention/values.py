@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from dynamics.config import Chosen, require
-from dynamics.models.attention.scores import by_head, projected, row_gram
+from dynamics.models.attention.scores import by_head, projected, row_gram, times
 from dynamics.models.balance import Balance
 
 BALANCE = "W_V W_Vᵀ − W_Oᵀ W_O"
@@ -57,7 +57,7 @@ class Value(Chosen):
 def _joined(params: Mapping[str, Any], read_NxQxHxE: Float[Array, "n Q H e"], output: bool) -> Float[Array, "n Q m"]:
     """The heads side by side, times W_O if there is an output matrix."""
     read_NxQxE = read_NxQxHxE.reshape(*read_NxQxHxE.shape[:2], -1)
-    return jnp.einsum("nqe,me->nqm", read_NxQxE, params["W_O"]) if output else read_NxQxE
+    return times(params["W_O"], read_NxQxE) if output else read_NxQxE
 
 
 def _balances(params: Mapping[str, Any], heads: int, names: tuple[str, ...]) -> tuple[Balance, ...]:
@@ -140,8 +140,7 @@ class MLPValue(Value):
 
     def values(self, params: Mapping[str, Any], x_NxLxM: Float[Array, "n L m"], heads: int) -> Float[Array, "n K H e"]:
         """See Value."""
-        W_H_JxM = params["W_H"]
-        hidden_NxLxJ = jax.nn.gelu(jnp.einsum("nlm,jm->nlj", x_NxLxM, W_H_JxM))
+        hidden_NxLxJ = jax.nn.gelu(times(params["W_H"], x_NxLxM))
         return projected(hidden_NxLxJ, params["W_V"], heads)
 
     def joined(self, params: Mapping[str, Any], read_NxQxHxE: Float[Array, "n Q H e"]) -> Float[Array, "n Q m"]:
