@@ -3,16 +3,18 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
 from conftest import small_config
 
 import dynamics
-from dynamics.laws.law import NO_LIMIT
+from dynamics.laws.descent import stepped
+from dynamics.laws.law import NO_LIMIT, Stretch
 from dynamics.runs import engine
 from dynamics.runs.programs import STRATEGIES
-from dynamics.trajectory import COMPLETED, NON_FINITE, joined
+from dynamics.trajectory import COMPLETED, NON_FINITE, PAUSED, joined
 from experiments.cooccurrence import controls  # noqa: F401  (the task shuffled_labels)
 
 LAWS = {
@@ -160,3 +162,27 @@ def test_a_law_is_integrated_at_its_step():
     np.testing.assert_array_equal(
         dynamics.solve(path.experiment, "adam").probes["loss"], dynamics.solve(slower, "adam").probes["loss"]
     )
+
+
+def test_a_pause_costs_no_observation():
+    """Steps 3 and 10 are saved. The first call pauses at step 2, the second at 4, the last one gets to 10."""
+    seen = []
+
+    def observe(k):
+        jax.debug.callback(lambda at: seen.append(int(at)), k, ordered=True)
+        return {"k": k}, jnp.array(True)
+
+    def step(k, params, memory):
+        return jnp.array(True), params + 1, memory
+
+    def going_on(k, row, limit):
+        stretch = Stretch(None, None, jnp.array(0.0), row, jnp.array(limit), jnp.array(True))
+        path = jax.jit(lambda: stepped(step, k, (jnp.array([3, 10]), k), observe, stretch))()
+        return path.params, row + path.valid.sum(), path.outcome
+
+    k, row = jnp.array(0), jnp.array(0)
+    for limit, at, outcome in ((2, 2, PAUSED), (2, 4, PAUSED), (100, 10, COMPLETED)):
+        k, row, found = going_on(k, row, limit)
+        assert (int(k), int(found)) == (at, outcome)
+    jax.effects_barrier()
+    assert seen == [3, 10]
