@@ -54,13 +54,13 @@ def record():
     ours, theirs = answers([1.0, 2.0], [1.0]), answers([4.0, 6.0], [1.0])
     sides = {"ours": comparisons.summary(ours, ours, []), "PyTorch eager": comparisons.summary(theirs, ours, [])}
     problem = {"what": "a problem", "threads": 2, "sides": sides, "left_out": {"PyTorch compiled": "no g++"}}
-    return {"machine": "2 cores", "rounds": 2, "versions": {"torch": "0"}, "problems": {"one": problem}}
+    return {"machine": "2 cores", "versions": {"torch": "0"}, "problems": {"one": problem}}
 
 
 def test_the_table_says_what_the_record_holds():
     lines = report.table(record()).splitlines()
-    assert lines[2] == "| a problem, 2 | ours | 1 | 1.5 | 10 steps of 150 ms | 0e+00 | 101 MB |"
-    assert lines[3] == "| | PyTorch eager | 3.5 (3 to 4) | 5 | 10 steps of 500 ms | 0e+00 | 101 MB |"
+    assert lines[2] == "| a problem, 2 threads | ours | 1 | 1.5 | 10 steps of 150 ms | 0e+00 | 101 MB |"
+    assert lines[3] == "| | PyTorch eager | 3.5 (3 to 4; 2) | 5 | 10 steps of 500 ms | 0e+00 | 101 MB |"
     assert lines[4] == "| | PyTorch compiled | not measured: no g++ | | | | |"
 
 

@@ -65,10 +65,10 @@ def transformer(dtype: str, steps: int = 20) -> Any:
     return one_law(config, law, (0.0005 * steps,))
 
 
-def large(law: dict[str, Any], steps: int) -> Any:
-    """10 000 samples of 64 words out of 10 000, width 1024: a state of 246 MB."""
+def large(law: dict[str, Any], steps: int, samples: int) -> Any:
+    """Samples of 64 words out of 10 000, width 1024: a state of 246 MB."""
     config = dynamics.base()
-    config.task = {"name": "cooccurrence", "samples": 9996, "length": 64, "vocabulary": 10_000, "words": "uniform"}
+    config.task = {"name": "cooccurrence", "samples": samples, "length": 64, "vocabulary": 10_000, "words": "uniform"}
     config.model = {"name": "one_layer", "width": 1024, "neurons": 64, "heads": 1}
     config.init = {"name": "normal", "std": 0.3 / 256, "std_of": {"W": 0.3 / 8}}
     return one_law(config, {"learning_rate": 0.01, **law}, (0.01 * steps,))
@@ -80,8 +80,8 @@ PROBLEMS: dict[str, Callable[[], Any]] = {
     "gram_flow": functools.partial(flow, "gram_flow"),
     "transformer": functools.partial(transformer, "float32"),
     "transformer64": functools.partial(transformer, "float64", 5),
-    "large": functools.partial(large, {"name": "gd"}, 1),
-    "large_minibatches": functools.partial(large, {"name": "sgd", "batch_size": 256}, 10),
+    "large": functools.partial(large, {"name": "gd"}, 1, 9996),
+    "large_minibatches": functools.partial(large, {"name": "sgd", "batch_size": 256}, 10, 510),
 }
 
 
@@ -95,12 +95,16 @@ class Ours:
         self.program.wait()
         self.law = config.laws[LAW]
 
+    def with_law(self, **settings: Any) -> Experiment:
+        """The experiment with other settings of its law."""
+        law = dataclasses.replace(self.experiment.laws[LAW], **settings)
+        return dataclasses.replace(self.experiment, laws={LAW: law})
+
     def measure(self, rtol: float | None = None) -> dict[str, Any]:
         """Integrate: seconds, the losses at the saved times, steps, and evaluations of the velocity of a flow."""
         experiment = self.experiment
         if rtol is not None:
-            law = dataclasses.replace(experiment.laws[LAW], rtol=rtol, atol=rtol / 100)
-            experiment = dataclasses.replace(experiment, laws={LAW: law})
+            experiment = self.with_law(rtol=rtol, atol=rtol / 100)
         path = Path(experiment, LAW)
         seconds, parts = repeated(lambda: _integrated(self.program, path))
         whole = joined([part.of_path(0, experiment) for part in parts])
@@ -113,8 +117,7 @@ class Ours:
 
     def exact(self) -> dict[str, Any]:
         """The losses at the saved times by a solver of order 8 at a tolerance of 1e-12."""
-        law = dataclasses.replace(self.experiment.laws[LAW], solver="dopri8", rtol=1e-12, atol=1e-14)
-        path = Path(dataclasses.replace(self.experiment, laws={LAW: law}), LAW)
+        path = Path(self.with_law(solver="dopri8", rtol=1e-12, atol=1e-14), LAW)
         _, parts = _integrated(Program(path, size=1), path)
         whole = joined([part.of_path(0, path.experiment) for part in parts])
         return {"losses": whole.probes["loss"].tolist()}

@@ -25,10 +25,11 @@ def write(experiment: Experiment, law: Mapping[str, Any], folder: pathlib.Path) 
     settings = {"law": dict(law), "heads": experiment.model.heads, "model": type(experiment.model).__name__}
     arrays = {f"start.{name}": np.asarray(matrix) for name, matrix in start.items()}
     arrays |= {name: np.asarray(array) for name, array in objective.constants.items()}
-    arrays |= {"inputs": objective.batch.inputs, "targets": objective.batch.targets, "times": experiment.times}
+    more = {"inputs": objective.batch.inputs, "targets": objective.batch.targets, "times": experiment.times}
+    arrays |= {name: np.asarray(array) for name, array in more.items()}
     for moved in experiment.laws.values():
         if isinstance(moved, Descent) and moved.batch_size is not None:
-            arrays["rows"] = _minibatches(moved, moved.batch_size, experiment)
+            arrays["rows"] = np.asarray(_minibatches(moved, moved.batch_size, experiment))
     write_problem(folder, settings, arrays)
 
 

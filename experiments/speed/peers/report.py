@@ -22,12 +22,12 @@ BEGIN, END = "<!-- measured by make bench PEERS=1 -->\n\n", "\n<!-- until here -
 def table(record: dict[str, Any]) -> str:
     """A line for every side of every comparison, ratios first."""
     lines = [
-        f"| what, threads of every side | side | times ours: median (least to largest of {record['rounds']}) "
+        "| what, threads of each | side | times ours: median (least to largest; rounds) "
         "| seconds, median | for each | largest relative error, or difference from ours, of the loss | peak memory |",
         "|---|---|---|---|---|---|---|",
     ]
     for problem in record["problems"].values():
-        what = f"{problem['what']}, {problem['threads']}"
+        what = _titled(problem)
         for name, side in problem["sides"].items():
             seconds, accuracy = statistics.median(side["seconds"]), _accuracy(side)
             cells = [what, name, ratio(name, side), f"{seconds:.3g}", each(side, seconds), accuracy]
@@ -42,7 +42,7 @@ def ratio(name: str, side: dict[str, Any]) -> str:
     """How many times ours it took."""
     if name == OURS:
         return "1"
-    return f"{side['ratio']:.3g} ({side['least_ratio']:.3g} to {side['largest_ratio']:.3g})"
+    return f"{side['ratio']:.3g} ({side['least_ratio']:.3g} to {side['largest_ratio']:.3g}; {len(side['seconds'])})"
 
 
 def each(side: dict[str, Any], seconds: float) -> str:
@@ -51,6 +51,11 @@ def each(side: dict[str, Any], seconds: float) -> str:
     count, what = (evaluations, "evaluations") if evaluations else (side["steps"], "steps")
     one = 1e3 * seconds / count
     return f"{count:g} {what} of {one:.3g} ms"
+
+
+def _titled(problem: dict[str, Any]) -> str:
+    threads = problem["threads"]
+    return f"{problem['what']}, {threads} thread{'s' * (threads > 1)}"
 
 
 def _accuracy(side: dict[str, Any]) -> str:
@@ -63,9 +68,9 @@ def draw(record: dict[str, Any], folder: pathlib.Path) -> list[pathlib.Path]:
     """The ratios of all peers, a panel for each comparison, and the least and the largest of each as a line."""
     rows: list[tuple[str, dict[str, Any] | None]] = []  # None for a title
     for problem in record["problems"].values():
-        rows.append((f"{problem['what']}, {problem['threads']} thread(s)", None))
+        rows.append((_titled(problem), None))
         rows += [(name, side) for name, side in problem["sides"].items() if name != OURS]
-    drawn = figure(8.0, 1.5 + 0.2 * len(rows), left=3.3)
+    drawn = figure(9.0, 1.4 + 0.2 * len(rows), left=4.5, top=0.45)
     axes = drawn.subplots()
     for place, (name, side) in enumerate(rows):
         if side is None:

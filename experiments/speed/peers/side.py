@@ -26,6 +26,7 @@ class Side:
         """Start it on as many cores as it has threads."""
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TORCHINDUCTOR_COMPILE_THREADS": "1"}
         environment["SIDE_THREADS"] = str(threads)
+        self._name = " ".join([module, *arguments])
         command = [python, "-W", "ignore", "-m", f"experiments.speed.peers.{module}", *arguments]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT
@@ -43,7 +44,7 @@ class Side:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise SystemExit(f"{self._process.args}: ended with {self._process.wait()}")
+            raise SystemExit(f"{self._name}: ended with {self._process.wait()}")
         return json.loads(answer)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ python -m experiments.speed.peers.theirs METHOD FOLDER
 import functools
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from experiments.speed.peers.side import read_problem, repeated, serve, threads, timed
@@ -48,13 +48,20 @@ def _steps(problem: Problem) -> int:
     return round(float(problem.arrays["times"][-1]) / problem.law["learning_rate"])
 
 
+def _move(weights: Sequence[Any], eta: float) -> None:
+    """One step along the gradients, which are forgotten."""
+    with torch.no_grad():
+        for matrix in weights:
+            matrix.sub_(eta * matrix.grad)
+            matrix.grad = None
+
+
 def descent(problem: Problem, loss: models.Loss, compiled: bool) -> Measure:
     """Gradient descent from the start, its loss at the start and at the end."""
     eta = problem.law["learning_rate"]
     steps = _steps(problem)
-    step = torch.compile(models.stepped(loss, eta)) if compiled else None
 
-    def functional_steps() -> State:
+    def functional_steps(step: Callable[..., State]) -> State:
         weights = problem.weights
         with torch.no_grad():
             for _ in range(steps):
@@ -62,25 +69,22 @@ def descent(problem: Problem, loss: models.Loss, compiled: bool) -> Measure:
         return weights
 
     def eager_steps() -> State:
-        weights = [matrix.clone().requires_grad_() for matrix in problem.weights]
+        weights = tuple(matrix.clone().requires_grad_() for matrix in problem.weights)
         for _ in range(steps):
             loss(*weights).backward()
-            with torch.no_grad():
-                for matrix in weights:
-                    matrix.sub_(eta * matrix.grad)
-                    matrix.grad = None
-        return tuple(weights)
+            _move(weights, eta)
+        return weights
+
+    descended = (
+        functools.partial(functional_steps, torch.compile(models.stepped(loss, eta))) if compiled else eager_steps
+    )
 
     def run() -> list[float]:
         with torch.no_grad():
             first = loss(*problem.weights).item()
-        weights = functional_steps() if compiled else eager_steps()
+        weights = descended()
         with torch.no_grad():
             return [first, loss(*weights).item()]
-
-    if compiled:
-        with torch.no_grad():
-            step(*problem.weights)
 
     def measure() -> dict[str, Any]:
         seconds, losses = repeated(lambda: timed(run))
@@ -110,10 +114,7 @@ def many_words(problem: Problem, compiled: bool) -> Measure:
         for batch in batches:
             for rows in batch.split(PART):
                 (len(y) / len(batch) * of_part(*weights, tokens[rows], y[rows])).backward()
-            with torch.no_grad():
-                for matrix in weights:
-                    matrix.sub_(eta * matrix.grad)
-                    matrix.grad = None
+            _move(weights, eta)
         return [first, of_all(weights)]
 
     def measure() -> dict[str, Any]:
