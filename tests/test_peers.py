@@ -35,6 +35,11 @@ def test_a_solver_that_cannot_reach_the_target_is_named():
         comparisons.tolerance(Solver(1e-3, 0.0), [0.5, 0.25], "RK45")
 
 
+def test_a_loss_that_is_not_finite_reaches_no_target():
+    with pytest.raises(SystemExit, match="no tolerance"):
+        comparisons.tolerance(Solver(float("nan")), [0.5, 0.25], "solver")
+
+
 def answers(seconds, losses):
     return [{"seconds": one, "losses": losses, "peak_mb": 100.0 + i, "steps": 10} for i, one in enumerate(seconds)]
 
