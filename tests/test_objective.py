@@ -456,9 +456,9 @@ def test_samples_in_parts_have_the_loss_of_all_at_once(parts, monkeypatch):
             return objective.loss(params), jax.grad(objective.loss)(params), hessian
 
         whole = derived(params)
-        held = objective.model.numbers_held((-(-13 // parts), 6))
+        held = objective.model.bytes_held((-(-13 // parts), 6))
         with monkeypatch.context() as patch:
-            patch.setattr("dynamics.objectives.objective.MOST_BYTES", 8 * held)
+            patch.setattr("dynamics.objectives.objective.MOST_BYTES", held)
             assert objective._parts(objective.batch) == parts
             for found, expected in zip(jax.tree.leaves(derived(params)), jax.tree.leaves(whole), strict=True):
                 np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)

@@ -59,8 +59,8 @@ class Model(nn.Module):
         """Labels of its own dimensions, such as "layer", "head", "matrix"; a dimension may have none."""
         return {}
 
-    def numbers_held(self, inputs: tuple[int, ...]) -> int:
-        """Roughly how many numbers are in memory at once for the gradient of the loss of samples, by their shape.
+    def bytes_held(self, inputs: tuple[int, ...]) -> int:
+        """Roughly how many bytes are in memory at once for the gradient of the loss of samples, by their shape.
 
         Where that is too much, the mean loss is taken over parts of the samples, one after another. By default 0: all
         at once.

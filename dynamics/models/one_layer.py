@@ -141,11 +141,11 @@ class OneLayerTransformer(Model):
         G_D = [jnp.einsum("m,md->d", u_M, W_V_MxD) for W_V_MxD in W_V_HxMxD]
         return read_samples(products, G_D, tokens, self.width)
 
-    def numbers_held(self, inputs: tuple[int, ...]) -> int:
+    def bytes_held(self, inputs: tuple[int, ...]) -> int:
         """See Model: scores and attention with their derivatives, and what the scores are made from."""
         n, length = inputs
         of_words = 4 * n * length * self.width if self._look_up_few(inputs) else 2 * self.vocabulary**2
-        return self.heads * (4 * n * length**2 + of_words)
+        return self.heads * (4 * n * length**2 + of_words) * jnp.dtype(self.dtype).itemsize
 
     def _look_up_few(self, inputs: tuple[int, ...]) -> bool:
         return few_pairs(inputs, self.vocabulary, self.width)

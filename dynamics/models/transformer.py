@@ -236,11 +236,12 @@ class Transformer(Model):
         scores = jnp.concatenate([scores_NxHxQxK, sink_NxHxQx1], axis=-1)
         return self.normaliser(scores, jnp.concatenate([mask, jnp.ones((queries, 1), bool)], axis=1), key)[..., :-1]
 
-    def numbers_held(self, inputs: tuple[int, ...]) -> int:
+    def bytes_held(self, inputs: tuple[int, ...]) -> int:
         """See Model: the stream and what is read and added in every layer, attention, hidden neurons, and outputs."""
         n, length = inputs[:2]
         of_layer = length * (9 * self.width + 2 * self.neurons) + 3 * self.heads * length**2
-        return n * (self.layers * of_layer + 2 * length * (self.outputs or self.vocabulary or 0))
+        numbers = self.layers * of_layer + 2 * length * (self.outputs or self.vocabulary or 0)
+        return n * numbers * jnp.dtype(self.dtype).itemsize
 
     def score_matrices(self) -> Float[Array, "layer H m m"]:
         """The score matrices W, scores x̂_kᵀ W x̂_q, key × query."""

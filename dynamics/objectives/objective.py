@@ -145,8 +145,8 @@ class Objective(eqx.Module):
         model, n = self.model, len(batch.targets)
         if "weights" not in model.capabilities or self.noise is not None or not isinstance(batch.inputs, jax.Array):
             return 1
-        most, parts = MOST_BYTES // jnp.dtype(model.dtype).itemsize, 1
-        while model.numbers_held((-(-n // parts), *batch.inputs.shape[1:])) > most and parts < n:
+        parts = 1
+        while model.bytes_held((-(-n // parts), *batch.inputs.shape[1:])) > MOST_BYTES and parts < n:
             parts += 1
         return parts
 

@@ -35,6 +35,11 @@ class _EditedModel:
     def capabilities(self) -> frozenset[str]:
         return self.model.capabilities
 
+    def bytes_held(self, inputs: tuple[int, ...]) -> int:
+        """Nothing, so that all samples are gone through at once: an edit may hold an array of all of them."""
+        del inputs
+        return 0
+
     def apply(self, variables: PyTree, *args: Any, **kwargs: Any) -> Any:
         called = () if "method" in kwargs else (self.edits,)
         return self.model.apply(variables, *args, *called, **kwargs)
