@@ -465,16 +465,15 @@ def test_samples_in_parts_have_the_loss_of_all_at_once(parts, monkeypatch):
 
 
 def test_the_memory_of_many_samples_is_bounded():
-    """An amount of samples for which all at once would take 8 GB; the program is compiled, not run."""
-    model = dynamics.OneLayerTransformer(vocabulary=4000, width=512, neurons=8)
-    words, signs = jax.ShapeDtypeStruct((4000, 64), jnp.int32), jax.ShapeDtypeStruct((4000,), jnp.int32)
-    params = {name: jax.ShapeDtypeStruct((512, 4000), jnp.float64) for name in ("W_Q", "W_K", "W_V")}
-    params["W"] = jax.ShapeDtypeStruct((8, 512), jnp.float64)
-    state = sum(8 * np.prod(leaf.shape) for leaf in params.values())
+    """Samples that take 9 GB all at once, and 5 GB where parts forget nothing; the program is compiled, not run."""
+    model = dynamics.OneLayerTransformer(vocabulary=4000, width=64, neurons=8)
+    words, signs = jax.ShapeDtypeStruct((40_000, 64), jnp.int32), jax.ShapeDtypeStruct((40_000,), jnp.int32)
+    params = {name: jax.ShapeDtypeStruct((64, 4000), jnp.float64) for name in ("W_Q", "W_K", "W_V")}
+    params["W"] = jax.ShapeDtypeStruct((8, 64), jnp.float64)
 
     def gradient(params, words, signs):
         objective = dynamics.Objective(model, {"a": jnp.ones(8)}, dynamics.Batch(words, signs), "logistic")
         return jax.grad(objective.loss)(params)
 
     temporary = jax.jit(gradient).lower(params, words, signs).compile().memory_analysis().temp_size_in_bytes
-    assert temporary < MOST_BYTES + 4 * state
+    assert temporary < 2 * MOST_BYTES  # which is for numbers that are counted roughly
