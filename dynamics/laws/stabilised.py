@@ -75,6 +75,7 @@ class RungeKuttaChebyshev:
     """One step of the method at the top of this file, with the evaluations that it takes to estimate ρ."""
 
     order: ClassVar[int] = 3  # of the error of one step
+    held: ClassVar[int] = 2
     stabilised: ClassVar[bool] = True
 
     def start(self, y0):
@@ -83,9 +84,9 @@ class RungeKuttaChebyshev:
         real = jnp.zeros((), jax.tree.leaves(y0)[0].dtype)
         return Known(kept, real, jnp.asarray(0), real)
 
-    def step(self, f, y0, slope, span, known):
-        """One step from y0 with slope = f(y0)."""
-        t0, t1 = span
+    def step(self, f, y0, slopes, span, known):
+        """One step from y0."""
+        (t0, t1), slope = span, row(slopes, 0)
         h, rejected = t1 - t0, (known.tried > 1) & (known.t == t0)
         searches = jnp.where((known.tried == 1) | rejected, SEARCHES, jnp.where(known.tried > 1, 1, 0))
 
@@ -142,8 +143,8 @@ class RungeKuttaChebyshev:
             slopes = with_row(work.slopes, jnp.where(done < searches, 0, 1), f(point))
             return work._replace(done=done + 1, kept=with_row(kept, done % 2, point), slopes=slopes)
 
-        slopes = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), slope)
-        work = _Work(jnp.asarray(0), jnp.asarray(2), known.radius, known.kept, slopes)
+        both = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), slope)
+        work = _Work(jnp.asarray(0), jnp.asarray(2), known.radius, known.kept, both)
         work = lax.while_loop(lambda work: work.done < searches + work.stages, evaluate, work)
         y1, slope1 = row(work.kept, (work.done - 1) % 2), row(work.slopes, 1)
 
@@ -165,8 +166,8 @@ class RungeKuttaChebyshev:
 
         return Step(
             y=y1,
-            slope=slope1,
-            error=jax.tree.map(error, y0, y1, slope, slope1),
+            slopes=with_row(slopes, 1, slope1),
+            error=lambda: jax.tree.map(error, y0, y1, slope, slope1),
             at=at,
             evaluations=work.done,
             radius=work.radius,
