@@ -1,6 +1,7 @@
 """The integrator: a path alone, among others and resumed gives the same numbers; which paths share programs."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -105,6 +106,36 @@ def test_where_it_pauses_changes_no_bit(law, size, monkeypatch):
     for other in found[1:]:
         assert_equal([one._replace(state=None) for one in found[0]], [one._replace(state=None) for one in other])
     assert all(one.outcome == COMPLETED for one in found[0])
+
+
+@pytest.mark.parametrize("seconds", [0.04, 0.7, 4.0])
+def test_stretches_of_large_states_are_short(seconds, monkeypatch):
+    """A signal to stop is heard after LONGEST_S, or after one step, by a clock on which each step takes so long."""
+    now = [0.0]
+
+    def on_host(trajectory):
+        now[0] += seconds * int(trajectory.steps)
+        return jax.tree.map(np.asarray, trajectory)
+
+    monkeypatch.setattr(engine, "on_host", on_host)
+    monkeypatch.setattr(engine, "time", types.SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(engine, "STRETCH_S_PER_MB", 1e9)
+    monkeypatch.setattr(engine, "FIRST_LIMIT", 1)
+    path = dynamics.Path(experiment(), "flow")
+    parts = list(dynamics.integrate(dynamics.Program(path, 1), [path]))
+    longest = max(engine.LONGEST_S, seconds)
+    assert longest / 2 < max(part.seconds for part in parts) < longest + 1e-9
+
+
+def test_the_first_stretch_of_a_large_state_is_short(monkeypatch):
+    """Its number of steps falls with the megabytes of the state, to one."""
+    path = dynamics.Path(experiment(), "flow")
+    megabytes = sum(leaf.nbytes for leaf in jax.tree.leaves(path.experiment.start_of("flow")[0])) / 1e6
+    limits = []
+    for first in (200.0, 2.0, 0.5):
+        monkeypatch.setattr(engine, "FIRST_LIMIT", first)
+        limits.append(dynamics.Program(path, 1)._limit)
+    assert megabytes < 1 and limits == [200, 2, 1]
 
 
 def test_a_path_that_fails_stops_no_other():

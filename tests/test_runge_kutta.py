@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from conftest import whole
 
-from dynamics.laws.runge_kutta import DOPRI8, TSIT5, Solver, integrate
+from dynamics.laws.methods import DOPRI8, TSIT5
+from dynamics.laws.runge_kutta import Solver, integrate
 from dynamics.laws.stabilised import RKC2
 
 METHODS = {"tsit5": TSIT5, "dopri8": DOPRI8, "rkc2": RKC2}

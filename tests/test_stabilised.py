@@ -11,7 +11,8 @@ from conftest import small_config, whole
 import dynamics
 from dynamics.analysis.invariants import ALLOWED
 from dynamics.laws.law import NO_LIMIT
-from dynamics.laws.runge_kutta import TSIT5, Solver, Turn, integrate
+from dynamics.laws.methods import TSIT5
+from dynamics.laws.runge_kutta import Solver, Turn, integrate
 from dynamics.laws.stabilised import RKC2, SAFE, stages
 from dynamics.runs import engine
 from dynamics.runs.engine import trajectories

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
 from dynamics.laws.law import Law, Stretch
-from dynamics.laws.runge_kutta import DOPRI8, TSIT5, Controller, Method, Solver, Turn, integrate
+from dynamics.laws.methods import DOPRI8, TSIT5, Method
+from dynamics.laws.runge_kutta import Controller, Solver, Turn, integrate
 from dynamics.laws.stabilised import RKC2
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, HANDED_OVER, NON_FINITE, OUT_OF_STEPS, PAUSED, Trajectory

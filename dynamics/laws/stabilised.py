@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
-from dynamics.laws.runge_kutta import Step, largest_leaf, row, with_row
+from dynamics.laws.methods import Step, largest_leaf, row, with_row
 
 DAMPING = 2 / 13  # ε
 SAFE = 1.1  # times the estimate of ρ is taken for a bound

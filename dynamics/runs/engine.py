@@ -232,6 +232,8 @@ def _after(state: State, reached: Trajectory, took_part: np.ndarray, turns: int)
     """The state after a stretch; at the end of a segment, that in which the next one begins."""
 
     def chosen(new: Any, old: Any) -> np.ndarray:
+        if took_part.all():
+            return np.asarray(new)  # large states are not copied
         return np.where(took_part.reshape(took_part.shape + (1,) * (np.ndim(old) - 1)), new, old)
 
     turn = int(state.turn[np.argmax(took_part)])
@@ -295,6 +297,8 @@ def trajectories(program: Program, paths: Sequence[Path]) -> list[Trajectory]:
 
 
 def _with_rows(rows: np.ndarray, leaf: np.ndarray, values: np.ndarray) -> np.ndarray:
+    if len(leaf) == 1:
+        return np.asarray(values, leaf.dtype)  # large states are not copied
     changed = leaf.copy()
     changed[rows] = values
     return changed

@@ -83,9 +83,11 @@ def of_velocity(experiment: Any) -> Counts:
 
 
 def of_path(experiment: Any) -> Counts:
-    """The operations and bytes of the program that integrates a path; the bytes that a stretch takes to the host."""
+    """Operations, bytes and memory of the program that integrates a path; the bytes a stretch takes to the host."""
     (compiled,) = Program(Path(experiment, "law"), 1).compiled
-    return {**_analysed(compiled), "bytes to the host": compiled.memory_analysis().output_size_in_bytes}
+    memory = compiled.memory_analysis()
+    held = {"bytes to the host": memory.output_size_in_bytes, "bytes held": memory.temp_size_in_bytes}
+    return {**_analysed(compiled), **held}
 
 
 def of_flow(experiment: Any) -> Counts:
