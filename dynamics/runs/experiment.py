@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,8 @@ from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
-from dynamics.runs.checks import TIGHTER, check_class, check_experiment, check_task_sizes, loss_of
-from dynamics.runs.settings import GROUPS, Data, Mirror, Settings, check_seed, common_times, laws_of, top_level
+from dynamics.runs.checks import TIGHTER, check_class, check_experiment, check_numbers, check_task_sizes, loss_of
+from dynamics.runs.settings import GROUPS, Data, Mirror, Settings, check_seed, common_times, law_of, laws_of, top_level
 from dynamics.runs.starts import (
     OWN_KEY,
     Regime,
@@ -137,6 +137,44 @@ class Experiment:
         check_seed(seed)
         return replace(self, seed=seed)
 
+    def with_numbers(self, config: Mapping[str, Any], groups: Set[str]) -> "Experiment | None":
+        """The same with other numbers in some groups; only what depends on the numbers is checked again.
+
+        Args:
+            config: differs from the config of this experiment in numbers of `groups` and in the seed only.
+            groups: "init" and "laws.NAME" are possible.
+
+        Returns:
+            None if another number changes more than numbers, such as a shape: from_config must check the whole then.
+
+        Raises:
+            ConfigError: as from_config.
+        """
+        check_seed(config["seed"])
+        changed = [group.removeprefix("laws.") for group in groups if group != "init"]
+        laws = {law: law_of(law, config["laws"][law], config["step"])[0] for law in changed}
+        start = build(Initialisation, config["init"], "init.") if "init" in groups else self.initialisation
+        before = [self.laws[law] for law in changed]
+        if _shapes((self.initialisation, before)) != _shapes((start, list(laws.values()))):
+            return None
+        if any(self._traits(laws[name]) != self._known_traits[name] for name in changed):
+            return None
+        laws = {**self.laws, **laws}
+        times, steps = self.times, [law.step for law in laws.values() if law.step is not None]
+        if steps != [law.step for law in self.laws.values() if law.step is not None]:
+            times = common_times(build(Times, config["times"], "times."), [("step", step, step) for step in steps])
+        experiment = replace(self, laws=laws, initialisation=start, times=times, seed=config["seed"])
+        check_numbers(experiment)
+        return experiment if len(times) == len(self.times) else None
+
+    @functools.cached_property
+    def _known_traits(self) -> dict[str, tuple[Any, ...]]:
+        return {name: self._traits(law) for name, law in self.laws.items()}
+
+    def _traits(self, law: Law) -> tuple[Any, ...]:
+        """What is asked of a law while an experiment is checked, beside its shapes and times."""
+        return law.is_random(self.model), law.draws_samples, law.needs
+
     def is_random(self, law: str) -> bool:
         """Whether the trajectory of a law depends on the draw of its noise."""
         return self.laws[law].is_random(self.model)
@@ -227,3 +265,9 @@ class Experiment:
         sizes = [part.stop - part.start for part in self.segments]
         t = self.times[self.segments[number]]
         return np.pad(t, (0, max(sizes) - len(t)), mode="edge").astype(self.model.dtype)
+
+
+def _shapes(tree: PyTree) -> tuple[Any, list[Any]]:
+    """Structure, and the types and shapes of the leaves."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(type(leaf), np.shape(leaf)) for leaf in leaves]

@@ -79,14 +79,21 @@ def laws_of(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, L
     laws, steps = {}, []
     for name, values in configs.items():
         check_name("laws", name)
-        own = choose(LAWS, _without_train(values), f"laws.{name}.")
-        laws[name] = law = own if step is None else own.at_step(step)
-        if law.step is not None:
-            key, value = (
-                ("step", step) if law is not own else (f"laws.{name}.learning_rate", values.get("learning_rate"))
-            )
-            steps.append((key, value, law.step))
+        laws[name], key = law_of(name, values, step)
+        if laws[name].step is not None:
+            steps.append((key, step if key == "step" else values.get("learning_rate"), laws[name].step))
     return laws, steps
+
+
+def law_of(name: str, values: Any, step: float | None) -> tuple[Law, str]:
+    """The law of a config, and the key that sets its step if it makes steps.
+
+    Raises:
+        ConfigError: for a mistake in its values.
+    """
+    own = choose(LAWS, _without_train(values), f"laws.{name}.")
+    law = own if step is None else own.at_step(step)
+    return law, f"laws.{name}.learning_rate" if law is own else "step"
 
 
 def _without_train(values: Any) -> Any:
