@@ -3,11 +3,14 @@
 import itertools
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import dynamics
 from dynamics.config import ConfigError
+from dynamics.probes import PROBES
+from dynamics.probes.probe import Probe
 from dynamics.sweeps.members import free_keys
 from dynamics.sweeps.overrides import chain, choice, grid, log_uniform, own_seeds, random, seeds, uniform, zipped
 from dynamics.sweeps.paths import plan
@@ -228,6 +231,7 @@ def test_members_that_differ_in_numbers_are_checked_once_and_are_members_alone(o
         ({"seed": 1, "laws.flow.rtol": 1e-6}, {"seed": -2, "laws.flow.rtol": -1.0}),
         ({"seed": 1, "init.std": 0.1}, {"seed": -2, "init.std": 0.1}),
         ({"init.std": 0.1}, {"init.std": -0.1}),
+        ({"init.std": 0.1, "laws.flow.rtol": 1e-6}, {"init.std": -0.1, "laws.flow.rtol": -1.0}),
         ({"laws.gd.learning_rate": 0.25}, {"laws.gd.learning_rate": 50.0}),
         ({"certify": True, "laws.flow.rtol": 1e-6}, {"certify": True, "laws.flow.rtol": 1e-12}),
     ],
@@ -249,6 +253,14 @@ def test_a_number_on_which_the_randomness_of_a_law_depends(of_numbers, monkeypat
     planned = plan({"": swept})
     for member, override in zip(swept.members, overrides, strict=True):
         assert by_itself(of_numbers, override)[1].members[member.id] == planned.members[member.id]
+
+
+def test_a_name_that_a_member_sets_counts_with_its_code(monkeypatch):
+    """The member's id is that of a config which names the same code itself."""
+    monkeypatch.setitem(PROBES, "mine", Probe("mine", (), lambda params, view: jnp.zeros(())))
+    itself = config()
+    itself.probes = ("mine",)
+    assert sweep({"probes": ("mine",)}).members[0].id == Sweep.of("itself", itself, [{}]).members[0].id
 
 
 def test_the_keys_from_which_others_follow():

@@ -175,8 +175,8 @@ def check_shapes(structure: Any, kinds: tuple[type, ...], setup: Setup, probes: 
     """Refuse what does not fit together, all of it in one message.
 
     Args:
-        structure: of (law, inputs of the start).
-        kinds: the types of their leaves.
+        structure: see dynamics.runs.starts.abstract_start.
+        kinds: the types of the leaves of the inputs of the start.
         setup: of the start.
         probes: those of the law.
         words: matrix probes keep this many.

@@ -178,7 +178,8 @@ class Program:
         """The starts at all places; paths that differ only in the draw of their noise share one start."""
         inputs = [path.experiment.start_inputs(path.law) for path in paths]
         starts = [tuple(jax.tree.leaves(start._replace(draw=OWN_KEY))) for start in inputs]
-        drawn_at = [int(self._order[starts.index(start)]) for start in starts]
+        first: dict[Any, int] = {}
+        drawn_at = [int(self._order[first.setdefault(start, i)]) for i, start in enumerate(starts)]
         needed = np.zeros(len(self._order), bool)
         needed[drawn_at] = True
         *drawn, key = on_host(awaited(self._starts)(needed, self._dealt(inputs)))

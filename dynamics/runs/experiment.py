@@ -216,9 +216,9 @@ class Experiment:
         return {law: abstract_start(*self.structure(law), self.setup) for law in self.laws}
 
     def structure(self, law: str) -> tuple[Any, tuple[type, ...]]:
-        """The structure of a law and of the inputs of the start, and the types of their leaves."""
-        leaves, structure = jax.tree.flatten((self.laws[law], self.start_inputs(law)))
-        return structure, tuple(map(type, leaves))
+        """The variables of a law with the structure of the inputs of its start, and the types of their leaves."""
+        leaves, structure = jax.tree.flatten(self.start_inputs(law))
+        return (self.laws[law].variables, structure), tuple(map(type, leaves))
 
     @functools.cached_property
     def setup(self) -> Setup:
