@@ -42,6 +42,7 @@ def test_the_work_of_a_batch_is_that_of_its_members(dtype):
 def test_batches_on_a_processor(tmp_path, monkeypatch, capsys):
     laws = {"flow in Gram variables": 1.0, "GD in weights": 0.5}
     monkeypatch.setattr(accelerator, "PROBLEMS", {name: (accelerator.PROBLEMS[name][0], t) for name, t in laws.items()})
+    monkeypatch.setattr(accelerator, "DTYPES", ("float32",))
     monkeypatch.setattr(accelerator, "SIZES", {"cpu": (128, 2**12)})
     file = tmp_path / "record.json"
     assert accelerator.main(["--device=cpu", "--largest=3", f"--record={file}"]) == 0

@@ -71,7 +71,7 @@ def execute(
     report: Report = lambda *_: None,
     draw: Callable[[Record], list[pathlib.Path]] = lambda _: [],
 ) -> Record:
-    """Integrate the laws of a config one after another and record them in workdir/name.
+    """Integrate the laws of a config one after another, flows last, and record them in workdir/name.
 
     A law that fails is recorded up to its failure, and the others go on. After Ctrl-C or SIGTERM what was integrated is
     recorded. If the folder has the same config and has not ended, the run goes on there: the record has the same bits
@@ -126,6 +126,7 @@ def execute(
 def _ended(run: _Run, laws: Mapping[str, Mapping[str, Any]], draw: Callable[[Record], list[pathlib.Path]]) -> Record:
     """Write how a run ended, draw its figures and close its mirror."""
     recorder, tracker, clock = run.recorder, run.tracker, run.clock
+    laws = {law: laws[law] for law in run.experiment.laws if law in laws}
     states = [summary["state"] for summary in laws.values()]
     state = next((bad for bad in ("interrupted", "failed") if bad in states), "done")
     reason = "; ".join(f"{law}: {summary['reason']}" for law, summary in laws.items() if summary["state"] != "done")
@@ -162,9 +163,10 @@ def _begun(workdir: pathlib.Path, name: str, config: Mapping[str, Any], made_of:
 
 
 def _integrate(run: _Run, programs: Mapping[str, Program], laws: dict[str, dict[str, Any]]) -> None:
-    """Integrate law after law and write them; adds the summary of each to `laws`."""
-    for law, program in programs.items():
-        laws[law] = _follow(run, law, program)
+    """Integrate law after law and write them, flows last; adds the summary of each to `laws`."""
+    # Programs of flows take longest to compile: descents integrate meanwhile.
+    for law in sorted(programs, key=lambda law: isinstance(run.experiment.laws[law], Flow)):
+        laws[law] = _follow(run, law, programs[law])
         if laws[law]["state"] == "interrupted":
             break
         run.recorder.ended(law, laws[law])

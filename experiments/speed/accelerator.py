@@ -211,7 +211,7 @@ def record(kind: str, name: str, known: dict[Dtype, Rates], rows: Sequence[Row])
         "kind": kind,
         "devices": jax.device_count(),
         "jax": jax.__version__,
-        "matmul_precision": jax.config.read("jax_default_matmul_precision"),
+        "matmul_precision": jax.config.values["jax_default_matmul_precision"],
         "rates": {dtype: rate._asdict() for dtype, rate in known.items()},
         "rows": [row._asdict() for row in rows],
     }
