@@ -134,10 +134,16 @@ reliability-%:
 
 # As the commands compile.
 bench: export XLA_FLAGS := --xla_backend_optimization_level=2 $(XLA_FLAGS)
+# With DEVICE=gpu (or cpu, tpu): batches of members on such a device instead.
 bench: .venv/ready
+ifdef DEVICE
+	$(BIN)/python -m experiments.speed.accelerator --device=$(DEVICE)
+else
 	$(BIN)/python -m experiments.speed.benchmark
 	$(BIN)/python -m experiments.speed.sweeps
 	$(BIN)/python -m experiments.speed.growth
+	$(BIN)/python -m experiments.speed.startup
+endif
 
 lock: COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock:

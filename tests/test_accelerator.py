@@ -54,5 +54,10 @@ def test_batches_on_a_processor(tmp_path, monkeypatch, capsys):
     for row in record["rows"]:
         assert row["members_per_second"] == pytest.approx(row["members"] / sorted(row["seconds"])[1])
         assert row["share_of_products"] > 0 and row["share_of_memory"] > 0 and row["against_sequential"] > 0
+        if row["problem"] == "GD in weights":  # 50 steps of every member
+            (path,) = accelerator.members(row["problem"], row["dtype"], 1)
+            counted = 50 * row["members"] * accelerator.evaluation(path, 1)[0]
+            rate = record["rates"][row["dtype"]]["operations"] * record["devices"]
+            assert row["share_of_products"] * rate * sorted(row["seconds"])[1] == pytest.approx(counted, rel=1e-3)
     table = capsys.readouterr().out
     assert "product of matrices, float64" in table and "3 at once" in table and str(file) in table

@@ -97,10 +97,12 @@ def execute(
     made_of = code(named(config))
     before = _begun(workdir, name, config, made_of) if (workdir / name).exists() else None
     laws: dict[str, dict[str, Any]] = {} if before is None else before.ended
-    # The program that draws the start compiles beside those of the laws. Not a daemon: if Python ended while a daemon
+    # The programs that draw the start compile beside those of the laws. Not a daemon: if Python ended while a daemon
     # compiles, the process would abort.
-    threading.Thread(target=lambda: experiment.drawn).start()
-    programs = {law: Program(Path(experiment, law), size=1) for law in experiment.laws if law not in laws}
+    threading.Thread(target=lambda: (experiment.drawn, experiment.noise_key)).start()
+    # Programs of flows take longest to compile: descents integrate meanwhile.
+    in_turn = sorted(experiment.laws, key=lambda law: isinstance(experiment.laws[law], Flow))
+    programs = {law: Program(Path(experiment, law), size=1) for law in in_turn if law not in laws}
     data = training_set(experiment)
     origin = provenance(experiment.model.dtype, config_hash(config), made_of)
     recorder = Recorder.new(workdir, name, config, origin) if before is None else Recorder.again(before, origin)
@@ -163,10 +165,9 @@ def _begun(workdir: pathlib.Path, name: str, config: Mapping[str, Any], made_of:
 
 
 def _integrate(run: _Run, programs: Mapping[str, Program], laws: dict[str, dict[str, Any]]) -> None:
-    """Integrate law after law and write them, flows last; adds the summary of each to `laws`."""
-    # Programs of flows take longest to compile: descents integrate meanwhile.
-    for law in sorted(programs, key=lambda law: isinstance(run.experiment.laws[law], Flow)):
-        laws[law] = _follow(run, law, programs[law])
+    """Integrate law after law and write them; adds the summary of each to `laws`."""
+    for law, program in programs.items():
+        laws[law] = _follow(run, law, program)
         if laws[law]["state"] == "interrupted":
             break
         run.recorder.ended(law, laws[law])
