@@ -32,9 +32,8 @@ __all__ = ["Report", "execute"]
 
 IMAGES_PER_LAW = 8
 
-Report = Callable[
-    [str, Trajectory, float], None
-]  # (law, a part of its trajectory, the fraction of its time that is done)
+# (law, a part of its trajectory, the fraction of its time that is done)
+Report = Callable[[str, Trajectory, float], None]
 
 
 class _Clock:
