@@ -132,18 +132,21 @@ reliability-kills-%:
 reliability-%:
 	$(BIN)/python -W ignore -m experiments.reliability.$*
 
-# As the commands compile. With PEERS=1 against other libraries, which get an environment of their own, 1.1 GB.
+# As the commands compile. With PEERS=1 against other libraries, which get an environment of their own, 1.1 GB; with DEVICE=gpu (or cpu,
+# tpu) batches of members on such a device.
 bench: export XLA_FLAGS := --xla_backend_optimization_level=2 $(XLA_FLAGS)
+bench: .venv/ready $(if $(PEERS),.venv-peers/ready)
 ifdef PEERS
-bench: .venv/ready .venv-peers/ready
 	$(BIN)/python -m experiments.speed.peers.comparisons .venv-peers/bin/python
 	$(BIN)/python -m experiments.speed.peers.report runs/peers-$(STAMP)
 	cp runs/peers-$(STAMP)/peers.png experiments/speed/pictures/
+else ifdef DEVICE
+	$(BIN)/python -m experiments.speed.accelerator --device=$(DEVICE)
 else
-bench: .venv/ready
 	$(BIN)/python -m experiments.speed.benchmark
 	$(BIN)/python -m experiments.speed.sweeps
 	$(BIN)/python -m experiments.speed.growth
+	$(BIN)/python -m experiments.speed.startup
 endif
 
 .venv-peers/ready: experiments/speed/peers/requirements.txt

@@ -141,7 +141,7 @@ class Times:
                 raise ConfigError("given", float(ideal[off][0]), f"must be multiples of the learning rate {step}")
         last = int(k[-1])
         allowed = f"must leave room for distinct multiples of the learning rate {step} up to {last * step}"
-        for i in range(len(k)):
-            k[i] = max(k[i], k[i - 1] + 1 if i else 1)
+        places = np.arange(len(k))
+        k = np.maximum.accumulate(np.maximum(k - places, 1)) + places  # distinct, and the first at least 1
         require(int(k[-1]) == max(last, 1), "count", len(k), allowed)
         return np.concatenate([[0], k]) * step

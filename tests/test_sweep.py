@@ -3,11 +3,15 @@
 import itertools
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import dynamics
 from dynamics.config import ConfigError
+from dynamics.probes import PROBES
+from dynamics.probes.probe import Probe
+from dynamics.sweeps.members import free_keys
 from dynamics.sweeps.overrides import chain, choice, grid, log_uniform, own_seeds, random, seeds, uniform, zipped
 from dynamics.sweeps.paths import plan
 from dynamics.sweeps.sweep import Sweep
@@ -160,6 +164,116 @@ def test_members_together_are_members_alone(follows):
         assert plan({"": alone}).members[member.id] == planned.members[member.id]
         assert swept.config_of(member)["words"] == (override.get("seed", 0) + 3 if follows else 16)
     assert not planned.refused
+
+
+@pytest.fixture
+def of_numbers():
+    """Two laws, whose steps, tolerances and starts are numbers; nothing follows from them."""
+    config_ = config()
+    config_.init = {"name": "normal", "std": 0.3, "std_of": {"W": 0.3}}
+    config_.laws.flow = {"name": "flow", "rtol": 1e-5}
+    config_.laws.gd.learning_rate = 0.5
+    config_.times.update(stop=20.0, count=4)
+    return config_
+
+
+def by_itself(config, override):
+    """A sweep of one member, and its plan; of a plan that is refused, the reason."""
+    alone = Sweep.of("alone", config, [override])
+    try:
+        return alone, plan({"": alone})
+    except ConfigError as error:
+        return alone, str(error).partition(": ")[2].removeprefix(f"{override}: ").rpartition("}: ")[2]
+
+
+def test_members_that_differ_in_numbers_are_checked_once_and_are_members_alone(of_numbers, monkeypatch):
+    overrides = [
+        {"seed": seed, **numbers}
+        for seed in (1, 2)
+        for numbers in (
+            *({"laws.flow.rtol": rtol} for rtol in (1e-6, 1e-7, 1e-8)),
+            *({"laws.gd.learning_rate": rate} for rate in (1, 0.25, 0.05)),
+            *({"init.std": std, "init.std_of.W": 2 * std} for std in (0.1, 0.2)),
+            *({"laws.flow.max_steps": count} for count in (1000, 2000)),
+        )
+    ]
+    swept = Sweep.of("numbers", of_numbers, overrides)
+    checked = []
+    from_config = dynamics.Experiment.from_config
+    monkeypatch.setattr(
+        dynamics.Experiment, "from_config", lambda config: checked.append(config) or from_config(config)
+    )
+    planned = plan({"": swept})
+    # Each set of keys once, and the number of steps, on which a program depends, every time that it changes.
+    assert len(checked) == 4 + 3
+    monkeypatch.undo()
+    together = {key: path for group in planned.groups for key, path in group.paths.items()}
+    groups = {key: i for i, group in enumerate(planned.groups) for key in group.paths}
+    for member, override in zip(swept.members, overrides, strict=True):
+        alone, plan_alone = by_itself(of_numbers, override)
+        assert alone.members == [member]
+        assert plan_alone.members[member.id] == planned.members[member.id]
+        for group in plan_alone.groups:
+            ((key, path),) = group.paths.items()
+            shared = together[key]
+            assert shared.form == path.form and shared.law == path.law
+            assert repr(shared.experiment.laws[path.law]) == repr(path.experiment.laws[path.law])
+            assert np.array_equal(shared.experiment.times, path.experiment.times)
+            assert shared.experiment.start_inputs(path.law) == path.experiment.start_inputs(path.law)
+            assert {together[other].form for other, i in groups.items() if i == groups[key]} == {path.form}
+    assert not planned.refused and len({path.form for path in together.values()}) == len(planned.groups)
+
+
+@pytest.mark.parametrize(
+    ("good", "bad"),
+    [
+        ({"laws.flow.rtol": 1e-6}, {"laws.flow.rtol": -1.0}),
+        ({"seed": 1, "laws.flow.rtol": 1e-6}, {"seed": -2, "laws.flow.rtol": -1.0}),
+        ({"seed": 1, "init.std": 0.1}, {"seed": -2, "init.std": 0.1}),
+        ({"init.std": 0.1}, {"init.std": -0.1}),
+        ({"init.std": 0.1, "laws.flow.rtol": 1e-6}, {"init.std": -0.1, "laws.flow.rtol": -1.0}),
+        ({"laws.gd.learning_rate": 0.25}, {"laws.gd.learning_rate": 50.0}),
+        ({"certify": True, "laws.flow.rtol": 1e-6}, {"certify": True, "laws.flow.rtol": 1e-12}),
+    ],
+)
+def test_a_number_that_is_not_allowed_is_refused_as_alone(of_numbers, good, bad):
+    swept = Sweep.of("numbers", of_numbers, [good, bad])
+    planned = plan({"": swept})
+    _, reason = by_itself(of_numbers, bad)
+    assert isinstance(reason, str) and list(planned.refused) == [swept.members[1].id]
+    assert planned.refused[swept.members[1].id].endswith(reason)
+
+
+def test_a_number_on_which_the_randomness_of_a_law_depends(of_numbers, monkeypatch):
+    """A law that is random has a draw and no large probes: its experiment is checked as a whole."""
+    monkeypatch.setattr(dynamics.GradientDescent, "is_random", lambda law, _: law.learning_rate < 0.3)
+    of_numbers.draw = 2
+    overrides = [{"laws.gd.learning_rate": rate} for rate in (0.5, 0.25, 0.125)]
+    swept = Sweep.of("numbers", of_numbers, overrides)
+    planned = plan({"": swept})
+    for member, override in zip(swept.members, overrides, strict=True):
+        assert by_itself(of_numbers, override)[1].members[member.id] == planned.members[member.id]
+
+
+def test_a_name_that_a_member_sets_counts_with_its_code(monkeypatch):
+    """The member's id is that of a config which names the same code itself."""
+    monkeypatch.setitem(PROBES, "mine", Probe("mine", (), lambda params, view: jnp.zeros(())))
+    itself = config()
+    itself.probes = ("mine",)
+    assert sweep({"probes": ("mine",)}).members[0].id == Sweep.of("itself", itself, [{}]).members[0].id
+
+
+def test_the_keys_from_which_others_follow():
+    shared = config()
+    shared.checkpoints = shared.get_ref("words")  # one value with two names
+    shared.laws.gd.learning_rate = shared.init.get_ref("std") * 2
+    keys = free_keys(shared)
+    linked = {"model.width", "init.std", "words", "checkpoints", "laws.gd.name", "task.name", "model.name", "init.name"}
+    assert not keys & linked and {"laws.gd.learning_rate", "model.heads", "seed", "step", "loss"} <= keys
+    # A member that sets a key that follows from another has its own value, and no other member has.
+    swept = Sweep.of("follows", shared, [{"laws.gd.learning_rate": 0.5}, {"model.width": 4}, {"seed": 1}])
+    rates = [swept.config_of(member)["laws"]["gd"]["learning_rate"] for member in swept.members]
+    assert rates == [0.5, 0.5, 0.25] and len({member.id for member in swept.members}) == 3
 
 
 def test_a_member_with_a_bad_seed_is_refused_and_no_other():

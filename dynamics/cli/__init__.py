@@ -38,6 +38,7 @@ from typing import Any, NoReturn
 
 from dynamics.cli.modules import import_from_here
 from dynamics.config import ConfigError, require
+from dynamics.environment import collect_rarely
 from dynamics.files import is_users, one_line
 from dynamics.mistakes import check_name
 
@@ -53,6 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     import_from_here()
     try:
         arguments = parsed((sys.argv if argv is None else argv)[1:])
+        collect_rarely()
         # Imported when it is needed: the answer to a mistake in the command line needs no jax.
         module, _, command = arguments.command.partition(".")
         return getattr(importlib.import_module(f"dynamics.cli.{module}"), command)(arguments)

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = plain(loaded)
     experiment = Experiment.from_config(config)
     check_module("figures", config["figures"])
-    importing = threading.Thread(target=module_named, args=(config["figures"],), daemon=True)
+    importing = threading.Thread(target=_import_for_the_end, args=(config["figures"], arguments.report), daemon=True)
     with Report(list(experiment.laws)) as bars:
 
         def report(law: str, part: Trajectory, fraction: float) -> None:
@@ -51,6 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     program = sys.argv[0]  # as it was typed: that of `make figures` is not on the PATH
     print(f"next: {program} show {record.path}   or another seed, variant or value: {program} run ... --config.seed=1")
     return EXIT[record.status["state"]]
+
+
+def _import_for_the_end(figures: str, report: bool) -> None:
+    """Import what draws the figures of a run and writes its page."""
+    module_named(figures)
+    if report:
+        importlib.import_module("dynamics.report")
 
 
 def run_name(arguments: argparse.Namespace, stem: str) -> str:

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from dynamics.sweeps.ledger import STATES, Entry, entries_of
-from dynamics.sweeps.sweep import Member, read_sweeps
+from dynamics.sweeps.members import Member
+from dynamics.sweeps.sweep import read_sweeps
 
 SHOWN = 40  # most members that are printed with their reasons
 NARROWEST = 160  # characters that a table may take, also where no terminal says how wide it is

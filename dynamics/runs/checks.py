@@ -35,12 +35,7 @@ def check_experiment(experiment: Any, regulariser: str | None) -> None:
     Raises:
         ConfigError: naming the key, its value and what is allowed.
     """
-    for name, law in experiment.laws.items():
-        with under(f"laws.{name}."):
-            law.check_times(experiment.times)
-    _check_sizes(experiment)
-    if experiment.certify:
-        _check_certifiable(experiment)
+    check_numbers(experiment)
     _check_start(experiment)
     _check_parameters(experiment)
     for name in experiment.laws:
@@ -54,6 +49,20 @@ def check_experiment(experiment: Any, regulariser: str | None) -> None:
         for probe, array in arrays.items():
             rows = experiment.checkpoints + 1 if PROBES[probe].large else len(experiment.times)
             _check_gigabytes(f"the values of the probe {probe!r}", [array], rows)
+
+
+def check_numbers(experiment: Any) -> None:
+    """Refuse what depends on the numbers in laws: times that they do not reach, tolerances that cannot be certified.
+
+    Raises:
+        ConfigError: naming the key, its value and what is allowed.
+    """
+    for name, law in experiment.laws.items():
+        with under(f"laws.{name}."):
+            law.check_times(experiment.times)
+    _check_sizes(experiment)
+    if experiment.certify:
+        _check_certifiable(experiment)
 
 
 def check_task_sizes(task: Task) -> None:
@@ -166,8 +175,8 @@ def check_shapes(structure: Any, kinds: tuple[type, ...], setup: Setup, probes: 
     """Refuse what does not fit together, all of it in one message.
 
     Args:
-        structure: of (law, inputs of the start).
-        kinds: the types of their leaves.
+        structure: see dynamics.runs.starts.abstract_start.
+        kinds: the types of the leaves of the inputs of the start.
         setup: of the start.
         probes: those of the law.
         words: matrix probes keep this many.

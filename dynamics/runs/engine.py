@@ -13,9 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import PyTree
 
 from dynamics.config import under
 from dynamics.laws.law import NO_LIMIT, Stretch
@@ -33,7 +32,7 @@ from dynamics.runs.programs import (
     memories,
     states,
 )
-from dynamics.runs.starts import OWN_KEY
+from dynamics.runs.starts import OWN_KEY, noise_key
 from dynamics.runs.stopping import awaited
 from dynamics.trajectory import HANDED_OVER, PAUSED, Trajectory, joined
 
@@ -82,7 +81,8 @@ class Program:
         experiment = first.experiment
         with under(f"laws.{first.law}."):
             if self._alone:
-                drawn: Any = jax.eval_shape(_start_alone, experiment.noise_key, *experiment.abstract_start(first.law))
+                key = jax.eval_shape(lambda: jax.random.key_data(noise_key(0, 0)))
+                drawn: Any = jax.eval_shape(_start_alone, key, *experiment.abstract_start(first.law))
             else:
                 inputs = self._wanted(1), self._dealt([experiment.start_inputs(first.law)])
                 variables = experiment.laws[first.law].variables
@@ -163,7 +163,9 @@ class Program:
         """The arrays that the compiled program needs for these paths, and the state of the paths at t = 0."""
         if self._alone:
             (path,) = paths
-            drawn = _start_alone(path.experiment.noise_key, *path.experiment.start_of(path.law))
+            # Of numpy arrays, whose new axis needs no program.
+            key = jax.random.key_data(path.experiment.noise_key)
+            drawn = _start_alone(*jax.tree.map(np.asarray, (key, *path.experiment.start_of(path.law))))
         else:
             drawn = self._drawn(paths)
         # On the host, so that no program is needed that moves them to where they are integrated.
@@ -178,7 +180,8 @@ class Program:
         """The starts at all places; paths that differ only in the draw of their noise share one start."""
         inputs = [path.experiment.start_inputs(path.law) for path in paths]
         starts = [tuple(jax.tree.leaves(start._replace(draw=OWN_KEY))) for start in inputs]
-        drawn_at = [int(self._order[starts.index(start)]) for start in starts]
+        first: dict[Any, int] = {}
+        drawn_at = [int(self._order[first.setdefault(start, i)]) for i, start in enumerate(starts)]
         needed = np.zeros(len(self._order), bool)
         needed[drawn_at] = True
         *drawn, key = on_host(awaited(self._starts)(needed, self._dealt(inputs)))
@@ -304,7 +307,6 @@ def _with_rows(rows: np.ndarray, leaf: np.ndarray, values: np.ndarray) -> np.nda
     return changed
 
 
-def _start_alone(key: PRNGKeyArray, params: PyTree, objective: Any, survey: Any) -> Any:
+def _start_alone(key: Any, params: PyTree, objective: Any, survey: Any) -> Any:
     """The start of a path that is alone, as the program of starts gives it."""
-    drawn = objective, survey, params, jax.random.key_data(key)
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], drawn)
+    return jax.tree.map(lambda leaf: leaf[None], (objective, survey, params, key))

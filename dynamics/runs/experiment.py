@@ -2,24 +2,23 @@
 
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from dynamics.config import base, build, check_keys, check_plain, choose, require, under
-from dynamics.laws import LAWS, Law
-from dynamics.laws.schedules import LAST_STEP
-from dynamics.mistakes import check_name
+from dynamics.config import build, check_keys, check_plain, choose, require
+from dynamics.laws import Law
 from dynamics.models import MODELS, GramModel, Initialisation, Model
 from dynamics.objectives.objective import Objective
 from dynamics.objectives.parameters import Trained
 from dynamics.objectives.regularisers import REGULARISERS, Regulariser
 from dynamics.probes import PROBES, Survey
-from dynamics.runs.checks import TIGHTER, check_class, check_experiment, check_task_sizes, loss_of
+from dynamics.runs.checks import TIGHTER, check_class, check_experiment, check_numbers, check_task_sizes, loss_of
+from dynamics.runs.settings import GROUPS, Data, Mirror, Settings, check_seed, common_times, law_of, laws_of, top_level
 from dynamics.runs.starts import (
     OWN_KEY,
     Regime,
@@ -31,8 +30,6 @@ from dynamics.runs.starts import (
 )
 from dynamics.tasks import TASKS, Task
 from dynamics.trajectory import Times
-
-GROUPS = ("task", "data", "model", "init", "train", "regulariser", "laws", "times", "compare", "launch", "wandb")
 
 
 @dataclass(frozen=True)
@@ -83,21 +80,21 @@ class Experiment:
             ConfigError: naming the key, the value found and what is allowed.
         """
         check_plain(config)
-        check_keys(config, _top_level(), "")
-        settings = build(_Settings, {key: value for key, value in config.items() if key not in GROUPS}, "")
+        check_keys(config, top_level(), "")
+        settings = build(Settings, {key: value for key, value in config.items() if key not in GROUPS}, "")
         for group in GROUPS:
             require(isinstance(config.get(group), Mapping), group, config.get(group), "must be a group of keys")
-        build(_Mirror, config["wandb"], "wandb.")
+        build(Mirror, config["wandb"], "wandb.")
         task = choose(TASKS, config["task"], "task.")
         check_class(task, Task, "task.name", config["task"]["name"])
         check_task_sizes(task)
-        data = build(_Data, config["data"], "data.")
+        data = build(Data, config["data"], "data.")
         initialisation = build(Initialisation, config["init"], "init.")
         regulariser = choose(REGULARISERS, config["regulariser"], "regulariser.") if config["regulariser"] else None
         given = {**task.sizes, "distribution": initialisation.distribution, "dtype": settings.dtype}
         model = choose(MODELS, config["model"], "model.", **given)
         check_class(model, Model, "model.name", config["model"]["name"])
-        laws, steps = _laws(config["laws"], settings.step)
+        laws, steps = laws_of(config["laws"], settings.step)
         for probe in settings.probes:
             require(probe in PROBES, "probes", probe, f"must be among {', '.join(PROBES)}")
         loss = loss_of(settings.loss, task)
@@ -137,8 +134,46 @@ class Experiment:
         Raises:
             ConfigError: for a negative seed.
         """
-        _check_seed(seed)
+        check_seed(seed)
         return replace(self, seed=seed)
+
+    def with_numbers(self, config: Mapping[str, Any], groups: Set[str]) -> "Experiment | None":
+        """The same with other numbers in some groups; only what depends on the numbers is checked again.
+
+        Args:
+            config: differs from the config of this experiment in numbers of `groups` and in the seed only.
+            groups: "init" and "laws.NAME" are possible.
+
+        Returns:
+            None if another number changes more than numbers, such as a shape: from_config must check the whole then.
+
+        Raises:
+            ConfigError: as from_config.
+        """
+        check_seed(config["seed"])
+        changed = [group.removeprefix("laws.") for group in groups if group != "init"]
+        laws = {law: law_of(law, config["laws"][law], config["step"])[0] for law in changed}
+        start = build(Initialisation, config["init"], "init.") if "init" in groups else self.initialisation
+        before = [self.laws[law] for law in changed]
+        if _shapes((self.initialisation, before)) != _shapes((start, list(laws.values()))):
+            return None
+        if any(self._traits(laws[name]) != self._known_traits[name] for name in changed):
+            return None
+        laws = {**self.laws, **laws}
+        times, steps = self.times, [law.step for law in laws.values() if law.step is not None]
+        if steps != [law.step for law in self.laws.values() if law.step is not None]:
+            times = common_times(build(Times, config["times"], "times."), [("step", step, step) for step in steps])
+        experiment = replace(self, laws=laws, initialisation=start, times=times, seed=config["seed"])
+        check_numbers(experiment)
+        return experiment if len(times) == len(self.times) else None
+
+    @functools.cached_property
+    def _known_traits(self) -> dict[str, tuple[Any, ...]]:
+        return {name: self._traits(law) for name, law in self.laws.items()}
+
+    def _traits(self, law: Law) -> tuple[Any, ...]:
+        """What is asked of a law while an experiment is checked, beside its shapes and times."""
+        return law.is_random(self.model), law.draws_samples, law.needs
 
     def is_random(self, law: str) -> bool:
         """Whether the trajectory of a law depends on the draw of its noise."""
@@ -181,9 +216,9 @@ class Experiment:
         return {law: abstract_start(*self.structure(law), self.setup) for law in self.laws}
 
     def structure(self, law: str) -> tuple[Any, tuple[type, ...]]:
-        """The structure of a law and of the inputs of the start, and the types of their leaves."""
-        leaves, structure = jax.tree.flatten((self.laws[law], self.start_inputs(law)))
-        return structure, tuple(map(type, leaves))
+        """The variables of a law with the structure of the inputs of its start, and the types of their leaves."""
+        leaves, structure = jax.tree.flatten(self.start_inputs(law))
+        return (self.laws[law].variables, structure), tuple(map(type, leaves))
 
     @functools.cached_property
     def setup(self) -> Setup:
@@ -232,94 +267,7 @@ class Experiment:
         return np.pad(t, (0, max(sizes) - len(t)), mode="edge").astype(self.model.dtype)
 
 
-@functools.cache
-def _top_level() -> frozenset[str]:
-    return frozenset(base())
-
-
-@dataclass(frozen=True)
-class _Settings:
-    seed: int
-    draw: int | None
-    step: float | None
-    loss: str | None
-    dtype: Literal["float64", "float32"]
-    words: int
-    checkpoints: int
-    certify: bool
-    figures: str
-    probes: tuple[str, ...]
-
-    def __post_init__(self):
-        require(self.words >= 1, "words", self.words, "must be at least 1")
-        _check_seed(self.seed)
-        require(self.draw is None or 0 <= self.draw < 2**32, "draw", self.draw, "must be 0 to 2**32 - 1")
-        require(self.step is None or self.step > 0, "step", self.step, "must be positive")
-
-
-def _check_seed(seed: int) -> None:
-    require(seed >= 0, "seed", seed, "must not be negative")
-
-
-@dataclass(frozen=True)
-class _Data:
-    regime: Regime
-    evaluation: int | None
-
-    def __post_init__(self):
-        allowed = "must be at least 2"
-        require(self.evaluation is None or self.evaluation >= 2, "evaluation", self.evaluation, allowed)
-
-
-@dataclass(frozen=True)
-class _Mirror:
-    mode: Literal["offline", "online", "disabled"]
-    project: str
-    group: str
-    each_member: bool | None
-
-
-def _laws(configs: Mapping[str, Any], step: float | None) -> tuple[dict[str, Law], list[tuple[str, Any, float]]]:
-    """The laws, and for each that makes steps: the key that sets its step, the value of that key, and the step."""
-    require(len(configs) > 0, "laws", {}, f"needs at least one of {', '.join(LAWS)}")
-    require("data" not in configs, "laws.data", "data", "is the name of the training set in the record")
-    laws, steps = {}, []
-    for name, values in configs.items():
-        check_name("laws", name)
-        own = choose(LAWS, _without_train(values), f"laws.{name}.")
-        laws[name] = law = own if step is None else own.at_step(step)
-        if law.step is not None:
-            key, value = (
-                ("step", step) if law is not own else (f"laws.{name}.learning_rate", values.get("learning_rate"))
-            )
-            steps.append((key, value, law.step))
-    return laws, steps
-
-
-def _without_train(values: Any) -> Any:
-    """The values of a law without its group `train`, which belongs to the experiment."""
-    grouped = isinstance(values, Mapping) and "train" in values
-    return {key: value for key, value in values.items() if key != "train"} if grouped else values
-
-
-def common_times(times: Times, steps: Sequence[tuple[str, Any, float]]) -> np.ndarray:
-    """The saved times: multiples of times.multiple_of, or if that is not given, of the largest step if there is one.
-
-    Args:
-        times: as they were asked for.
-        steps: (key of the config that sets a step, its value, the step).
-
-    Raises:
-        ConfigError: for a step that does not divide the largest, and a grid that the multiples cannot hold.
-    """
-    largest = times.multiple_of or max((step for _, _, step in steps), default=None)
-    with under("times."):
-        grid = times.grid(largest)
-    for key, value, step in steps:
-        assert largest is not None  # there is a step
-        ratio = largest / step
-        allowed = f"must divide the largest step, {largest:g}, so that all laws are recorded at the same times"
-        require(ratio > 0.5 and abs(ratio - round(ratio)) < 1e-9 * ratio, key, value, allowed)
-        allowed = f"must reach the last saved time, t = {grid[-1]:g}, in at most {LAST_STEP} steps"
-        require(float(grid[-1]) / step <= LAST_STEP, key, value, allowed)
-    return grid
+def _shapes(tree: PyTree) -> tuple[Any, list[Any]]:
+    """Structure, and the types and shapes of the leaves."""
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(type(leaf), np.shape(leaf)) for leaf in leaves]

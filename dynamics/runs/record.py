@@ -26,7 +26,6 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
-import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
@@ -191,6 +190,8 @@ class Record:
         return ask(self, name, law, t)
 
     def _restored(self, law: str, t: float, like: PyTree = None) -> Any:
+        import orbax.checkpoint as ocp  # here, since few read parameters
+
         stored = self.checkpoints(law)
         matches = [time for time in stored if np.isclose(time, t, rtol=1e-9, atol=0.0)]  # t may be a rounded sum
         if not matches:

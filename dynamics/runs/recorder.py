@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-import orbax.checkpoint as ocp
-import zarr
 from jaxtyping import PyTree
 
 from dynamics.config import ConfigError
@@ -62,6 +60,8 @@ class Recorder:
     """
 
     def __init__(self, path: pathlib.Path, lock: BinaryIO):
+        import orbax.checkpoint as ocp  # here, so that programs compile meanwhile
+
         self.path = path
         self.lock = lock
         self._manifest = Manifest(path)
@@ -78,6 +78,8 @@ class Recorder:
         Raises:
             ConfigError: when another process makes a folder of that name meanwhile.
         """
+        import zarr
+
         workdir.mkdir(parents=True, exist_ok=True)
         partial = workdir / f".{name}.partial-{os.getpid()}"
         partial.mkdir()

@@ -123,7 +123,8 @@ def weight_shapes(task: Task, model: Any) -> dict[str, tuple[int, ...] | None]:
 @functools.lru_cache(maxsize=256)
 def abstract_draw(structure: Any, kinds: tuple[type, ...], setup: Setup) -> Any:
     """The shapes of what draw_start gives; arguments as for abstract_start."""
-    _, inputs = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
+    _, of_inputs = structure
+    inputs = jax.tree.unflatten(of_inputs, [kind(1) for kind in kinds])
     return draw_start.eval_shape(inputs, setup=setup)
 
 
@@ -132,10 +133,11 @@ def abstract_start(structure: Any, kinds: tuple[type, ...], setup: Setup) -> Any
     """The shapes of what draw_start gives, in the variables of a law.
 
     Args:
-        structure: of (law, inputs of the start).
-        kinds: the types of their leaves.
+        structure: (the function Law.variables, the structure of the inputs of the start); laws of the same variables
+            share what is found.
+        kinds: the types of the leaves of the inputs.
         setup: see draw_start.
     """
-    law, _ = jax.tree.unflatten(structure, [kind(1) for kind in kinds])
+    variables, _ = structure
     params, objective, survey = abstract_draw(structure, kinds, setup)
-    return *jax.eval_shape(law.variables, params, objective), survey
+    return *jax.eval_shape(variables, params, objective), survey

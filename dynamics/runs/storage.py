@@ -11,12 +11,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from dynamics.config import ConfigError
 
-COMPRESSORS = (ZstdCodec(), Crc32cCodec())  # without a checksum, a flipped bit gives another number
 Arrays = dict[str, tuple[tuple[str, ...], Any]]  # {name: (dimension names, values)}
 Rows = dict[str, Any]  # {name: numpy array}
 
@@ -81,6 +78,8 @@ def read_rows(path: pathlib.Path) -> Rows:
 
 def consolidate(store: pathlib.Path) -> None:
     """List all groups in the root's metadata, where readers look for them."""
+    import zarr  # here and below, so that programs compile meanwhile
+
     # The standard of zarr 3 does not have this metadata yet, but xarray reads it, and warns where it is missing.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -91,6 +90,10 @@ def write_group(
     path: pathlib.Path, arrays: Arrays, coordinates: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> None:
     """Write a zarr group that xarray opens; the arguments are those of Recorder.group."""
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    compressors = (ZstdCodec(), Crc32cCodec())  # without a checksum, a flipped bit gives another number
     group = zarr.create_group(path, attributes=dict(attributes))
     used = {dim for dims, _ in arrays.values() for dim in dims}
     labels = {dim: ((dim,), values) for dim, values in coordinates.items() if dim in used}
@@ -99,4 +102,4 @@ def write_group(
         if data.dtype.kind == "U":
             data = data.astype(np.dtypes.StringDType())
         chunks = tuple(max(s, 1) for s in data.shape)
-        group.create_array(key, data=data, dimension_names=dims, chunks=chunks, compressors=COMPRESSORS)
+        group.create_array(key, data=data, dimension_names=dims, chunks=chunks, compressors=compressors)

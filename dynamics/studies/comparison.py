@@ -16,7 +16,8 @@ import numpy as np
 
 from dynamics.config import build, require
 from dynamics.notebook import Plots, table
-from dynamics.runs.experiment import Experiment, common_times
+from dynamics.runs.experiment import Experiment
+from dynamics.runs.settings import common_times
 from dynamics.sweeps.overrides import grid, seeds
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.sweep import Sweep

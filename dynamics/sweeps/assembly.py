@@ -12,7 +12,8 @@ from dynamics.probes import PROBES, coordinates, dimensions
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.storage import Arrays, read_rows
 from dynamics.sweeps.ledger import Ledger, read_members
-from dynamics.sweeps.sweep import Axes, Member, Sweep
+from dynamics.sweeps.members import Member
+from dynamics.sweeps.sweep import Axes, Sweep
 
 WITHOUT_PROBE = ("classification_time", "end", "steps")  # numbers of a path that no probe has
 

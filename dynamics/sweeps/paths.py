@@ -1,10 +1,11 @@
 """The paths of a sweep: each path that a member needs, once; groups that share their programs, and their cost."""
 
+import contextlib
 import hashlib
 import json
 import pathlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from dynamics.runs.parts import named
 from dynamics.runs.path import Path, State
 from dynamics.runs.programs import Strategy
 from dynamics.runs.unfinished import read_state
+from dynamics.sweeps.members import Member
 from dynamics.sweeps.rows import rows_of
 from dynamics.sweeps.sweep import Sweep
 from dynamics.trajectory import Trajectory, joined
@@ -98,22 +100,22 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
     code: dict[str, str] = {}
     first: tuple[Any, Exception] | None = None  # of those that are refused
     for sweep in sweeps.values():
-        checked: dict[str, _Checked] = {}  # by what members change beside the seed
+        known: dict[str, _Checked] = {}  # by all that members change, numbers apart
         for member in sweep.members:
-            config = sweep.config_of(member)
-            of = json.dumps({key: value for key, value in member.changes.items() if key != "seed"})
+            config, numbers = sweep.config_of(member), _numbers(member)
+            others = {key: value for key, value in member.changes.items() if key not in numbers}
+            of = json.dumps([others, sorted(numbers)])
             try:
-                if of not in checked:
-                    checked[of] = _Checked(config)
-                paths = checked[of].paths(config["seed"])
+                checked, paths = _paths_of(known.get(of), config, _groups(numbers))
             except Exception as error:  # whatever a task, a model or a law of a user's own may raise
                 members[member.id], refused[member.id] = {}, one_line(error)
                 first = first or (member.overrides, error)
                 continue
+            known[of] = checked
             members[member.id] = {law: key for law, (key, _) in paths.items()}
             for law, (key, path) in paths.items():
-                by_form.setdefault(checked[of].forms[law], {})[key] = path
-            code |= checked[of].code
+                by_form.setdefault(checked.forms[law], {})[key] = path
+            code |= checked.code
     if first and not by_form:
         overrides, cause = first
         if not isinstance(cause, ConfigError):  # a mistake in somebody's code, not in a value
@@ -127,8 +129,25 @@ def plan(sweeps: Mapping[str, Sweep]) -> Plan:
     return Plan(sweeps, groups, members, refused, code)
 
 
+def _numbers(member: Member) -> set[str]:
+    """The keys of a member whose values are numbers that change no shape, as a rule: see Experiment.with_numbers."""
+
+    def is_one(key: str, value: Any) -> bool:
+        group, *rest = key.split(".")
+        possible = group in ("seed", "init") or (group == "laws" and rest[1:2] != ["train"])
+        return possible and isinstance(value, (int, float)) and not isinstance(value, bool)
+
+    return {key for key, value in member.changes.items() if is_one(key, value)}
+
+
+def _groups(numbers: Set[str]) -> set[str]:
+    """The groups that have these keys, every law a group of its own."""
+    parts = [key.split(".") for key in numbers if key != "seed"]
+    return {".".join(part[:2]) if part[0] == "laws" else part[0] for part in parts}
+
+
 class _Checked:
-    """An experiment that was checked, for all members that differ from it in the seed alone.
+    """An experiment that was checked, for all members that differ from it in numbers alone.
 
     Attributes:
         forms: {law: form of its path}.
@@ -142,12 +161,44 @@ class _Checked:
         self.forms = {law: path.form for law, path in paths.items()}
         codes = {law: code_of(config, path) for law, path in paths.items()}
         self.code = {module: digest for of_law in codes.values() for module, digest in of_law.items()}
-        self._contents = {law: _content(config, path, codes[law]) for law, path in paths.items()}
+        self._texts = {law: _texts(_content(config, path, codes[law])) for law, path in paths.items()}
 
-    def paths(self, seed: int) -> dict[str, tuple[str, Path]]:
-        """{law: (id, path)} of the member with a seed."""
-        experiment = self._experiment.with_seed(seed)
-        return {law: (_id({**of, "seed": seed}), Path(experiment, law)) for law, of in self._contents.items()}
+    def paths(self, config: Mapping[str, Any], groups: Set[str]) -> dict[str, tuple[str, Path]] | None:
+        """{law: (id, path)} of a member that has other numbers in some groups; None if it must be checked as a whole.
+
+        Raises:
+            ConfigError: for a number that is not allowed.
+        """
+        before = self._experiment
+        experiment = before.with_numbers(config, groups) if groups else before.with_seed(config["seed"])
+        if experiment is None:
+            return None
+        changed = _texts({"seed": config["seed"], "init": config["init"]})
+        if experiment.times is not before.times:
+            changed |= _texts({"times": experiment.times.tolist()})
+        paths = {}
+        for law, texts in self._texts.items():
+            of_law = _texts({"law": described(experiment.laws[law])}) if f"laws.{law}" in groups else {}
+            paths[law] = _id({**texts, **changed, **of_law}), Path(experiment, law)
+        return paths
+
+
+def _paths_of(
+    checked: _Checked | None, config: Mapping[str, Any], groups: Set[str]
+) -> tuple[_Checked, dict[str, tuple[str, Path]]]:
+    """{law: (id, path)} of a member, and what was checked of it and holds for members with other numbers.
+
+    Raises:
+        Exception: for a config that cannot run.
+    """
+    if checked is not None:
+        with contextlib.suppress(ConfigError):  # the check of the whole names the first mistake, which may be another
+            if paths := checked.paths(config, groups):
+                return checked, paths
+    checked = _Checked(config)
+    paths = checked.paths(config, set())
+    assert paths is not None  # nothing but the seed is read again
+    return checked, paths
 
 
 def code_of(config: Mapping[str, Any], path: Path) -> Mapping[str, str]:
@@ -170,8 +221,15 @@ def _content(config: Mapping[str, Any], path: Path, code: Mapping[str, str]) -> 
     }
 
 
-def _id(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:12]
+def _texts(content: Mapping[str, Any]) -> dict[str, str]:
+    """Every value as JSON."""
+    return {key: json.dumps(value, sort_keys=True, default=str) for key, value in content.items()}
+
+
+def _id(texts: Mapping[str, str]) -> str:
+    """The hash of a group of keys as JSON, from the JSON of its values."""
+    content = ", ".join(f'"{key}": {texts[key]}' for key in sorted(texts))
+    return hashlib.sha256(f"{{{content}}}".encode()).hexdigest()[:12]
 
 
 def integrated(

@@ -30,7 +30,8 @@ from dynamics.runs.storage import Arrays, consolidate, read_rows, write_group, w
 from dynamics.runs.tracking import Shown
 from dynamics.sweeps.assembly import Assembly
 from dynamics.sweeps.ledger import STATES, Entry, Ledger, Members, read_members
-from dynamics.sweeps.sweep import Member, Sweep, read_kind, read_sweeps
+from dynamics.sweeps.members import Member
+from dynamics.sweeps.sweep import Sweep, read_kind, read_sweeps
 
 STORE, TABLE = "results.zarr", "members.csv"
 ENDS = ("classification_time", "end", "steps", "loss", "drift")  # numbers of a path that the journal has

@@ -9,37 +9,19 @@ import json
 import math
 import pathlib
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import ml_collections
-from ml_collections.config_dict import FieldReference
 
-from dynamics.config import ConfigError, check_path, check_plain, config_hash, plain, require
+from dynamics.config import ConfigError, check_plain, plain, require
 from dynamics.files import module_of, read_json
 from dynamics.runs.manifest import check_format
-from dynamics.sweeps.overrides import Override
+from dynamics.sweeps.members import Family, Member, flat, free_keys
 
-LABELS = ("figures", "compare")  # keys that change no trajectory, in addition to those that config_hash leaves out
 MOST_FAMILIES = 256  # of members that are kept while members are resolved
 EMPTIEST = 2  # the largest size of a grid, in units of its members; a sparser one is stored as a list of members
-
-
-@dataclass(frozen=True)
-class Member:
-    """One config of a sweep.
-
-    Attributes:
-        id: the hash of its resolved config, without the keys in LABELS, and of the user's code that it names.
-        overrides: the keys that the sweep sets, with their values.
-        changes: all keys whose values differ from the resolved base config, derived ones included, and before them the
-            groups that have lost keys, as a whole.
-    """
-
-    id: str
-    overrides: Override
-    changes: Override
 
 
 class Axes(NamedTuple):
@@ -82,18 +64,18 @@ class Sweep:
         require(len(overrides) > 0, "sweep", list(overrides), "must have at least one member")
         config = copy.deepcopy(config)
         completed(config, {})
-        base, free_keys = plain(config), set(_free_keys(config))
-        families: dict[str, _Family] = {}
+        base, unlinked = plain(config), free_keys(config)
+        families: dict[str, Family] = {}
         members: dict[str, Member] = {}
         for override in overrides:
             check_plain(override)
-            linked = {path: value for path, value in override.items() if path not in free_keys}
+            linked = {path: value for path, value in override.items() if path not in unlinked}
             family = families.get(of := json.dumps(linked))
             if family is None:
                 if len(families) == MOST_FAMILIES:
                     families.clear()
-                family = families[of] = _Family(config, base, linked)
-            member = family.member(dict(override), {key: override[key] for key in override if key in free_keys})
+                family = families[of] = Family(config, base, linked)
+            member = family.member(dict(override), {key: override[key] for key in override if key in unlinked})
             same = members.get(member.id)
             require(same is None, "sweep", override, f"is the same member as {same.overrides if same else None}")
             members[member.id] = member
@@ -127,9 +109,9 @@ class Sweep:
         own_seeds), members with equal other values are numbered along `seed`. If members would fill less than half of
         the grid, the only dimension is `member`.
         """
-        flat = dict(_flat(self.config))
+        base = dict(flat(self.config))
         keys = list(dict.fromkeys(key for member in self.members for key in member.overrides))
-        values = {key: [_label(m.changes.get(key, flat[key])) for m in self.members] for key in keys}
+        values = {key: [_label(m.changes.get(key, base[key])) for m in self.members] for key in keys}
         if "seed" in values and len(keys) > 1 and len(set(values["seed"])) == len(self.members):
             cells: dict[Any, int] = {}
             numbers = []
@@ -196,92 +178,5 @@ def _label(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, bool)) else str(value)
 
 
-class _Family:
-    """Members that set the same linked keys to the same values.
-
-    A key is linked if it holds a reference, a group or the name of a class: other keys may follow from it. Setting any
-    other key changes nothing else, so that the members of a family need one copy of the config.
-    """
-
-    def __init__(self, config: ml_collections.ConfigDict, base: Mapping[str, Any], linked: Override):
-        """Copy a config with its references and set the linked keys, so that derived values follow."""
-        from dynamics.runs.parts import completed
-
-        self._config = copy.deepcopy(config)
-        completed(self._config, linked)
-        for path, value in linked.items():
-            _set(self._config, path, value)
-        self._resolved = plain(self._config)
-        before, after = dict(_flat(base)), dict(_flat(self._resolved))
-        # A group that has lost keys, since it has another class, is replaced as a whole.
-        self._changes = dict(_left_of(self._resolved, path) for path in before if path not in after)
-        self._changes |= {path: after[path] for path in after if path not in before or before[path] != after[path]}
-        self._changes |= {path: after[path] for path in after if path in linked}
-
-    def member(self, override: Override, free: Override) -> Member:
-        """The member with these overrides, of which `free` are those that are not linked."""
-        from dynamics.runs import identity
-        from dynamics.runs.parts import named
-
-        resolved, changes = self._resolved, dict(self._changes)
-        for path, value in free.items():
-            node, key = _set(self._config, path, value)
-            changes[path] = plain(ml_collections.ConfigDict({key: node[key]}))[key]
-            resolved = _with(resolved, path.split("."), changes[path])
-        content = {key: value for key, value in resolved.items() if key not in LABELS}
-        content["code"] = identity.digest(identity.code(named(content)))
-        return Member(config_hash(content), override, changes)
-
-
-def _set(config: ml_collections.ConfigDict, path: str, value: Any) -> tuple[ml_collections.ConfigDict, str]:
-    """Set a dotted key of a config; returns the group that has it, and its name there."""
-    check_path(config, path, value)
-    *groups, key = path.split(".")
-    node: Any = config
-    for group in groups:
-        node = node[group]
-    is_group = isinstance(node[key], ml_collections.ConfigDict)
-    require(not is_group, path, value, "is a group of keys; only values can be swept")
-    try:
-        node[key] = value
-    except (TypeError, ValueError):
-        kind = type(node[key]).__name__
-        raise ConfigError(path, value, f"must be of type {kind}, as in the config") from None
-    return node, key
-
-
-def _free_keys(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[str]:
-    """The dotted keys from which nothing else follows."""
-    for key, value in config.items(preserve_field_references=True):
-        if isinstance(value, ml_collections.ConfigDict):
-            yield from _free_keys(value, f"{prefix}{key}.")
-        elif not isinstance(value, FieldReference) and key != "name":
-            yield prefix + key
-
-
-def _with(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """A config with another value; what does not change is shared."""
-    key, *rest = path
-    return {**config, key: _with(config[key], rest, value) if rest else value}
-
-
-def _left_of(config: Mapping[str, Any], path: str) -> tuple[str, Any]:
-    """The innermost group that a config still has of those around a key, and what it holds."""
-    group, node = "", config
-    for part in path.split("."):
-        if part not in node:
-            break
-        group, node = f"{group}.{part}".lstrip("."), node[part]
-    return group, node
-
-
 def _copied(value: Any) -> Any:
     return {key: _copied(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
