@@ -60,4 +60,4 @@ def test_batches_on_a_processor(tmp_path, monkeypatch, capsys):
             rate = record["rates"][row["dtype"]]["operations"] * record["devices"]
             assert row["share_of_products"] * rate * sorted(row["seconds"])[1] == pytest.approx(counted, rel=1e-3)
     table = capsys.readouterr().out
-    assert "product of matrices, float64" in table and "3 at once" in table and str(file) in table
+    assert "product of matrices, float32" in table and "3 at once" in table and str(file) in table
