@@ -70,7 +70,7 @@ def execute(
     report: Report = lambda *_: None,
     draw: Callable[[Record], list[pathlib.Path]] = lambda _: [],
 ) -> Record:
-    """Integrate the laws of a config one after another, flows last, and record them in workdir/name.
+    """Integrate the laws of a config one after another and record them in workdir/name.
 
     A law that fails is recorded up to its failure, and the others go on. After Ctrl-C or SIGTERM what was integrated is
     recorded. If the folder has the same config and has not ended, the run goes on there: the record has the same bits
@@ -99,9 +99,7 @@ def execute(
     # The programs that draw the start compile beside those of the laws. Not a daemon: if Python ended while a daemon
     # compiles, the process would abort.
     threading.Thread(target=lambda: (experiment.drawn, experiment.noise_key)).start()
-    # Programs of flows take longest to compile: descents integrate meanwhile.
-    in_turn = sorted(experiment.laws, key=lambda law: isinstance(experiment.laws[law], Flow))
-    programs = {law: Program(Path(experiment, law), size=1) for law in in_turn if law not in laws}
+    programs = {law: Program(Path(experiment, law), size=1) for law in experiment.laws if law not in laws}
     data = training_set(experiment)
     origin = provenance(experiment.model.dtype, config_hash(config), made_of)
     recorder = Recorder.new(workdir, name, config, origin) if before is None else Recorder.again(before, origin)
@@ -127,7 +125,6 @@ def execute(
 def _ended(run: _Run, laws: Mapping[str, Mapping[str, Any]], draw: Callable[[Record], list[pathlib.Path]]) -> Record:
     """Write how a run ended, draw its figures and close its mirror."""
     recorder, tracker, clock = run.recorder, run.tracker, run.clock
-    laws = {law: laws[law] for law in run.experiment.laws if law in laws}
     states = [summary["state"] for summary in laws.values()]
     state = next((bad for bad in ("interrupted", "failed") if bad in states), "done")
     reason = "; ".join(f"{law}: {summary['reason']}" for law, summary in laws.items() if summary["state"] != "done")
