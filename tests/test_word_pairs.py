@@ -227,6 +227,7 @@ def forgotten():
     jax.clear_caches()
 
 
+@pytest.mark.slow
 def test_flows_by_pairs(monkeypatch):
     """Whole solves: as many steps, the same trajectories up to rounding."""
     config = small_config(**{"model.heads": 2, "task.vocabulary": 31, "times.stop": 20.0})
