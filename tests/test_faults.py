@@ -18,6 +18,7 @@ def test_a_run_survives(fault):
     assert result.survived, result
 
 
+@pytest.mark.slow
 def test_damaged_files_of_a_run(tmp_path):
     results = faults.damaged("run", tmp_path, flips=5, every=5)
     assert all(result.survived for result in results), [result for result in results if not result.survived]

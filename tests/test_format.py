@@ -33,6 +33,7 @@ def test_records_of_this_format_are_read(stored):
         assert run.params(law, 1.0)["W_V"].shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_they_are_verified_and_asked(stored, capsys):
     """On another machine, up to a tolerance."""
     for folder in ("run", "sweep"):

@@ -284,6 +284,7 @@ def swept(tmp_path, registries):
     return run
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_code_has_changed_is_integrated_again(swept, capsys):
     first = swept(CONFIG)["gd"].level.load()
     capsys.readouterr()

@@ -219,6 +219,7 @@ def test_the_default_follows_a_stiff_flow(reference, law):
     assert (notes["spectral_radius"][notes["stabilised"]] > 1).all()
 
 
+@pytest.mark.slow
 def test_spectral_radius_is_the_sharpness():
     """The largest eigenvalue of the Hessian, at the end of the trajectory."""
     experiment = stiff("rkc2")

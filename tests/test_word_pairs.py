@@ -72,6 +72,7 @@ def test_columns_are_the_table(case, monkeypatch):
     assert not any(np.any(table[1][name][:, [1, 2, -2, -1]]) for name in ("W_Q", "W_K", "W_V"))
 
 
+@pytest.mark.slow
 def test_columns_of_several_paths_at_once(monkeypatch):
     """Batched over parameters and over samples, as an ensemble on an accelerator is."""
     params, objective = an_objective(*SHAPES[0])
