@@ -446,7 +446,7 @@ def many_samples():
         yield drawn["params"], dynamics.Objective(model, constants, dynamics.Batch(words, targets), loss)
 
 
-@pytest.mark.parametrize("parts", [2, 4, 13])
+@pytest.mark.parametrize("parts", [4, 13])
 def test_samples_in_parts_have_the_loss_of_all_at_once(parts, monkeypatch):
     """The loss, its gradient and a Hessian-vector product, up to rounding."""
     for params, objective in many_samples():
@@ -455,12 +455,13 @@ def test_samples_in_parts_have_the_loss_of_all_at_once(parts, monkeypatch):
             hessian = jax.jvp(jax.grad(objective.loss), (params,), (params,))[1]
             return objective.loss(params), jax.grad(objective.loss)(params), hessian
 
-        whole = derived(params)
+        whole = jax.jit(derived)(params)
         held = objective.model.bytes_held((-(-13 // parts), 6))
         with monkeypatch.context() as patch:
             patch.setattr("dynamics.objectives.objective.MOST_BYTES", held)
             assert objective._parts(objective.batch) == parts
-            for found, expected in zip(jax.tree.leaves(derived(params)), jax.tree.leaves(whole), strict=True):
+            of_parts = jax.jit(lambda params, derived=derived: derived(params))(params)  # traced again
+            for found, expected in zip(jax.tree.leaves(of_parts), jax.tree.leaves(whole), strict=True):
                 np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-14)
 
 
