@@ -70,7 +70,7 @@ def draw(record: dict[str, Any], folder: pathlib.Path) -> list[pathlib.Path]:
     for problem in record["problems"].values():
         rows.append((_titled(problem), None))
         rows += [(name, side) for name, side in problem["sides"].items() if name != OURS]
-    drawn = figure(9.0, 1.4 + 0.2 * len(rows), left=4.5, top=0.45)
+    drawn = figure(9.0, 1.4 + 0.2 * len(rows), left=4.8, top=0.45)
     axes = drawn.subplots()
     for place, (name, side) in enumerate(rows):
         if side is None:
