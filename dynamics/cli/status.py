@@ -45,7 +45,7 @@ def print_states(name: str, members: Sequence[Member], entries: Mapping[str, Ent
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print a table of texts."""
+    """Print rows of texts as a table in the terminal."""
     table = rich.table.Table(*columns, title=title, title_justify="left", box=None)
     for row in rows:
         table.add_row(*map(escape, row))

@@ -26,7 +26,7 @@ Edit = dict[str, Callable[[int, Array], Array]]
 
 @dataclass(frozen=True, eq=False)
 class _EditedModel:
-    """A model that is called with edits; its methods are those of the model."""
+    """A model whose forward pass applies edits; its other methods are called without them."""
 
     model: Any
     edits: Edit

@@ -153,7 +153,7 @@ class Program:
         return _Places(law, objective, survey, start, key, times, start, stretch)
 
     def _given(self, places: _Places) -> _Places:
-        """The input of the program that integrates; a path that is alone has no axis for places."""
+        """The input of the compiled program. Its arrays have a first axis over paths, unless there is only one path."""
         return jax.tree.map(lambda leaf: leaf[0], places) if self._alone else places
 
     def _times(self, paths: Sequence[Path], segment: int) -> np.ndarray:

@@ -30,22 +30,22 @@ REPAIRS = {
 }
 
 
-def _claims(margin: float) -> Iterator[Claim]:
-    """All statements, for T1 with this margin."""
-    phases = Phases(margin)
+def _claim(source: str, statement: str, bound: str, measure: Any, controls: Any = (), **settings: Any) -> Claim:
+    """A claim that is repaired in the paper's own experiment by the hypotheses of the theory."""
+    repairs = {**REPAIRS, **settings.pop("repairs", {})}
+    return Claim(source, statement, bound, measure, controls, repairs=repairs, **settings)
 
-    def claim(source: str, statement: str, bound: str, measure: Any, controls: Any = (), **settings: Any) -> Claim:
-        repairs = {**REPAIRS, **settings.pop("repairs", {})}
-        return Claim(source, statement, bound, measure, controls, repairs=repairs, **settings)
 
-    yield claim(
+def _theorem_1(phases: Phases) -> Iterator[Claim]:
+    """The statements about the end of Phase 1, Theorem 3.1."""
+    yield _claim(
         "Theorem 3.1",
         "All samples are classified at T1 and stay so",
         "T1 exists in every run",
         phases.classified,
         ("contradiction",),
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.1",
         "T1 = Õ(1/m)",
         f"exponent of T1 in m within −1 ± {SLACK}",
@@ -53,7 +53,7 @@ def _claims(margin: float) -> Iterator[Claim]:
         ("fan_in",),
         post_hoc=FITTED,
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.1",
         "G(μ1), G(μ2) ≥ Ω(1) and G(μ3) ≤ −Ω(1) at T1",
         f"positive in every run, exponent in m at least −{SLACK}",
@@ -61,7 +61,7 @@ def _claims(margin: float) -> Iterator[Claim]:
         ("shuffled_labels", "no_common_token"),
         post_hoc=FITTED,
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.1",
         "νᵀW_VᵀW_Vμ (first 8 words) and ⟨w_i, w_j⟩ (mean of a_i a_j ⟨w_i, w_j⟩) stay near their start until T1",
         f"exponent of the change (root mean square over words) over σ0²√m, σ1²√m at most {SLACK}",
@@ -69,7 +69,7 @@ def _claims(margin: float) -> Iterator[Claim]:
         ("fan_in",),
         post_hoc=f"the root mean square instead of the largest change; {FITTED}",
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.1",
         "loss(T1) = Θ(1)",
         f"exponent in m within ±{SLACK}",
@@ -77,37 +77,41 @@ def _claims(margin: float) -> Iterator[Claim]:
         elsewhere={"at T2": measures.loss_at_the_end},
         post_hoc=FITTED,
     )
-    yield claim(
+
+
+def _theorem_2(phases: Phases) -> Iterator[Claim]:
+    """The statements about Phase 2, Theorem 3.2."""
+    yield _claim(
         "Theorem 3.2",
         "Scores (key, query) (μ2, μ1), (μ1, μ2) increase and (μ3, μ1), (μ3, μ2) decrease on [T1, T2]",
         "the sign of every velocity at every saved time, and of every change, in every run",
         phases.scores_move,
         ("shuffled_labels", "no_common_token"),
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.2",
         "μ1ᵀW_VᵀW_Vμ2 increases, μ1ᵀW_VᵀW_Vμ3 and μ2ᵀW_VᵀW_Vμ3 decrease on [T1, T2]",
         "the sign of every velocity at every saved time, and of every change, in every run",
         phases.values_move,
         ("shuffled_labels", "no_common_token"),
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.2",
         "G(μ1), G(μ2) > 0 > G(μ3) on [T1, T2]",
         "in every run",
         phases.signals_keep_signs,
         ("shuffled_labels", "no_common_token"),
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.2",
         "G(μ1) + G(μ2) + G(μ3) ≥ Ω(1), G(μ1) + G(μ3) ≤ −Ω(1), G(μ2) + G(μ3) ≤ −Ω(1) on [T1, T2]",
         f"positive in every run, exponent in m at least −{SLACK}",
         phases.signals_separate,
         ("shuffled_labels", "no_common_token"),
-        repairs={"theory": {"with T1 at a margin of 0.5": Phases(0.5).signals_separate}} if margin < 0.5 else {},
+        repairs={"theory": {"with T1 at a margin of 0.5": Phases(0.5).signals_separate}} if phases.margin < 0.5 else {},
         post_hoc=FITTED,
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.2",
         "The same from some t = Õ(T1) on",
         f"exponent of that t over T1 in m at most {SLACK}, of the smallest of the three at T2 at least −{SLACK}",
@@ -115,14 +119,18 @@ def _claims(margin: float) -> Iterator[Claim]:
         ("shuffled_labels", "no_common_token"),
         post_hoc=f"this weaker form of the row above; {FITTED}",
     )
-    yield claim(
+
+
+def _theorem_3() -> Iterator[Claim]:
+    """The statements about the end of training, Theorem 3.3 and Appendix F."""
+    yield _claim(
         "Theorem 3.3",
         "The training loss is ≤ 1/poly(m) at some T*",
         "the loss falls below 1/m in every run",
         measures.training_loss,
         ("contradiction",),
     )
-    yield claim(
+    yield _claim(
         "Appendix F.8",
         "loss(t) = 1/(Θ(σ1² m m1)(t − T1) + 1/loss(T1))",
         f"for m ≥ {WIDE}: exponent in m of loss · m · t at T2 within ±{SLACK}, exponent of the loss in t from "
@@ -130,21 +138,21 @@ def _claims(margin: float) -> Iterator[Claim]:
         measures.loss_decays,
         ("fan_in",),
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.3",
         "C_{1,2}, C_{2,1}, −C_{3,1}, −C_{3,2} are of one common order at T*",
         "all positive and within a factor 10 of one another in every run",
         measures.common_order,
         ("shuffled_labels", "no_common_token"),
     )
-    yield claim(
+    yield _claim(
         "Theorem 3.3",
         "Every coefficient that involves a random word is smaller than these",
         "the largest of them at T* below half of the mean of the four in every run",
         measures.small_share,
         ("shuffled_labels",),
     )
-    yield claim(
+    yield _claim(
         "derived",
         "C_{1,1}, C_{2,2}, C_{3,3} > 0 at T* (Appendix F.13 treats them)",
         "in every run",
@@ -152,7 +160,11 @@ def _claims(margin: float) -> Iterator[Claim]:
         ("shuffled_labels",),
         repairs={"theory": {f"for m ≥ {LARGE}": measures.diagonal_signs_wide}},
     )
-    yield claim(
+
+
+def _lemmas(phases: Phases) -> Iterator[Claim]:
+    """The statements about the lemmas and the corollary of Section 4."""
+    yield _claim(
         "Lemma 4.1",
         "d/dt a_j w_j W_V μ = Θ((σ0² + σ1²) m) at t = 0 for μ1, μ2 (mean over j)",
         f"positive in every run, exponent of the quotient in m within ±{SLACK}",
@@ -160,14 +172,14 @@ def _claims(margin: float) -> Iterator[Claim]:
         ("shuffled_labels",),
         post_hoc=FITTED,
     )
-    yield claim(
+    yield _claim(
         "Lemma 4.2",
         "The same for μ3 is much smaller",
         "below half of μ1's and μ2's in every run",
         measures.start_of_common,
         ("unbalanced_labels",),
     )
-    yield claim(
+    yield _claim(
         "Lemma 4.2",
         "It is Õ(σ1²√(m m1) + σ0²√(mL) + (σ0² + σ1²) m max|F(0)|)",
         f"at most {FRACTION:g} of that expression in every run",
@@ -175,14 +187,14 @@ def _claims(margin: float) -> Iterator[Claim]:
         elsewhere={"for μ1": measures.targets_at_the_bound},
         post_hoc="the bound; it was a trend, then that expression itself, which is too much for μ1 as well",
     )
-    yield claim(
+    yield _claim(
         "Lemma 4.3",
         "(1 + C) max(Ġ(μ1), Ġ(μ2)) ≤ −Ġ(μ3) ≤ (1 − C)(Ġ(μ1) + Ġ(μ2)) from some T0.5 ≤ T1 on, until T1",
         "for some C > 0 in every run, with T0.5 < T1",
         phases.velocities_balance_before,
         ("no_common_token",),
     )
-    yield claim(
+    yield _claim(
         "Lemma 4.5",
         "The same on [T1, T2], a constant C > 0",
         f"C positive in every run, exponent in m at least −{SLACK}",
@@ -190,7 +202,7 @@ def _claims(margin: float) -> Iterator[Claim]:
         ("shuffled_labels", "no_common_token"),
         post_hoc=FITTED,
     )
-    yield claim(
+    yield _claim(
         "Lemma 4.4",
         "|Σ_{I2} g − Σ_{I3} g| / min(Σ_{I2} g, Σ_{I3} g) ≪ 1 on [T1, T2]",
         "at most 0.5 in every run",
@@ -198,7 +210,7 @@ def _claims(margin: float) -> Iterator[Claim]:
         elsewhere={"I3 and I4": phases.others_balance},
         post_hoc="no trend is asked for",
     )
-    yield claim(
+    yield _claim(
         "Lemma 4.5",
         "Σ g / (Σ_{I2∪I3∪I4} g − Σ_{I1} g) = O(1), Σ g / (Σ_{I1} g − Σ_{I2} g) = O(1), R(t) in a fixed range",
         f"positive on [T1, T2] in every run; exponents in m of the ratios and of max R at most {SLACK}, of min R at "
@@ -208,14 +220,14 @@ def _claims(margin: float) -> Iterator[Claim]:
         elsewhere={"with Σ_{I2} g − Σ_{I3} g in the denominator": phases.targets_as_ratio},
         post_hoc=FITTED,
     )
-    yield claim(
+    yield _claim(
         "Corollary 4.6",
         "d/dt μ2ᵀW_VᵀW_Vμ1 > 0 and d/dt μ1ᵀW_VᵀW_Vμ3 < 0 on [T1, T2]",
         "the sign of every velocity at every saved time in every run",
         phases.value_velocities,
         ("shuffled_labels", "no_common_token"),
     )
-    yield claim(
+    yield _claim(
         "Lemma 4.7",
         "d/dt νᵀW_KᵀW_Qμ = Θ̃(loss σ0² m) / (L√m) for μ ≠ ν in {μ1, μ2}, minus that for ν = μ3",
         f"positive quotients; exponents in m of the smallest on [T1, T2] at least −{SLACK}, of the largest at most "
@@ -225,6 +237,12 @@ def _claims(margin: float) -> Iterator[Claim]:
         repairs={"theory": {"over log(T2/T1)": phases.score_velocities_over_log}},
         post_hoc=FITTED,
     )
+
+
+def _claims(margin: float) -> list[Claim]:
+    """All statements, for T1 with this margin."""
+    phases = Phases(margin)
+    return [*_theorem_1(phases), *_theorem_2(phases), *_theorem_3(), *_lemmas(phases)]
 
 
 # Statements about cases of their own.

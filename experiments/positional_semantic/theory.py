@@ -51,7 +51,7 @@ class Rule(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """ω, α and λ; those at which most is measured."""
+    """The parameters ω, α = n/d and λ of the model; the defaults are those of most claims."""
 
     omega: float = 0.3
     alpha: float = 1.5

@@ -107,7 +107,7 @@ def device_name(kind: str) -> str:
 
 
 def batches(largest: int) -> list[int]:
-    """1, 4, 16, ... up to the largest, which is the last."""
+    """The sizes of the batches: 1, 4, 16, ... as long as they are smaller than `largest`, and then `largest` itself."""
     require(largest >= 1, "largest", largest, "must be at least 1")
     sizes = [1]
     while sizes[-1] * FACTOR < largest:

@@ -83,7 +83,7 @@ def of_velocity(experiment: Any) -> Counts:
 
 
 def of_path(experiment: Any) -> Counts:
-    """Operations, bytes and memory of the program that integrates a path; the bytes a stretch takes to the host."""
+    """Operations, bytes and memory of the program that integrates a path; the bytes that a call copies to the host."""
     (compiled,) = Program(Path(experiment, "law"), 1).compiled
     memory = compiled.memory_analysis()
     held = {"bytes to the host": memory.output_size_in_bytes, "bytes held": memory.temp_size_in_bytes}

@@ -63,7 +63,7 @@ COMPARISONS = {
 
 
 def compare(problem: str, python: str) -> dict[str, Any]:
-    """The part of the record that is about one problem."""
+    """Measure all sides of one problem in turn; returns what the record says about it."""
     comparison = COMPARISONS[problem]
     left_out = {} if shutil.which("g++") else {peer: "no g++" for peer in comparison.peers if "compiled" in peer}
     sides: dict[str, Side] = {}

@@ -20,7 +20,7 @@ def weights(arrays: Arrays) -> list[torch.Tensor]:
 
 
 def loss(heads: int) -> Loss:
-    """The mean cross-entropy of windows: a function of the weights, words and next words."""
+    """A function of (weights, words, next words): the mean cross-entropy of the predicted next words."""
 
     def normed(x: Any) -> Any:
         return functional.layer_norm(x, x.shape[-1:])
