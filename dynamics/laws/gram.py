@@ -16,6 +16,7 @@ from dynamics.laws.descent import Descent, Momentum
 from dynamics.laws.flow import Flow
 from dynamics.laws.law import Law
 from dynamics.models import GramModel, HeavyBallStep, at_rest
+from dynamics.models.moving_gram import MovingGramModel, few_move, moving_entries
 from dynamics.objectives.objective import Objective
 
 
@@ -47,6 +48,16 @@ class GramLaw(Law):
 
 class GramFlow(GramLaw, Flow):
     """Gradient flow on the weights, in Gram variables; see Flow for the solver's fields."""
+
+    @staticmethod
+    def variables(params, objective):
+        """The Gram matrices, or, where most words are in no sample, those of their entries that move."""
+        gram, objective = GramLaw.variables(params, objective)
+        tokens, model = objective.looked_at, objective.model
+        if isinstance(model, MovingGramModel) or tokens is None or not few_move(tokens.shape, model.vocabulary):
+            return gram, objective
+        entries, constants, model = moving_entries(gram, objective.constants, model, tokens)
+        return entries, dataclasses.replace(objective, model=model, constants=constants)
 
     def velocity(self, objective, params):
         """dA/dt, dG/dt and so on; see GramModel.velocity."""

@@ -122,7 +122,7 @@ class GramModel:
         )
 
     def velocity(
-        self, params: PyTree, slope: PyTree, rates: Rates, tokens: Int[Array, "n L"] | None
+        self, variables: PyTree, slope: PyTree, rates: Rates, tokens: Int[Array, "n L"] | None
     ) -> dict[str, Array]:
         """The velocity of the Gram matrices under gradient flow on the weights, with z = slope["G"], M = slope["A"].
 
@@ -130,12 +130,12 @@ class GramModel:
         Ȧ = r_Q C_K M + r_K M C_Q           Ċ_K = r_K (A Mᵀ + M Aᵀ)       Ċ_Q = r_Q (Aᵀ M + Mᵀ A)
 
         Args:
-            params: the Gram matrices, with the shapes of Gram.
+            variables: {"params": the Gram matrices, with the shapes of Gram}; its constants are not used.
             slope: −∂L/∂ of each of them; only those of A and G are used, L depends on no other.
             rates: r of W, W_V, W_K and W_Q, whose velocities are −r ∂L/∂W, ...
             tokens: of the samples, if L depends on nothing else: M is zero at pairs of words that share no sample.
         """
-        A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**params)
+        A_HxDxD, G_HxD, S, C_V_HxDxHxD, C_K, C_Q = Gram(**variables["params"])
         z_HxD, M_HxDxD, m1 = slope["G"], on_pairs(slope["A"], tokens), self.neurons
         M_T = M_HxDxD.mT
         r_W, r_K, r_Q, r_V = (rates[name] for name in self.weights)
@@ -151,7 +151,7 @@ class GramModel:
     def step(
         self, params: PyTree, slope: PyTree, eta: Any, rates: Rates, tokens: Int[Array, "n L"] | None
     ) -> dict[str, Array]:
-        """The Gram matrices after one step η of gradient descent on the weights, exactly; arguments as in `velocity`.
+        """The Gram matrices after one step η of gradient descent on the weights, exactly; see `velocity`.
 
         With the velocity v of each Gram matrix, the next one is itself + η v + η² times
 
@@ -170,7 +170,7 @@ class GramModel:
             "C_K": at_rate(r_K, at_rate(r_K, M_HxDxD @ C_Q @ M_T)),
             "C_Q": at_rate(r_Q, at_rate(r_Q, M_T @ (C_K @ M_HxDxD))),
         }
-        velocity = self.velocity(params, slope, rates, tokens)
+        velocity = self.velocity({"params": params}, slope, rates, tokens)
         return {name: params[name] + eta * velocity[name] + eta**2 * second_order[name] for name in params}
 
     def heavy_ball_step(

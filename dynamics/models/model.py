@@ -21,9 +21,9 @@ class Model(nn.Module):
         "weights": the parameters are weights, and gradient flow moves them along −∇L; a method init(key, inputs), as
             linen modules have it, gives {"params": parameters, "constants": what is fixed}; config.init rescales
             entries with mean 0 and variance 1 / fan_in, unless it says init.name = "model". A model without it has a
-            method velocity(params, −∇L, rates, inputs): what gradient flow on the weights makes of the parameters, with
-            the inputs of the samples if L depends on nothing else, or None; and an attribute `weights`, the names of
-            the weights.
+            method velocity(variables, −∇L, rates, inputs): what gradient flow on the weights makes of the parameters,
+            variables["params"], with the inputs of the samples if L depends on nothing else, or None; and an attribute
+            `weights`, the names of the weights.
         "gram": a method `gram` gives the Gram matrices (dynamics.models.Gram); an attribute `neurons` is m1.
         "score_matrices": a method `score_matrices` gives the matrices W of the scores x_kᵀ W x_q [layer, H, d, d].
         "conserved": a method `conserved` gives a tuple of dynamics.models.Balance, what gradient flow keeps constant;

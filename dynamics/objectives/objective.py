@@ -168,7 +168,8 @@ class Objective(eqx.Module):
         slope = self.slope(params)
         if "weights" in self.model.capabilities:
             return self.trained.scaled(slope)
-        return self.model.velocity(params, slope, self.rates(params), self.looked_at)
+        variables = {"params": params, "constants": self.constants}
+        return self.model.velocity(variables, slope, self.rates(params), self.looked_at)
 
     @property
     def looked_at(self) -> PyTree | None:

@@ -37,6 +37,7 @@ DESCENTS: dict[str, dict[str, Any]] = {
     "SGD": {"name": "sgd", "learning_rate": 0.01, "batch_size": 6},
 }
 WORDS = (64, 163, 643)  # the vocabulary of the paper's experiment, and of 60 and 240 samples whose words are distinct
+MANY = 1000  # words, of which at most 300 are in the paper's 60 samples
 
 Counts = dict[str, float]
 
@@ -55,8 +56,10 @@ def counted() -> dict[str, Counts]:
     counts: dict[str, Counts] = {}
     for name, law in FLOWS.items():
         for words in WORDS:
-            counts[f"a velocity in {name}, {words} words"] = of_velocity(experiment(law, words))
+            counts[f"a velocity in {name}, {words} words"] = of_velocity(experiment(law, **of_words(words)))
         counts[f"a flow in {name}"] = of_path(experiment(law)) | of_flow(experiment(law))
+    few_move = experiment(FLOWS["Gram variables"], vocabulary=MANY)
+    counts[f"a velocity in Gram variables, {MANY} words, few in samples"] = of_velocity(few_move)
     for name, law in DESCENTS.items():
         counts[name] = of_path(experiment(law))
     counts["dynamics run"] = of_command("run", FIGURE1)
@@ -64,14 +67,20 @@ def counted() -> dict[str, Counts]:
     return counts
 
 
-def experiment(law: dict[str, Any], words: int = WORDS[0]) -> Any:
-    """The paper's experiment under one law, with a vocabulary of so many words, to t = 30."""
+def of_words(words: int) -> dict[str, Any]:
+    """The task with so many words: the paper's, or one with as many samples as there are words for, each word once."""
+    if words == WORDS[0]:
+        return {}
+    return {"samples": 3 * (words - 3) // 8, "vocabulary": words, "words": "distinct"}
+
+
+def experiment(law: dict[str, Any], **task: Any) -> Any:
+    """The paper's experiment under one law, to t = 30, with other values of its task."""
     config = load_config(FIGURE1)
     config.laws = {"law": law}
     config.times.update(stop=30.0, count=20)
     config.probes, config.checkpoints = ("loss",), 1
-    if words > config.task.vocabulary:
-        config.task.update(samples=3 * (words - 3) // 8, vocabulary=words, words="distinct")
+    config.task.update(task)
     return dynamics.Experiment.from_config(config.to_dict())
 
 
