@@ -12,6 +12,7 @@ from conftest import small_config
 import dynamics
 from dynamics.analysis.invariants import relative_drift
 from dynamics.laws import LAWS, Law
+from dynamics.laws.law import observer
 from dynamics.models import gram_invariants
 from experiments.cooccurrence import controls  # noqa: F401  (two more laws)
 
@@ -179,3 +180,15 @@ def test_flow_that_runs_out_of_steps_keeps_what_it_has(small, follow):
     assert valid[0] and not valid[-1]
     assert np.isfinite(np.asarray(trajectory.probes["loss"])[valid]).all()
     assert 0 < float(trajectory.end) < 1000
+
+
+@pytest.mark.parametrize(("name", "computed"), [("loss", 0), ("other", 1)])
+def test_a_loss_that_is_a_probe_is_not_computed_again(small, monkeypatch, name, computed):
+    """Whether it is a probe or not, a loss that is not finite is seen."""
+    params, objective = small.start
+    infinite = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.nan), params)
+    computed_losses, loss = [], dynamics.Objective.loss
+    observe = observer(objective, lambda params: {name: loss(objective, params) if name == "loss" else jnp.zeros(2)})
+    monkeypatch.setattr(dynamics.Objective, "loss", lambda *args: computed_losses.append(1) or loss(*args))
+    assert bool(observe(params)[1]) and not bool(observe(infinite)[1])
+    assert len(computed_losses) == 2 * computed

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from dynamics.config import require
-from dynamics.laws.law import Law, SteppingLaw, Stretch
+from dynamics.laws.law import Law, SteppingLaw, Stretch, observer
 from dynamics.laws.schedules import Schedule
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import COMPLETED, NON_FINITE, PAUSED, Trajectory
@@ -185,11 +185,8 @@ class Descent(SteppingLaw):
             scale = None if self.schedule is None else self.schedule.scale(k, loss.dtype)
             return jnp.isfinite(loss), *self.update(objective, gradient, params, memory, scale)
 
-        def observe(params):
-            return probes(params), jnp.isfinite(objective.loss(params))
-
         steps_T = self.steps_at(times)
-        path = stepped(step, params0, (steps_T, begin), observe, stretch)
+        path = stepped(step, params0, (steps_T, begin), observer(objective, probes), stretch)
         return path._replace(
             t=times,
             end=self.time(path.state, times.dtype),

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from dynamics.config import require
 from dynamics.laws.descent import check_batch, stepped
 from dynamics.laws.flow import modified_velocity
-from dynamics.laws.law import SteppingLaw, Stretch
+from dynamics.laws.law import SteppingLaw, Stretch, observer
 from dynamics.objectives.objective import Objective
 from dynamics.trajectory import Trajectory
 
@@ -89,9 +89,6 @@ class StochasticModifiedEquation(SteppingLaw):
             moved = jax.tree.map(lambda p, v, n: p + dt * v + n, params, drift, kick)
             return jnp.array(True), moved, memory
 
-        def observe(params):
-            return probes(params), jnp.isfinite(objective.loss(params))
-
         begin = jnp.where(stretch.paused, stretch.state, here)
-        path = stepped(step, params0, (steps_T, begin), observe, stretch)
+        path = stepped(step, params0, (steps_T, begin), observer(objective, probes), stretch)
         return path._replace(t=times, end=(path.state.astype(times.dtype) * dt).astype(times.dtype))

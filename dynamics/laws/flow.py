@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from dynamics.config import require
-from dynamics.laws.law import Law, Stretch
+from dynamics.laws.law import Law, Stretch, observer
 from dynamics.laws.methods import DOPRI8, TSIT5, Method
 from dynamics.laws.runge_kutta import Controller, Solver, Turn, integrate
 from dynamics.laws.stabilised import RKC2
@@ -89,13 +89,9 @@ class Flow(Law):
         self, method: Method, objective: Objective, params0: PyTree, times: Any, probes: Any, stretch: Stretch
     ) -> Trajectory:
         """The trajectory by a method, up to the time when it hands over; the other arguments are those of a call."""
-
-        def observe(params):
-            return probes(params), jnp.isfinite(objective.loss(params))
-
         velocity = functools.partial(self.velocity, objective)
         solver = Solver(method, self.rtol, self.atol, self.max_steps, len(self.turns) > 1)
-        path = integrate(velocity, params0, times, observe, solver, stretch)
+        path = integrate(velocity, params0, times, observer(objective, probes), solver, stretch)
         values, finite = path.observed
         row = jnp.arange(len(times))
         reached = (row >= stretch.row) & (row < path.reached)

@@ -138,6 +138,22 @@ class Law(eqx.Module):
         """
 
 
+def observer(
+    objective: Objective, probes: Callable[[PyTree], dict[str, Array]]
+) -> Callable[[PyTree], tuple[dict[str, Array], Bool[Array, ""]]]:
+    """The function params -> (values of the probes, whether the loss is finite).
+
+    A loss that is a probe is not computed again: in a loop XLA does not see that both are one.
+    """
+
+    def observe(params: PyTree) -> tuple[dict[str, Array], Bool[Array, ""]]:
+        values = probes(params)
+        loss = values["loss"] if "loss" in values else objective.loss(params)
+        return values, jnp.all(jnp.isfinite(loss))
+
+    return observe
+
+
 class SteppingLaw(Law):
     """A law with a learning rate η and time t = η·k; abstract.
 
