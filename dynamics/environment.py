@@ -22,7 +22,7 @@ def prepare() -> None:
     JAX_NUM_CPU_DEVICES: every core is a device, and the members of an ensemble are spread over them.
 
     XLA_FLAGS: LLVM optimises at level 2: compilation takes less time than at level 3, and no program here runs slower
-    (experiments/speed/README.md). XLA reads the flags when jax uses its first device, and another level rounds some
+    (experiments/speed/history.md). XLA reads the flags when jax uses its first device, and another level rounds some
     sums differently: they must be set before anything else can do so.
     """
     flags, level = os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level"

@@ -2,13 +2,14 @@
 
     python -m experiments.speed.accelerator --device=gpu [--largest=16384] [--record=FILE]
 
-Batches of 1, 4, 16, ... members in float64 and in float32: members per second, against members one after another, and
-which share of the device's own rates the counted work of their velocities achieves. Both rates are measured here: a
-product of matrices, in full precision (no TF32), and a pass over memory. What stays in a cache is counted as if it came
-from memory, so that the share of memory of small batches can be more than 100 %. Prints a table, and writes a JSON
-record with the name of the device. Compile time is excluded; transfers from and to the host are not.
+Measures members per second in batches of 1, 4, 16, ... members, in float64 and in float32, and compares them with
+members one after another and with the rates of the device. Two rates are measured first: operations per second in a
+product of matrices in full precision (no TF32), and bytes per second in a pass over memory. A share of a rate is the
+counted work of the velocities per second, divided by the rate. Numbers that stay in a cache count as read from memory,
+so the share of memory of a small batch can be more than 100 %. Seconds include transfers from and to the host, and
+exclude compiling. Prints a table, and writes a JSON record with the name of the device.
 
-Ends with 2 and one line where there is no such device: the table says "not measured".
+Without such a device the table says "not measured", one line says why, and the exit code is 2.
 """
 
 import argparse
@@ -41,7 +42,7 @@ PROBLEMS: dict[str, tuple[dict[str, Any], float]] = {
     "flow in Gram variables": ({"name": "gram_flow", "rtol": 1e-6, "atol": 1e-9}, 300.0),
     "GD in weights": ({"name": "gd", "learning_rate": 0.01}, 10.0),
 }
-# Rows and columns of the matrices, and numbers of the array, by which a device is measured: larger than its caches.
+# To measure a device: rows and columns of the matrices, and numbers in the array. They are larger than its caches.
 SIZES = {"cpu": (1024, 2**23)}
 OTHER_SIZES = (8192, 2**28)
 
@@ -54,7 +55,7 @@ class Rates(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A batch: the seconds of each round, members per second, shares of the rates, and against one after another."""
+    """A batch: seconds of each round, members per second, shares of the rates, speed relative to one after another."""
 
     problem: str
     dtype: Dtype
@@ -94,7 +95,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def device_name(kind: str) -> str:
-    """The name of the devices of a kind, on which everything is computed from now on.
+    """The name of the devices of a kind; from now on everything is computed on them.
 
     Raises:
         ConfigError: where there is none.
@@ -131,7 +132,7 @@ def rates(dtype: Dtype, size: int, count: int) -> Rates:
 
 
 def _best(function: Callable[[Any], Any], state: Any) -> float:
-    """The seconds of the fastest of some calls of a program, each of what the one before it gave."""
+    """The seconds of the fastest of some calls of a program; every call gets the result of the one before."""
     seconds = []
     for _ in range(1 + 3 * ROUNDS):  # the first compiles
         begin = time.perf_counter()
@@ -184,7 +185,7 @@ def measured(problem: str, dtype: Dtype, sizes: Sequence[int], rate: Rates) -> I
 
 
 def integrated(paths: Sequence[Path], strategy: Strategy) -> tuple[list[float], int]:
-    """The seconds of some rounds, and how often velocities or gradients of all members are evaluated in one."""
+    """The seconds of some rounds, and the evaluations of velocities or gradients of all members in one round."""
     program = Program(paths[0], len(paths), strategy)
     rounds = [list(integrate(program, paths)) for _ in range(1 + ROUNDS)]  # the first compiles what is not compiled yet
     evaluations = np.zeros(len(paths), int)
@@ -198,7 +199,7 @@ def integrated(paths: Sequence[Path], strategy: Strategy) -> tuple[list[float], 
 
 
 def evaluation(path: Path, size: int) -> tuple[float, float]:
-    """The operations and bytes of the velocities of so many members, evaluated at once, as XLA counts them."""
+    """Operations and bytes, as XLA counts them, of evaluating the velocities of `size` members at once."""
     params, objective, _ = path.experiment.abstract_start(path.law)
     of_all = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape), leaf.dtype), (params, objective))
     velocities: Any = jax.jit(jax.vmap(lambda params, objective: objective.velocity(params))).lower(*of_all)

@@ -1,10 +1,9 @@
-"""The work of programs, counted and not timed: a change that makes them slower shows without a clock.
+"""The work of programs, counted instead of timed, so that a test without a clock notices more work.
 
     python -m experiments.speed.counted [FILE]
 
-Prints the counts as JSON, or writes them into FILE. tests/test_counted_work.py compares them with those of
-tests/records/counted_work.json. Operations and bytes are those that XLA counts in a compiled program; it counts the
-body of a loop once.
+Prints the counts as JSON, or writes them into FILE. tests/test_counted_work.py compares them with the counts in
+tests/records/counted_work.json. XLA counts the operations and bytes of a compiled program, and the body of a loop once.
 """
 
 import contextlib

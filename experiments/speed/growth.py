@@ -2,8 +2,9 @@
 
     python -m experiments.speed.growth [FOLDER]
 
-Prints exponents, fitted to CPU seconds beside those of the counted multiplications, then flows at growing vocabularies
-and at d = 1923. Draws where each form wins into FOLDER, if it is given. Compile time is excluded.
+Prints exponents fitted to CPU seconds, beside those of the counted multiplications. Then measures flows at growing
+vocabularies and at d = 1923. If FOLDER is given, draws into it which form is faster at which sizes. Compile time is
+excluded.
 """
 
 import contextlib
@@ -158,7 +159,7 @@ class Flow(NamedTuple):
 
 
 def flow(task: dict[str, Any], width: int, variables: str, times: tuple[float, int], solves: int = 2) -> Flow:
-    """A flow to the last of the times, (t, their number), with the loss; the last solve, so that all is compiled."""
+    """Measure the last of some solves, the others compile; `times` are the end t and how often the loss is saved."""
     config = dynamics.base()
     config.task = {"name": "cooccurrence", **task}
     config.model = {"name": "one_layer", "width": width, "neurons": 64, "heads": 1}
@@ -215,9 +216,10 @@ def product(d: int, m: int) -> tuple[float, float]:
 
 
 def large() -> None:
-    """N = 720, L = 5, every random word once, d = 1923, m = 256, to t = 300; loss at 200 times.
+    """Flows with n = 720, L = 5, every random word once, d = 1923, m = 256, to t = 300; loss at 200 times.
 
-    Over all pairs of words in Gram variables only a third of the evaluations, with a third of the times, to t = 3.
+    Over all pairs of words in Gram variables the flow ends at t = 3, after a third of the evaluations and of the times;
+    its seconds are scaled to all evaluations.
     """
     task = {"samples": 720, "length": 5, "words": "distinct"}
     for variables, times in ((WEIGHTS, (300.0, 200)), (GRAM, (3.0, 60))):

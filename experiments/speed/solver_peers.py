@@ -1,11 +1,11 @@
-"""Solvers of other libraries on the flow of a run of configs/speed/solvers.py, in weights.
+"""Solvers of other libraries on the flow in weights of a run of configs/speed/solvers.py.
 
     python -m experiments.speed.solver_peers RUN
 
-scipy's solve_ivp with our jitted velocity: RK45 and DOP853, and where a dense Jacobian fits, LSODA and BDF with the
-Jacobian jitted. With the peers' environment (`make .venv-peers/ready`), also torchdiffeq's dopri5 with PyTorch's own
-gradient, for the one-layer model, on one thread. Writes peers.json into the folder of the run, which its figure reads,
-and prints what was left out and why.
+scipy's solve_ivp gets our jitted velocity: RK45 and DOP853, and where a dense Jacobian fits into memory also LSODA and
+BDF with a jitted Jacobian. After `make .venv-peers/ready`, torchdiffeq's dopri5 solves the one-layer model with the
+gradient by PyTorch, on one thread. Writes peers.json into the folder of the run, whose figure reads it, and prints what
+was left out and why.
 
 A Jacobian counts as many evaluations of the velocity as it has columns. Seconds do not include compiling.
 """
@@ -64,7 +64,7 @@ def main(run: str) -> None:
 
 
 def tolerances(solver: str, velocity: Callable[[], Any], evaluations: float) -> tuple[float, ...]:
-    """The tolerances to try with a solver that needs this many evaluations; few if that takes long, or none."""
+    """Tolerances to try with a solver that needs this many evaluations: few if solves are slow, none if very slow."""
     velocity()
     expected = evaluations * min(seconds_of(velocity) for _ in range(5))
     if expected > MOST_S:

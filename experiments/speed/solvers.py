@@ -70,10 +70,10 @@ def points(record: Record) -> Solves:
 
 
 def work_at(error: float, solves: list[Point], work: str) -> float:
-    """The least work by which a solver gets to this error or below; nan where it does not get there.
+    """The least work for which a solver reaches this error or a smaller one; nan if it does not reach it.
 
-    Between neighbouring tolerances the work is interpolated, in logarithms of both. Where stability decides the steps,
-    all tolerances have smaller errors, and the least work of them is what the error takes.
+    Between neighbouring tolerances the logarithm of the work is interpolated in that of the error. Where stability
+    decides the steps, every tolerance has a smaller error: then the result is the least work of all tolerances.
     """
     enough = [getattr(point, work) for point in solves if point.error <= error]
     for one, other in itertools.pairwise(solves):

@@ -1,9 +1,10 @@
-"""Where the seconds of `dynamics run` go, in the main thread and beside it.
+"""Where the seconds of `dynamics run` go, in the main thread and in others.
 
     python -m experiments.speed.startup [FILE[:VARIANT]]
 
-Runs a config, the smoke variant of Figure 1 if none is given, in processes of its own: once with an empty compile cache
-and ROUNDS times with that of the first. Prints seconds by phase, the median of the latter.
+Runs a config, by default the smoke variant of Figure 1, in processes of its own: once with an empty compile cache, and
+ROUNDS times with the cache of the first run. Prints the seconds of each phase: of the first run, and the median of the
+others.
 """
 
 import functools
@@ -91,7 +92,7 @@ def followed(file: str, folder: str, number: int) -> None:
 
 
 def _follow(seconds: Seconds) -> None:
-    """Add the seconds of every call of the functions of PHASES to `seconds`; of calls in one another, the outer one."""
+    """Add the seconds of all calls of the functions of PHASES to `seconds`; a call inside another one is not added."""
     inside: list[str] = []
 
     def following(function: Any, phase: str) -> Any:

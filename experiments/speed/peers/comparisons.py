@@ -2,12 +2,12 @@
 
     python -m experiments.speed.peers.comparisons PYTHON [PROBLEM ...]
 
-PYTHON is that of the peers' environment. With problems named, only their part of the record is measured again.
+PYTHON is the interpreter of the peers' environment. If problems are named, only they are measured again in the record.
 
-Every side is a process on the same number of cores with as many threads. A round asks each of them once, one after
-another while the others wait; five rounds give five ratios. Compiling is done before. Flows are compared at equal
-measured accuracy: for every side the loosest tolerance is found at which the largest relative error of the loss over
-the saved times is within the target.
+Every side is a process, and all have the same number of cores and threads. In a round each side does the work once
+while the others wait; five rounds give five ratios. Compiling is done before. Flows are compared at equal measured
+accuracy: each side has the loosest tolerance for which the largest relative error of the loss over the saved times is
+at most the target.
 """
 
 import importlib.metadata

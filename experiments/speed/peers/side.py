@@ -53,14 +53,14 @@ class Side:
 
 
 def threads() -> int:
-    """The number of threads of this side, which from now on runs on as many cores; before jax or torch is imported."""
+    """The number of threads of this side; limits it to as many cores, so call it before importing jax or torch."""
     count = int(os.environ["SIDE_THREADS"])
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
     return count
 
 
 def serve(measure: Callable[..., dict[str, Any]]) -> None:
-    """Answer requests until there are no more; every answer has the largest memory of the process so far, in MB."""
+    """Answer requests until there are no more, and add to each the largest memory of the process so far, in MB."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what others print is no answer
     for line in sys.stdin:
         answer = measure(**json.loads(line))
@@ -69,7 +69,7 @@ def serve(measure: Callable[..., dict[str, Any]]) -> None:
 
 
 def repeated(work: Callable[[], tuple[float, Any]]) -> tuple[float, Any]:
-    """The mean seconds of work that tells its seconds, repeated for LEAST_S at least, and what it gave at last."""
+    """Repeat work that returns (seconds, result), for LEAST_S at least; returns mean seconds and the last result."""
     seconds: list[float] = []
     while sum(seconds) < LEAST_S:
         one, result = work()

@@ -40,9 +40,9 @@ def by_table(arrays: Arrays) -> Loss:
 
 
 def by_words(arrays: Arrays) -> Loss:
-    """The same loss for many words: the weights of words are embeddings [d, m], of the samples with these tokens alone.
+    """The same loss for many words, where the weights of words are embeddings [d, m].
 
-    It is the part of the mean over all samples that is due to these.
+    It takes the tokens of some samples, and gives their part of the mean over all samples.
     """
     samples, a_J = len(arrays["targets"]), arrays["a"]
 
