@@ -255,6 +255,8 @@ def draw(folder: pathlib.Path) -> None:
         line = np.geomspace(min(vocabulary), max(vocabulary), 50)
         cost = 5 * pairs.column_cost(5, BASE[variables].m) if variables == WEIGHTS else 25 * pairs.COSTS["cpu"].sparse
         axes.plot(line, line**2 / cost, color=COLOURS["black"], linewidth=1, label="the rule: below it, samples")
+        if variables == GRAM:
+            axes.plot(line, 4 * line / 25, "--", color=COLOURS["black"], linewidth=1, label="below it, only what moves")
         axes.set(xscale="log", yscale="log", xlabel="words, d", ylabel="samples, n", title=variables)
         axes.set_ylim(min(SAMPLES) / 2, max(SAMPLES) * 2)
         axes.set_xticks(vocabulary, [str(d) for d in vocabulary])
