@@ -119,6 +119,8 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
     Raises:
         ConfigError: for a value that is not of this type.
     """
+    if type(value) is hint and isinstance(value, (int, float, str)):  # a number that is plain is finite
+        return value
     # As JSON: there, a list can be a tuple, but a text is no number and a bool no integer.
     text = json.dumps(value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value)
     try:
