@@ -1,4 +1,4 @@
-"""What keeps the start of a command short, counted in a process of its own."""
+"""What keeps a command short, counted in a process of its own."""
 
 import json
 import subprocess
@@ -20,29 +20,37 @@ def listen(event, duration_secs, **_):
     if event.endswith("backend_compile_duration"):  # also for one that is read from the compile cache
         programs.append(event)
 
+def counted():
+    return len(programs), gc.get_threshold()[0], gc.get_freeze_count(), [*sys.modules]
+
 jax.monitoring.register_event_duration_secs_listener(listen)
-# Called after all that the command leaves for the end.
-atexit.register(lambda: print(json.dumps([len(programs), gc.get_threshold()[0], gc.get_freeze_count()])))
+atexit.register(lambda: print(json.dumps(counted())))  # called after all that the command leaves for the end
 sys.exit(dynamics.cli.main())
 """
 
 
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory):
-    """The programs of a smoke run; the new objects between two collections of garbage, and those not looked at last."""
+    """Of a smoke run: its programs, the new objects between two collections of garbage, those not looked at at the end,
+    and the names of its modules."""
     flags = [f"--config={ROOT}/configs/cooccurrence/figure1.py:smoke", f"--workdir={tmp_path_factory.mktemp('runs')}"]
-    flags += ["--config.wandb.mode=disabled", "--config.figures=", "--no-report"]
-    command = [sys.executable, "-c", RUN, "run", *flags]
+    command = [sys.executable, "-c", RUN, "run", *flags, "--config.wandb.mode=offline", "--no-report"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_command_looks_for_garbage_rarely(counted):
-    _, between, unseen = counted
+    _, between, unseen, _ = counted
     assert between == 100_000 and unseen > 0
 
 
 def test_a_run_compiles_few_programs(counted):
     """Laws and starts have programs, but what moves a start to where it is integrated has none."""
-    programs, _, _ = counted
+    programs, *_ = counted
     assert programs <= MOST_PROGRAMS
+
+
+def test_an_offline_mirror_prepares_no_reports(counted):
+    """Not even those that wandb sends about itself."""
+    *_, modules = counted
+    assert "wandb" in modules and not {"opentelemetry.sdk", "requests"} & {*modules}
