@@ -17,6 +17,9 @@ from ml_collections.config_dict import placeholder
 
 from dynamics.mistakes import GROUPS, ConfigError, check_plain, require, under
 
+UNHASHED = ("launch", "wandb")  # groups that change nothing that is recorded
+ENCODER = json.JSONEncoder(sort_keys=True, default=str)  # of what is hashed
+
 # Mistakes for which pydantic has other words.
 PLAIN = {
     "int_type": "must be an integer",
@@ -116,6 +119,8 @@ def _converted(hint: Any, value: Any, path: str) -> Any:
     Raises:
         ConfigError: for a value that is not of this type.
     """
+    if type(value) is hint and isinstance(value, (int, float, str)):  # a number that is plain is finite
+        return value
     # As JSON: there, a list can be a tuple, but a text is no number and a bool no integer.
     text = json.dumps(value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value)
     try:
@@ -187,10 +192,11 @@ def check_path(config: ml_collections.ConfigDict, key: str, value: Any) -> None:
     path, _, _ = key.rpartition(".")
     for part in key.split("."):
         require(isinstance(node, ml_collections.ConfigDict), key, value, f"{path} is a value, not a group of keys")
-        try:
-            check_keys({part: value}, node, "")
-        except ConfigError as error:
-            raise ConfigError(key, value, str(error.allowed)) from None
+        if part not in node:
+            try:
+                check_keys({part: value}, node, "")
+            except ConfigError as error:
+                raise ConfigError(key, value, str(error.allowed)) from None
         node = node[part]
 
 
@@ -248,9 +254,19 @@ def choose(registry: Mapping[str, Any], values: Any, path: str, **given: Any) ->
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits of the config's content, the groups `launch` and `wandb` left out."""
-    content = {k: v for k, v in config.items() if k not in ("launch", "wandb")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    """Twelve hexadecimal digits of the config's content, without the groups in UNHASHED."""
+    return hash_of(texts({key: value for key, value in config.items() if key not in UNHASHED}))
+
+
+def texts(content: Mapping[str, Any]) -> dict[str, str]:
+    """{key: it and its value as JSON}, so that the hash of a group of keys is found without all of its values."""
+    return {key: f"{ENCODER.encode(key)}: {ENCODER.encode(value)}" for key, value in content.items()}
+
+
+def hash_of(parts: Mapping[str, str]) -> str:
+    """Twelve hexadecimal digits of a group of keys as JSON; the parts are those of `texts`."""
+    content = ", ".join(parts[key] for key in sorted(parts))
+    return hashlib.sha256(f"{{{content}}}".encode()).hexdigest()[:12]
 
 
 def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:

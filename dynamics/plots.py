@@ -16,7 +16,9 @@ from bokeh.models import (
     CustomJSTickFormatter,
     FixedTicker,
     HoverTool,
+    Image,
     LinearColorMapper,
+    MultiLine,
     PlainText,
 )
 from bokeh.models.annotations import Span
@@ -169,8 +171,9 @@ def curves(lines: Sequence[Line], scale: Range, over: str = "t = ηk") -> Any:
         }
     )
     many = len(lines) > len(COLOURS)
-    drawn.multi_line(
-        "x", "y", source=source, line_color="colour", line_dash="dash", line_width=1 if many else 2, line_alpha=0.9
+    width = 1 if many else 2
+    drawn.add_glyph(
+        source, MultiLine(xs="x", ys="y", line_color="colour", line_dash="dash", line_width=width, line_alpha=0.9)
     )
     drawn.add_tools(HoverTool(tooltips=[("", "@name"), ("t", "$x"), ("value", "$y")], line_policy="nearest"))
     now = Span(dimension="height", location=times.high, line_color=COLOURS[-1], line_dash="dotted", line_width=1.5)
@@ -213,7 +216,7 @@ def movie(values: Any, scale: Range, most: int) -> Any:
     source = ColumnDataSource({"image": [frames[-1].copy()]})
     mapper = LinearColorMapper(palette=scale.palette, low=0, high=LEVELS)
     drawn.grid.visible = False
-    drawn.image("image", x=0, y=0, dw=width, dh=height, source=source, color_mapper=mapper)
+    drawn.add_glyph(source, Image(image="image", x=0, y=0, dw=width, dh=height, color_mapper=mapper))
     names = {"x": [text(x) for x in values[columns].values], "y": [text(y) for y in values[rows].values[::-1]]}
     for axis, dim, labels in ((drawn.xaxis, columns, names["x"]), (drawn.yaxis, rows, names["y"])):
         axis.ticker = FixedTicker(ticks=[i + 0.5 for i in range(0, len(labels), -(-len(labels) // NAMED))])

@@ -3,6 +3,7 @@
 Time is t = η·k always, with η the step (learning rate) and k the number of steps; the flow's own time is the same t.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -114,6 +115,15 @@ class Times:
         if self.spacing == "logarithmic":
             require(0 < self.start < self.stop, "start", self.start, f"must lie between 0 and stop = {self.stop}")
 
+    @functools.cached_property
+    def _ideal(self) -> np.ndarray:
+        """The times after 0, before they become multiples of a step."""
+        if self.spacing == "given":
+            return np.array(self.given)
+        if self.spacing == "linear":
+            return np.linspace(0.0, self.stop, self.count + 1)[1:]
+        return np.geomspace(self.start, self.stop, self.count)
+
     def grid(self, step: float | None = None) -> np.ndarray:
         """The times, 0 first, strictly increasing.
 
@@ -124,12 +134,7 @@ class Times:
         Raises:
             ConfigError: when the multiples of `step` cannot hold the grid.
         """
-        if self.spacing == "given":
-            ideal = np.array(self.given)
-        elif self.spacing == "linear":
-            ideal = np.linspace(0.0, self.stop, self.count + 1)[1:]
-        else:
-            ideal = np.geomspace(self.start, self.stop, self.count)
+        ideal = self._ideal
         if step is None:
             return np.concatenate([[0.0], ideal])
         allowed = f"must be less than 2^53 steps of the learning rate {step}"

@@ -260,3 +260,10 @@ def test_plots_of_probes(smoke, stored):
         _ = smoke.plot.losses
     with pytest.raises(KeyError, match="laws: flow, gd, sgd"):
         smoke.plot.loss("adam")
+
+
+def test_lines_and_pictures_are_drawn_one_way(smoke):
+    """Bokeh's own functions for lines and pictures add glyphs for a selection, which no figure has: time and bytes."""
+    _, pictures = smoke.plot.scores("flow").children
+    renderers = [*smoke.plot.loss().renderers, *pictures.children[0][0].renderers]
+    assert [renderer.nonselection_glyph for renderer in renderers] == ["auto", "auto"]

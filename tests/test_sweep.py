@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,8 @@ from dynamics.sweeps.members import free_keys
 from dynamics.sweeps.overrides import chain, choice, grid, log_uniform, own_seeds, random, seeds, uniform, zipped
 from dynamics.sweeps.paths import plan
 from dynamics.sweeps.sweep import Sweep
+
+MOST_CALLS = 340  # 325 when this was written
 
 
 def config():
@@ -222,6 +225,30 @@ def test_members_that_differ_in_numbers_are_checked_once_and_are_members_alone(o
             assert shared.experiment.start_inputs(path.law) == path.experiment.start_inputs(path.law)
             assert {together[other].form for other, i in groups.items() if i == groups[key]} == {path.form}
     assert not planned.refused and len({path.form for path in together.values()}) == len(planned.groups)
+
+
+def test_a_member_that_differs_in_numbers_costs_few_calls(of_numbers):
+    """The calls of this library's functions and of those that make its laws, for each of ten thousand members."""
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        of_file = frame.f_code.co_filename
+        calls += event == "call" and ("equinox" in of_file or dynamics.__path__[0] in of_file)
+
+    def counted(members):
+        nonlocal calls
+        overrides = [{"seed": seed, "laws.gd.learning_rate": 0.25 / (seed + 1)} for seed in range(members)]
+        calls = 0
+        sys.setprofile(count)
+        try:
+            plan({"": Sweep.of("numbers", of_numbers, overrides)})
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    counted(2)
+    assert (counted(40) - counted(20)) / 20 < MOST_CALLS
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ class Experiment:
         trained: which parameters train, under the laws that do not say it themselves.
         trained_by: {law: which parameters train under it}, for the laws that have a group `train` of their own.
         laws: by their names in the record.
+        asked_times: the saved times as the config asks for them.
         times: saved times t, shared by all laws; the first is 0.
         probes: their names.
         words: matrix probes keep this many words.
@@ -64,6 +65,7 @@ class Experiment:
     trained: Trained
     trained_by: dict[str, Trained]
     laws: dict[str, Law]
+    asked_times: Times
     times: np.ndarray
     probes: tuple[str, ...]
     words: int
@@ -101,7 +103,7 @@ class Experiment:
         # The loss of a sample that stands for a distribution has an error.
         exact = data.regime == "fixed" or ("population_loss" in task.capabilities and loss == task.loss)
         probes = tuple(dict.fromkeys((*settings.probes, *(() if exact else ("loss_error",)))))
-        times = build(Times, config["times"], "times.")
+        asked_times = build(Times, config["times"], "times.")
         experiment = cls(
             task=task,
             loss=loss,
@@ -117,7 +119,8 @@ class Experiment:
                 if "train" in values
             },
             laws=laws,
-            times=common_times(times, steps),
+            asked_times=asked_times,
+            times=common_times(asked_times, steps),
             probes=probes,
             words=min(settings.words, len(task.word_names) or settings.words),
             checkpoints=settings.checkpoints,
@@ -153,16 +156,17 @@ class Experiment:
         check_seed(config["seed"])
         changed = [group.removeprefix("laws.") for group in groups if group != "init"]
         laws = {law: law_of(law, config["laws"][law], config["step"])[0] for law in changed}
-        start = build(Initialisation, config["init"], "init.") if "init" in groups else self.initialisation
-        before = [self.laws[law] for law in changed]
-        if _shapes((self.initialisation, before)) != _shapes((start, list(laws.values()))):
-            return None
         if any(self._traits(laws[name]) != self._known_traits[name] for name in changed):
             return None
+        start = self.initialisation
+        if "init" in groups:
+            start = build(Initialisation, config["init"], "init.")
+            if _shapes(start) != _shapes(self.initialisation):
+                return None
         laws = {**self.laws, **laws}
         times, steps = self.times, [law.step for law in laws.values() if law.step is not None]
         if steps != [law.step for law in self.laws.values() if law.step is not None]:
-            times = common_times(build(Times, config["times"], "times."), [("step", step, step) for step in steps])
+            times = common_times(self.asked_times, [("step", step, step) for step in steps])
         experiment = replace(self, laws=laws, initialisation=start, times=times, seed=config["seed"])
         check_numbers(experiment)
         return experiment if len(times) == len(self.times) else None
@@ -172,8 +176,9 @@ class Experiment:
         return {name: self._traits(law) for name, law in self.laws.items()}
 
     def _traits(self, law: Law) -> tuple[Any, ...]:
-        """What is asked of a law while an experiment is checked, beside its shapes and times."""
-        return law.is_random(self.model), law.draws_samples, law.needs
+        """What is asked of a law while an experiment is checked, beside its times."""
+        # By the class: equinox makes an object for every method that is looked up on a law, which takes longer.
+        return type(law).is_random(law, self.model), law.draws_samples, law.needs, _shapes(law)
 
     def is_random(self, law: str) -> bool:
         """Whether the trajectory of a law depends on the draw of its noise."""

@@ -67,6 +67,8 @@ def _opened(settings: Mapping[str, Any], folder: pathlib.Path, name: str, group:
     """A new wandb run whose metrics are functions of t."""
     import wandb
 
+    # For the whole process: with the mode of a run alone, wandb would report on itself over the network, also offline.
+    wandb.setup(wandb.Settings(mode=settings["mode"]))
     run = wandb.init(
         project=settings["project"],
         group=group or None,
@@ -75,7 +77,14 @@ def _opened(settings: Mapping[str, Any], folder: pathlib.Path, name: str, group:
         mode=settings["mode"],
         config=dict(config),
         reinit="create_new",
-        settings=wandb.Settings(silent=True, console="off", init_timeout=20, disable_git=True, x_disable_stats=True),
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            init_timeout=20,
+            disable_git=True,
+            x_disable_stats=True,
+            x_save_requirements=False,  # of all installed packages; the record has the versions that matter
+        ),
     )
     run.define_metric("t")
     run.define_metric("*", step_metric="t")

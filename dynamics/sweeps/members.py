@@ -1,17 +1,17 @@
 """The members of a sweep: a config with overrides, resolved."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ml_collections
 from ml_collections.config_dict import FieldReference
 
-from dynamics.config import ConfigError, check_path, config_hash, plain, require
+from dynamics.config import UNHASHED, ConfigError, check_path, hash_of, plain, require, texts
 from dynamics.sweeps.overrides import Override
 
-LABELS = ("figures", "compare")  # keys that change no trajectory, in addition to those that config_hash leaves out
+LABELS = ("figures", "compare")  # keys that change no trajectory, in addition to UNHASHED
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Family:
             _set(self._config, path, value)
         self._resolved = plain(self._config)
         before, after = dict(flat(base)), dict(flat(self._resolved))
-        self._code = _code_of(self._resolved)
+        # What the id of a member is the hash of.
+        self._texts = texts({key: value for key, value in self._resolved.items() if key not in (*LABELS, *UNHASHED)})
+        self._texts |= texts({"code": _code_of(self._resolved)})
         self._numbers = {path for path, value in after.items() if isinstance(value, (int, float))}
         # A group that has lost keys, since it has another class, is replaced as a whole.
         self._changes = dict(_left_of(self._resolved, path) for path in before if path not in after)
@@ -56,15 +58,19 @@ class Family:
 
     def member(self, override: Override, free: Override) -> Member:
         """The member with these overrides, of which `free` are those that are not linked."""
-        resolved, changes = self._resolved, dict(self._changes)
+        resolved, changes, names = self._resolved, dict(self._changes), False
         for path, value in free.items():
             node, key = _set(self._config, path, value)
-            changes[path] = plain(ml_collections.ConfigDict({key: node[key]}))[key]
-            resolved = _with(resolved, path.split("."), changes[path])
-        names_nothing = all(path in self._numbers and isinstance(changes[path], (int, float)) for path in free)
-        content = {key: value for key, value in resolved.items() if key not in LABELS}
-        content["code"] = self._code if names_nothing else _code_of(resolved)
-        return Member(config_hash(content), override, changes)
+            changed = node[key]
+            if not isinstance(changed, (int, float)):
+                changed = plain(ml_collections.ConfigDict({key: changed}))[key]
+            names |= path not in self._numbers or not isinstance(changed, (int, float))
+            changes[path], resolved = changed, with_value(resolved, path, changed)
+        groups = {path.partition(".")[0] for path in free} & self._texts.keys()
+        of_id = self._texts | texts({group: resolved[group] for group in groups})
+        if names:
+            of_id |= texts({"code": _code_of(resolved)})
+        return Member(hash_of(of_id), override, changes)
 
 
 def _code_of(resolved: Mapping[str, Any]) -> str:
@@ -120,10 +126,10 @@ def _held(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[tuple
             yield prefix + key, value
 
 
-def _with(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    """A config with another value; what does not change is shared."""
-    key, *rest = path
-    return {**config, key: _with(config[key], rest, value) if rest else value}
+def with_value(config: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A config with another value at a dotted key; what does not change is shared."""
+    key, _, rest = path.partition(".")
+    return {**config, key: with_value(config[key], rest, value) if rest else value}
 
 
 def _left_of(config: Mapping[str, Any], path: str) -> tuple[str, Any]:

@@ -1,7 +1,6 @@
 """The paths of a sweep: each path that a member needs, once; groups that share their programs, and their cost."""
 
 import contextlib
-import hashlib
 import json
 import pathlib
 import time
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dynamics.config import ConfigError
+from dynamics.config import ConfigError, hash_of, texts
 from dynamics.files import one_line
 from dynamics.runs import identity
 from dynamics.runs.content import described
@@ -161,7 +160,7 @@ class _Checked:
         self.forms = {law: path.form for law, path in paths.items()}
         codes = {law: code_of(config, path) for law, path in paths.items()}
         self.code = {module: digest for of_law in codes.values() for module, digest in of_law.items()}
-        self._texts = {law: _texts(_content(config, path, codes[law])) for law, path in paths.items()}
+        self._texts = {law: texts(_content(config, path, codes[law])) for law, path in paths.items()}
 
     def paths(self, config: Mapping[str, Any], groups: Set[str]) -> dict[str, tuple[str, Path]] | None:
         """{law: (id, path)} of a member that has other numbers in some groups; None if it must be checked as a whole.
@@ -173,13 +172,13 @@ class _Checked:
         experiment = before.with_numbers(config, groups) if groups else before.with_seed(config["seed"])
         if experiment is None:
             return None
-        changed = _texts({"seed": config["seed"], "init": config["init"]})
+        changed = texts({"seed": config["seed"], "init": config["init"]})
         if experiment.times is not before.times:
-            changed |= _texts({"times": experiment.times.tolist()})
+            changed |= texts({"times": experiment.times.tolist()})
         paths = {}
-        for law, texts in self._texts.items():
-            of_law = _texts({"law": described(experiment.laws[law])}) if f"laws.{law}" in groups else {}
-            paths[law] = _id({**texts, **changed, **of_law}), Path(experiment, law)
+        for law, before_it in self._texts.items():
+            of_law = texts({"law": described(experiment.laws[law])}) if f"laws.{law}" in groups else {}
+            paths[law] = hash_of({**before_it, **changed, **of_law}), Path(experiment, law)
         return paths
 
 
@@ -219,17 +218,6 @@ def _content(config: Mapping[str, Any], path: Path, code: Mapping[str, str]) -> 
         "probes": experiment.probes_of(path.law),
         "code": identity.digest(code),
     }
-
-
-def _texts(content: Mapping[str, Any]) -> dict[str, str]:
-    """Every value as JSON."""
-    return {key: json.dumps(value, sort_keys=True, default=str) for key, value in content.items()}
-
-
-def _id(texts: Mapping[str, str]) -> str:
-    """The hash of a group of keys as JSON, from the JSON of its values."""
-    content = ", ".join(f'"{key}": {texts[key]}' for key in sorted(texts))
-    return hashlib.sha256(f"{{{content}}}".encode()).hexdigest()[:12]
 
 
 def integrated(

@@ -18,7 +18,7 @@ import ml_collections
 from dynamics.config import ConfigError, check_plain, plain, require
 from dynamics.files import module_of, read_json
 from dynamics.runs.manifest import check_format
-from dynamics.sweeps.members import Family, Member, flat, free_keys
+from dynamics.sweeps.members import Family, Member, flat, free_keys, with_value
 
 MOST_FAMILIES = 256  # of members that are kept while members are resolved
 EMPTIEST = 2  # the largest size of a grid, in units of its members; a sparser one is stored as a list of members
@@ -91,14 +91,10 @@ class Sweep:
         return {"name": self.name, "config": self.config, "members": [vars(member) for member in self.members]}
 
     def config_of(self, member: Member) -> dict[str, Any]:
-        """The resolved config of a member."""
-        config = {key: _copied(value) for key, value in self.config.items()}
+        """The resolved config of a member, to be read only: what does not change is shared with the base config."""
+        config = self.config
         for path, value in member.changes.items():
-            *groups, key = path.split(".")
-            node = config
-            for group in groups:
-                node = node[group]
-            node[key] = _copied(value)
+            config = with_value(config, path, value)
         return config
 
     @property
@@ -176,7 +172,3 @@ def _ordered(column: Sequence[Any]) -> list[Any]:
 
 def _label(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, bool)) else str(value)
-
-
-def _copied(value: Any) -> Any:
-    return {key: _copied(entry) for key, entry in value.items()} if isinstance(value, Mapping) else value

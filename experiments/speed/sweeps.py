@@ -69,6 +69,9 @@ def resolving() -> None:
     swept: dict[str, list[Override]] = {
         "seeds at four widths": grid({"model.width": (16, 32, 64, 128)}, seeds(LISTED // 4)),
         "all with tolerances of their own": [{"laws.flow.rtol": rate} for rate in rates],
+        "all with seeds and learning rates of their own": [
+            {"seed": i, "laws.gd.learning_rate": rate} for i, rate in enumerate(rates)
+        ],
     }
 
     def resolved(overrides: list[Override]) -> None:
