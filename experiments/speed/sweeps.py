@@ -170,7 +170,7 @@ def thousand() -> None:
     show(
         f"{done} members of {MEMBERS}, the whole sweep",
         f"{wall:.1f} s",
-        "0.55",
+        "0.5",
         f"{wall / MEMBERS / alone:.2f} of one each",
     )
     show("    of it compiling", f"{sum(compilations):.1f} s", "3", f"{len(compilations)} compilations")
