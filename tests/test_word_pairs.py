@@ -11,7 +11,7 @@ import pytest
 from conftest import small_config
 
 import dynamics
-from dynamics.laws import GramFlow
+from dynamics.laws import GramFlow, GramGradientDescent
 from dynamics.models import HeavyBallStep, at_rest, one_layer, pairs
 from dynamics.objectives.regularisers import L2
 
@@ -125,7 +125,8 @@ def test_pairs_are_counted_once():
 
 @pytest.fixture
 def gram_case(case):
-    return GramFlow().variables(*case)
+    """All entries of the Gram matrices; for those that move alone see tests/test_theory_moving_gram.py."""
+    return GramGradientDescent(0.1).variables(*case)
 
 
 def in_products(monkeypatch, cost):
@@ -139,7 +140,7 @@ def test_gram_variables_by_pairs(gram_case, name, monkeypatch):
     slope, rates = objective.slope(gram), {**objective.rates(gram), **RATES}
     momenta = jax.tree.map(lambda leaf: leaf + 0.1, at_rest(gram))
     forms = {
-        "velocity": functools.partial(model.velocity, gram, slope, rates),
+        "velocity": functools.partial(model.velocity, {"params": gram}, slope, rates),
         "step": functools.partial(model.step, gram, slope, 0.3, rates),
         "heavy_ball": functools.partial(model.heavy_ball_step, gram, momenta, slope, HeavyBallStep(0.3, 0.9), rates),
     }
