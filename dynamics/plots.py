@@ -140,7 +140,7 @@ def text(label: Any) -> str:
 
 
 def curves(lines: Sequence[Line], scale: Range, over: str = "t = ηk") -> Any:
-    """Lines over t, on logarithmic axes where the values span more than a factor of WIDE.
+    """A plot of lines over t. An axis is logarithmic where its values span more than a factor of WIDE.
 
     Its first tag has `now`, a vertical line that marks one time.
 

@@ -113,7 +113,7 @@ class Descent(SteppingLaw):
 
     @property
     def draws_samples(self) -> bool:
-        """Whether it has a batch size."""
+        """Whether every step draws a minibatch, which it does if the law has a batch size."""
         return self.batch_size is not None
 
     def is_random(self, model):

@@ -81,7 +81,7 @@ class Law(eqx.Module):
         del times
 
     def at_step(self, step: float) -> "Law":
-        """The same law with this time between updates; unchanged when its time is continuous."""
+        """The same law with another time between updates; a law whose time is continuous is returned unchanged."""
         del step
         return self
 
@@ -155,7 +155,7 @@ def observer(
 
 
 class SteppingLaw(Law):
-    """A law with a learning rate η and time t = η·k; abstract.
+    """A law that takes steps with a learning rate η, so that the time after k steps is t = η·k; abstract.
 
     Attributes:
         learning_rate: η; traced, so that another value does not recompile.

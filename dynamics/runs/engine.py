@@ -61,7 +61,7 @@ class Program:
     """The compiled programs of paths of one form: the one that draws starts, and the one that integrates."""
 
     def __init__(self, first: Path, size: int, strategy: Strategy | None = None):
-        """Trace, and compile in the background.
+        """Trace the programs, and compile them in the background.
 
         Args:
             first: any of the paths.
@@ -232,7 +232,7 @@ class Program:
 
 
 def _after(state: State, reached: Trajectory, took_part: np.ndarray, turns: int) -> State:
-    """The state after a stretch; at the end of a segment, that in which the next one begins."""
+    """The state after a stretch. Where the stretch ends a segment, it is the state in which the next segment begins."""
 
     def chosen(new: Any, old: Any) -> np.ndarray:
         if took_part.all():

@@ -132,7 +132,7 @@ class Experiment:
         return experiment
 
     def with_seed(self, seed: int) -> "Experiment":
-        """The same with another seed, on which nothing that is checked depends but itself.
+        """The same experiment with another seed; only the seed is checked again, since no other check depends on it.
 
         Raises:
             ConfigError: for a negative seed.

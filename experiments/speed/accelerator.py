@@ -48,7 +48,12 @@ OTHER_SIZES = (8192, 2**28)
 
 
 class Rates(NamedTuple):
-    """What a device does at most, as measured: operations of a product of matrices, and bytes, per second."""
+    """The highest rates that were measured on a device.
+
+    Attributes:
+        operations: per second, in a product of large matrices.
+        bytes: per second, read and written.
+    """
 
     operations: float
     bytes: float

@@ -123,7 +123,7 @@ def seconds(sizes: Sizes, variables: str, form: str) -> float:
 
 
 def slope(values: list[float], sizes: list[float]) -> float:
-    """The exponent p of values ∝ sizes^p, by least squares of the logarithms."""
+    """The exponent p of the power law values = c · sizes^p, fitted to the logarithms by least squares."""
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 

@@ -64,7 +64,7 @@ def main(run: str) -> None:
 
 
 def tolerances(solver: str, velocity: Callable[[], Any], evaluations: float) -> tuple[float, ...]:
-    """Tolerances to try with a solver that needs this many evaluations: few if solves are slow, none if very slow."""
+    """The tolerances to try with a solver: all of them, fewer if one solve is slow, and none if it is very slow."""
     velocity()
     expected = evaluations * min(seconds_of(velocity) for _ in range(5))
     if expected > MOST_S:

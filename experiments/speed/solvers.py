@@ -23,7 +23,7 @@ ERRORS = (1e-2, 1e-4, 1e-6, 1e-8)  # those at which the table compares
 
 
 class Point(NamedTuple):
-    """One solve.
+    """What one solve of a problem took, and how exact it was.
 
     Attributes:
         error: the largest relative error of the loss over the saved times.

@@ -78,7 +78,7 @@ def repeated(work: Callable[[], tuple[float, Any]]) -> tuple[float, Any]:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """The seconds of one call, and what it gave."""
+    """The wall seconds that one call of a function took, and its result."""
     begin = time.perf_counter()
     result = work()
     return time.perf_counter() - begin, result
