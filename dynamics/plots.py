@@ -176,7 +176,9 @@ def curves(lines: Sequence[Line], scale: Range, over: str = "t = ηk") -> Any:
         source, MultiLine(xs="x", ys="y", line_color="colour", line_dash="dash", line_width=width, line_alpha=0.9)
     )
     drawn.add_tools(HoverTool(tooltips=[("", "@name"), ("t", "$x"), ("value", "$y")], line_policy="nearest"))
-    now = Span(dimension="height", location=times.high, line_color=COLOURS[-1], line_dash="dotted", line_width=1.5)
+    # An overlay, which has a canvas of its own: the curves are not painted again when it moves.
+    now = Span(location=times.high, dimension="height", level="overlay", line_color=COLOURS[-1], line_width=1.5)
+    now.line_dash = "dotted"
     drawn.add_layout(now)
     drawn.xaxis.axis_label = PlainText(text=over)
     drawn.xgrid.visible = False
