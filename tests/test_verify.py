@@ -1,6 +1,9 @@
 """`dynamics verify` finds damaged bytes and wrong numbers, in runs and in sweeps."""
 
+import contextlib
+import itertools
 import json
+import pathlib
 import random
 import shutil
 
@@ -214,6 +217,39 @@ def test_a_copy_of_a_sweep_has_the_times_of_the_copy(sweep):
     lines = (sweep / manifest.NAME).read_bytes().splitlines(keepends=True)
     (sweep / manifest.NAME).write_bytes(b"".join(lines[:-1]))
     assert verify_sweeps.check_sweep(sweep).damaged
+
+
+class Killed(BaseException):
+    """In place of SIGKILL."""
+
+
+@pytest.mark.parametrize("place", range(11))
+def test_results_that_were_being_written_at_a_kill_are_written_by_the_next_launch(sweep, swept, monkeypatch, place):
+    """Whatever it was about to do: to add to the manifest, to give a name, to remove what has another one."""
+    attributes = json.loads((sweep / "results.zarr" / "zarr.json").read_text())
+    attributes["attributes"]["signature"] = "of fewer paths"
+    write_json(sweep / "results.zarr" / "zarr.json", attributes)
+    (sweep / "members.csv").write_text("")
+    calls = itertools.count()
+
+    def until_killed(function):
+        def called(*inputs, **options):
+            if next(calls) >= place:
+                raise Killed
+            return function(*inputs, **options)
+
+        return called
+
+    with monkeypatch.context() as patched:
+        for owner, name in ((manifest.Manifest, "_append"), (pathlib.Path, "rename"), (shutil, "rmtree")):
+            patched.setattr(owner, name, until_killed(getattr(owner, name)))
+        with contextlib.suppress(Killed):
+            dynamics.load(sweep).consolidate()
+    assert next(calls) > place
+    dynamics.load(sweep).consolidate()
+    assert dynamics.load(sweep).is_current()
+    assert (sweep / "members.csv").read_bytes() == (swept / "members.csv").read_bytes()
+    assert not verify_sweeps.check_sweep(sweep).damaged
 
 
 def test_parts_journals_claims_and_results_of_a_sweep_are_covered(sweep):

@@ -20,7 +20,7 @@ from dynamics.runs.manifest import LATER, Manifest
 from dynamics.runs.parts import named
 from dynamics.runs.record import Record
 from dynamics.runs.replay import Again, Agreement, Replay
-from dynamics.runs.storage import write_group
+from dynamics.runs.storage import folder_beside, write_group
 
 
 def ask(record: Record, name: str, law: str, t: float | Sequence[float] | None = None) -> Any:
@@ -41,8 +41,7 @@ def keep(record: Record, values: Any) -> None:
     """Write what `ask` gave, for later figures."""
     name, law = str(values.name), values.attrs["law"]
     path = f"{LATER}/{law}/{name}"
-    partial = record.path / f".{law}.{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial = folder_beside(record.path / f"{law}.{name}")
     labels = {str(dim): label.values for dim, label in values.coords.items()}
     write_group(partial, {name: (values.dims, values.values)}, labels, values.attrs)
     with Manifest(record.path).writing(path):

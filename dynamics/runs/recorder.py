@@ -19,7 +19,7 @@ from dynamics.files import one_line
 from dynamics.runs.manifest import FORMAT, Manifest
 from dynamics.runs.path import State
 from dynamics.runs.record import LOCK, STORE, Record
-from dynamics.runs.storage import Arrays, consolidate, json_text, overwrite_json, write_group, write_json
+from dynamics.runs.storage import Arrays, consolidate, folder_beside, json_text, overwrite_json, write_group, write_json
 from dynamics.runs.unfinished import write_state
 from dynamics.trajectory import Trajectory
 
@@ -81,7 +81,7 @@ class Recorder:
         import zarr
 
         workdir.mkdir(parents=True, exist_ok=True)
-        partial = workdir / f".{name}.partial-{os.getpid()}"
+        partial = folder_beside(workdir / name)
         partial.mkdir()
         write_json(partial / "config.json", config)
         write_json(partial / "provenance.json", {"format": FORMAT, **origin})

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import warnings
 import zipfile
 import zlib
@@ -33,6 +34,16 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def folder_beside(path: pathlib.Path) -> pathlib.Path:
+    """Where this process may make a folder that `path` becomes the name of.
+
+    Nothing is there: what a process left that was killed and had the same number, as happens in containers, is removed.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    return partial
 
 
 def json_text(content: Any) -> str:

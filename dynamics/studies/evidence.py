@@ -30,7 +30,7 @@ from dynamics.config import ConfigError, require
 from dynamics.files import load_config
 from dynamics.runs.identity import changed, code
 from dynamics.runs.manifest import Manifest
-from dynamics.runs.storage import Arrays, write_group
+from dynamics.runs.storage import Arrays, folder_beside, write_group
 from dynamics.studies.claims import Claim
 from dynamics.sweeps.results import SweepRecord
 from dynamics.sweeps.results import load as load_sweep
@@ -159,7 +159,7 @@ def measure(module: types.ModuleType, folder: pathlib.Path, report: Callable[[st
                     continue
                 again = f" again, since the code of {names} has changed"
             arrays, labels, attributes = case.measure(**case.settings)
-            partial = folder / f".{name}.partial-{os.getpid()}"
+            partial = folder_beside(folder / name)
             write_group(partial, arrays, labels, {**attributes, "settings": settings, "code": made_of})
             with Manifest(folder).writing(f"{STORE}/{name}"):
                 shutil.rmtree(path, ignore_errors=True)

@@ -1,6 +1,5 @@
 """From sweeps to a folder in which they run: what has to run, with which resources, and where it is recorded."""
 
-import os
 import pathlib
 import shutil
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from dynamics.files import read_json
 from dynamics.runs.identity import changed
 from dynamics.runs.manifest import FORMAT, Manifest
 from dynamics.runs.origin import provenance
-from dynamics.runs.storage import replacing, write_json
+from dynamics.runs.storage import folder_beside, replacing, write_json
 from dynamics.sweeps.ledger import FINISHED, Entry, Ledger, read_members
 from dynamics.sweeps.paths import Plan
 from dynamics.sweeps.sweep import Sweep, read_sweeps
@@ -85,7 +84,7 @@ def prepare(folder: pathlib.Path, kind: str, file: pathlib.Path, planned: Plan) 
         require(same, "name", folder.name, f"holds another sweep, {', '.join(map(repr, names.values()))}")
         _describe(folder, kind, file, planned)
         return
-    beside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    beside = folder_beside(folder)
     try:
         beside.mkdir(parents=True)
         _describe(beside, kind, file, planned)

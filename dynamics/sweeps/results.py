@@ -26,7 +26,7 @@ from dynamics.probes.probe import NUMBERS
 from dynamics.runs.experiment import Experiment
 from dynamics.runs.manifest import GROWING, Manifest
 from dynamics.runs.record import load_run
-from dynamics.runs.storage import Arrays, consolidate, read_rows, write_group, write_text
+from dynamics.runs.storage import Arrays, consolidate, folder_beside, read_rows, write_group, write_text
 from dynamics.runs.tracking import Shown
 from dynamics.sweeps.assembly import Assembly
 from dynamics.sweeps.ledger import STATES, Entry, Ledger, Members, read_members
@@ -159,13 +159,18 @@ class SweepRecord:
         return root.is_file() and read_json(root)["attributes"].get("signature") == self._signature()
 
     def consolidate(self) -> None:
-        """Write the store and the table of all cases, when there is more than they have."""
+        """Write the table and the store of all cases, when there is more than they have."""
+        manifest = Manifest(self.path)
+        manifest.settle()
         if self.is_current():
             return
-        signature, manifest = self._signature(), Manifest(self.path)
-        manifest.settle()
+        signature = self._signature()
         manifest.add(GROWING)
-        beside, old = (self.path / f".{STORE}.{what}-{os.getpid()}" for what in ("partial", "old"))
+        rows = [row for case in self.cases for row in SweepRecord(self.path, case).table()]
+        with manifest.writing(TABLE):
+            write_text(self.path / TABLE, _csv(rows))
+        # The store last, since it says what is current: a process may be killed at any line.
+        beside, old = folder_beside(self.path / STORE), folder_beside(self.path / f"old-{STORE}")
         try:
             write_group(beside, {}, {}, {"signature": signature})
             for case in self.cases:
@@ -183,9 +188,6 @@ class SweepRecord:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
-        rows = [row for case in self.cases for row in SweepRecord(self.path, case).table()]
-        with manifest.writing(TABLE):
-            write_text(self.path / TABLE, _csv(rows))
 
     def mirrored(self, member: Member) -> tuple[dict[str, Any], dict[str, Shown], dict[str, Any]]:
         """Of a member that has ended: its config, what to show of each law, and its summary."""
