@@ -37,9 +37,9 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def folder_beside(path: pathlib.Path) -> pathlib.Path:
-    """Where this process may make a folder that `path` becomes the name of.
+    """A free place beside `path`, for a folder that is renamed to `path` when it is complete.
 
-    Nothing is there: what a process left that was killed and had the same number, as happens in containers, is removed.
+    What a killed process with the same number has left there is removed: containers give the same numbers again.
     """
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)

@@ -46,7 +46,7 @@ POINTS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "replacing a file": ("pathlib.Path", "replace", ("run", "sweep", "compare"), "disabled"),
     "orbax committing": ("orbax.checkpoint.StandardCheckpointer", "wait_until_finished", ("run",), "disabled"),
     "storing what goes on": ("dynamics.runs.recorder.Recorder", "_write_unfinished", ("run",), "disabled"),
-    "adding to the manifest": ("dynamics.runs.manifest.Manifest", "_append", ("run", "sweep"), "disabled"),
+    "adding to the manifest": ("dynamics.runs.manifest.Manifest", "_append", ("run", "sweep", "compare"), "disabled"),
     "claiming": ("dynamics.sweeps.ledger.Worker", "claim", ("sweep", "compare"), "disabled"),
     "committing": ("dynamics.sweeps.ledger.Worker", "commit", ("sweep", "compare"), "disabled"),
     "wandb writing": ("dynamics.runs.tracking", "_log", ("run",), "offline"),
