@@ -75,14 +75,14 @@ class Objective(eqx.Module):
         """With other parts of the model, as in objective.changed(mask=Full()), that have the same parameters."""
         return dataclasses.replace(self, model=self.model.clone(**parts))
 
-    def output(self, params: PyTree, inputs: Any = None) -> Array:
-        """F(X_i) on inputs; if none are given, on those of the batch."""
-        return _output(self, params, self.batch.inputs if inputs is None else inputs)
+    def output(self, params: PyTree) -> Array:
+        """F(X_i) on the batch."""
+        return self.apply(params, self.batch.inputs)[0]
 
     def losses(self, params: PyTree, batch: Batch | None = None) -> Float[Array, " n"]:
         """ℓ(F(X_i), y_i) on a batch; if none is given, on its own."""
         batch = self.batch if batch is None else batch
-        output = self.output(self._placed(params), batch.inputs)
+        output = self.apply(self._placed(params), batch.inputs)[0]
         return LOSSES[self.loss_name].of_samples(output, batch.targets)
 
     def loss(self, params: PyTree) -> Float[Array, ""]:
@@ -190,9 +190,3 @@ class Objective(eqx.Module):
         without = {name for group in self.trained.tied for name in group}
         without |= self.regulariser.unbalances(rates) if self.regulariser is not None else set()
         return {name: 0.0 if name in without else 1.0 if rate is None else rate for name, rate in rates.items()}
-
-
-@jax.jit
-def _output(objective: Objective, params: PyTree, inputs: Any) -> Array:
-    """F(X_i); traced once for all laws and probes, since tracing is what a warm compile cache cannot save."""
-    return objective.apply(params, inputs)[0]

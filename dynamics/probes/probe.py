@@ -12,7 +12,6 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from dynamics.config import require
-from dynamics.objectives.losses import LOSSES, Loss
 from dynamics.objectives.objective import Objective
 from dynamics.tasks import Batch
 from dynamics.trajectory import NOTES
@@ -188,43 +187,17 @@ def evaluator(names: tuple[str, ...], view: View, squeezed: bool = True) -> Call
         has_samples = view.survey.evaluation is not None or not PROBES[name].evaluation
         require(has_samples, "probes", name, "needs a survey with an evaluation set")
     first = {name: PROBES[name].at_start for name in names}
-    known = {name: look(view.start, view) for name, look in first.items() if look is not None}
-    seen = _Seen(view.objective, view.survey, view.start, known)
-    measures = tuple(PROBES[name].measure for name in names)
-    asked = _Asked(names, measures, LOSSES[view.objective.loss_name], view.words, squeezed)
-    return lambda params: _evaluated(params, seen, asked)
+    view = view._replace(known={name: look(view.start, view) for name, look in first.items() if look is not None})
 
+    @jax.jit  # traced once, where a solver evaluates it in several places
+    def evaluate(params: PyTree) -> dict[str, Array]:
+        inputs = jax.tree.map(lambda array: array[:SAMPLES_LOOKED_AT], view.objective.batch.inputs)
+        here = view._replace(intermediates=functools.cache(lambda: view.objective.apply(params, inputs)[1]))
+        values = {name: PROBES[name].measure(params, here) for name in names}
+        return {name: without_single(name, value) for name, value in values.items()} if squeezed else values
 
-class _Seen(NamedTuple):
-    """The arrays of a view."""
+    def without_single(name: str, value: Array) -> Array:
+        kept = dimensions(name, view.objective.model)
+        return jnp.squeeze(value, tuple(axis for axis, dim in enumerate(PROBES[name].dims) if dim not in kept))
 
-    objective: Objective
-    survey: Survey
-    start: PyTree
-    known: dict[str, Any]
-
-
-class _Asked(NamedTuple):
-    """What is evaluated; static. The functions, too, since a notebook may register others under the same names."""
-
-    names: tuple[str, ...]
-    measures: tuple[Measure, ...]
-    loss: Loss
-    words: int
-    squeezed: bool
-
-
-@functools.partial(jax.jit, static_argnames="asked")
-def _evaluated(params: PyTree, seen: _Seen, asked: _Asked) -> dict[str, Array]:
-    """{name: value}; traced once for all places of a solver and for all laws of the same variables."""
-    objective = seen.objective
-    inputs = jax.tree.map(lambda array: array[:SAMPLES_LOOKED_AT], objective.batch.inputs)
-    view = View(*seen[:3], asked.words, seen.known, functools.cache(lambda: objective.apply(params, inputs)[1]))
-    values = {name: measure(params, view) for name, measure in zip(asked.names, asked.measures, strict=True)}
-    return {name: _without_single(name, x, objective.model) for name, x in values.items()} if asked.squeezed else values
-
-
-def _without_single(name: str, value: Array, model: Any) -> Array:
-    """The value of a probe without the dimensions "layer" and "head" where the model has one."""
-    kept = dimensions(name, model)
-    return jnp.squeeze(value, tuple(axis for axis, dim in enumerate(PROBES[name].dims) if dim not in kept))
+    return evaluate
