@@ -76,7 +76,7 @@ class Range(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line of a figure.
+    """A curve over time in a figure: its data and how it is drawn.
 
     Attributes:
         name: shown when the pointer is over it.
@@ -177,8 +177,14 @@ def curves(lines: Sequence[Line], scale: Range, over: str = "t = ηk") -> Any:
     )
     drawn.add_tools(HoverTool(tooltips=[("", "@name"), ("t", "$x"), ("value", "$y")], line_policy="nearest"))
     # An overlay, which has a canvas of its own: the curves are not painted again when it moves.
-    now = Span(location=times.high, dimension="height", level="overlay", line_color=COLOURS[-1], line_width=1.5)
-    now.line_dash = "dotted"
+    now = Span(
+        location=times.high,
+        dimension="height",
+        level="overlay",
+        line_color=COLOURS[-1],
+        line_dash="dotted",
+        line_width=1.5,
+    )
     drawn.add_layout(now)
     drawn.xaxis.axis_label = PlainText(text=over)
     drawn.xgrid.visible = False
@@ -260,7 +266,7 @@ def matrices(values: Any, most: int) -> dict[str, Any]:
 
 
 def pictures_of(values: Any) -> int:
-    """The number of matrices that `matrices` could give."""
+    """How many matrices a DataArray holds at one time; `matrices` returns the first of them."""
     *rest, _, _ = (dim for dim in values.dims if dim != time_of(values))
     return math.prod(values.sizes[dim] for dim in rest)
 

@@ -92,7 +92,7 @@ class Objective(eqx.Module):
         return self._regularised(params, self._mean_loss(params, self.batch))
 
     def minibatch_loss(self, params: PyTree, key: PRNGKeyArray, size: int, replacement: bool) -> Float[Array, ""]:
-        """The mean loss of `size` samples, regularised: new ones if `fresh`, else some of the batch.
+        """The regularised mean loss of `size` samples: new samples of the task if `fresh`, else samples of the batch.
 
         Those of the batch are drawn with or without replacement. They are sorted, so that size = n without replacement
         is `loss`, bit for bit.
@@ -177,7 +177,10 @@ class Objective(eqx.Module):
         return self.batch.inputs if self.regulariser is None and not self.in_closed_form else None
 
     def rates(self, params: PyTree) -> dict[str, Any]:
-        """{weight: r}, None for 1 and 0 if it is frozen, of all weights of the model; see Trained."""
+        """{weight: r}, the factor of its velocity, for all weights of the model: None means 1, and 0 means frozen.
+
+        See Trained.
+        """
         names = by_name(params) if "weights" in self.model.capabilities else self.model.weights
         return {name: self.trained.rate(name) for name in names}
 

@@ -151,7 +151,7 @@ def as_recorded(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dimensions(name: str, model: Any) -> tuple[str, ...]:
-    """The dimension names of a probe after t: without "layer" and "head" where the model has one."""
+    """The names of a probe's dimensions after t, without "layer" or "head" if the model has only one of them."""
     sizes = {"layer": model.layers, "head": model.heads}
     return tuple(dim for dim in PROBES[name].dims if sizes.get(dim) != 1)
 

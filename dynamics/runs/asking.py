@@ -24,7 +24,7 @@ from dynamics.runs.storage import folder_beside, write_group
 
 
 def ask(record: Record, name: str, law: str, t: float | Sequence[float] | None = None) -> Any:
-    """The xarray DataArray of a probe; see Record.probe."""
+    """The values of a probe along a law, as an xarray DataArray over t; what it does is described at Record.probe."""
     require(name in PROBES, "probe", name, f"must be among {', '.join(PROBES)}")
     require(law in record.config.laws, "law", law, f"must be among {', '.join(record.config.laws)}")
     made_of = dict(code(named([name])))
@@ -100,7 +100,7 @@ class _Asked:
         return values.assign_attrs(checkpoints_differ_by=self._off)
 
     def _checked(self, wanted: np.ndarray) -> np.ndarray:
-        """Times in the range of the law, those that are saved times up to rounding replaced by these."""
+        """The wanted times, checked; a time that equals a saved one up to rounding becomes exactly the saved one."""
         experiment = self._replay.experiment
         grid, step = experiment.times, self._replay.law.step
         times = []

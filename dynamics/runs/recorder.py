@@ -52,7 +52,7 @@ def _not_logged() -> Iterator[None]:
 
 
 class Recorder:
-    """Writes one run folder; what is long to write goes on in a background thread, in order.
+    """Writes one run folder. Arrays and checkpoints are written by a background thread, in the order of the calls.
 
     Attributes:
         path: the folder.

@@ -88,7 +88,7 @@ def read_rows(path: pathlib.Path) -> Rows:
 
 
 def consolidate(store: pathlib.Path) -> None:
-    """List all groups in the root's metadata, where readers look for them."""
+    """Write into the metadata of the root of a zarr store which groups it has, since readers look for them there."""
     import zarr  # here and below, so that programs compile meanwhile
 
     # The standard of zarr 3 does not have this metadata yet, but xarray reads it, and warns where it is missing.

@@ -177,7 +177,7 @@ class ClaimsRecord:
     laws: Sequence[str] = ()  # each case has its own law
 
     def __init__(self, path: pathlib.Path):
-        """Open a folder."""
+        """Open the folder of `dynamics claims`; its cases are read when they are asked for."""
         self.path = path
 
     @functools.cached_property

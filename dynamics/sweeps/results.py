@@ -207,7 +207,7 @@ class SweepRecord:
         return config, laws, summary
 
     def table(self) -> list[dict[str, Any]]:
-        """A row for every member: id, what the sweep sets, state, reason, seconds, host, and numbers of its laws."""
+        """A row for every member: its id, the values that the sweep sets, how it ended, and results of its laws."""
         entries, rows = self.entries, []
         for member in self.sweep.members:
             entry = entries[member.id]
