@@ -91,13 +91,17 @@ PAUSING = {
 # Alone, a path has another program, but the same law: a flow, a descent and a random one stand for all.
 @pytest.mark.parametrize(("law", "size"), [*((law, 2) for law in PAUSING), ("flow", 1), ("sgd", 1), ("sme", 1)])
 def test_where_it_pauses_changes_no_bit(law, size, monkeypatch):
-    """Stretches of two steps, of seven and of as many as there are: the same trajectories, notes and ends."""
+    """Stretches of two steps, of seven and of as many as there are: the same trajectories, notes and ends.
+
+    The clock stands still, so that no stretch is shortened because the machine was slow.
+    """
+    monkeypatch.setattr(engine, "time", types.SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr(engine, "GROWTH", 1)
     changes = {"laws": {law: PAUSING[law]}, "times.stop": 20.0, "probes": ("loss", "parameters"), "checkpoints": 2}
     paths = [dynamics.Path(experiment(seed=seed, **changes), law) for seed in range(size)]
     program = dynamics.Program(paths[0], size)
     found, numbers = [], []
     for limit in (7, 2, NO_LIMIT):
-        monkeypatch.setattr(engine, "GROWTH", 1)
         program._limit = limit
         parts = list(dynamics.integrate(program, paths))
         found.append(ends(parts, paths))

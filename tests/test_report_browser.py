@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from PIL import Image
+from playwright.sync_api import expect, sync_playwright
 from test_report import own_run
 
 import dynamics.cli
@@ -22,6 +23,9 @@ pytestmark = [
 ]
 FLAGS = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
 FLAGS += ("disable-component-update", "disable-sync", "force-color-profile=srgb")
+# The browser shows what changed in its next frames; tests ask until it is so. The limit guards against hanging only.
+LIMIT = 60
+expect.set_options(timeout=1000 * LIMIT)
 SMALL, LARGE = (390, 844), (1280, 900)
 DRAWN = "document.documentElement.dataset.drawn === 'all'"
 # The figure of a panel, and where the inner of its frame is in the window.
@@ -72,8 +76,6 @@ COUNT_PAINTS = """
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in FLAGS])
         yield chromium
@@ -103,6 +105,7 @@ def opened(browser):
 
     def open_(file, size=LARGE, scheme="light", before=""):
         context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, offline=True)
+        context.set_default_timeout(1000 * LIMIT)
         contexts.append(context)
         page, wrong = context.new_page(), []
         page.on("request", lambda one: wrong.append(one.url) if one.url != file.as_uri() else None)
@@ -138,10 +141,16 @@ def test_opens_with_the_figures_near_the_window(opened, pages):
     assert 0 < len(first["near"]) < first["all"]
 
 
+def soon(found, *of):
+    """Ask until it is so."""
+    end = time.monotonic() + LIMIT
+    while not found(*of) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert found(*of)
+
+
 def picture(page, description):
     """The pixels of a figure's inner frame."""
-    left, top, width, height = page.evaluate(FIGURE, description)
-    page.wait_for_timeout(100)
     left, top, width, height = page.evaluate(FIGURE, description)
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     return np.asarray(image)[round(top) : round(top + height), round(left) : round(left + width)]
@@ -158,16 +167,18 @@ def expected(record, law, row):
 def test_the_slider_moves_the_pictures_as_recorded(opened, pages, smoke, scheme):
     """The pixel in the middle of every cell has the colour of the recorded number, at several times, of all laws."""
     page, wrong = opened(pages["run"], scheme=scheme)
-    slider = page.locator("#slider")
+
+    def as_recorded(law, row):
+        pixels = picture(page, f"scores of {law}")
+        count = smoke[law].sizes["key"]
+        middles = ((np.arange(count) + 0.5) * np.array([[pixels.shape[0]], [pixels.shape[1]]]) / count).astype(int)
+        return np.abs(pixels[np.ix_(*middles)].astype(int) - expected(smoke, law, row)).max() <= 2
+
     for row in (19, 0, 7, 20):
-        slider.fill(str(row))
+        page.locator("#slider").fill(str(row))
         for law in ("flow", "sgd"):
-            pixels = picture(page, f"scores of {law}")
-            count = smoke[law].sizes["key"]
-            middles = ((np.arange(count) + 0.5) * np.array([[pixels.shape[0]], [pixels.shape[1]]]) / count).astype(int)
-            seen = pixels[np.ix_(*middles)].astype(int)
-            assert np.abs(seen - expected(smoke, law, row)).max() <= 2, (row, law)
-        assert page.locator("#now").inner_text() == f"t = {float(smoke['flow'].t.values[row]):.4g}"
+            soon(as_recorded, law, row)
+        expect(page.locator("#now")).to_have_text(f"t = {float(smoke['flow'].t.values[row]):.4g}")
     assert not wrong
 
 
@@ -176,9 +187,8 @@ def test_the_slider_moves_the_line_of_the_curves(opened, pages, smoke):
     for row in (5, 12):
         page.locator("#slider").fill(str(row))
         page.evaluate(FIGURE, "loss over time")
-        page.wait_for_timeout(100)
-        where = "Bokeh.documents.map((one) => one.roots()[0].tags[0].now?.location).filter((x) => x)"
-        assert smoke["flow"].t.values[row] in page.evaluate(where)
+        lines = "Bokeh.documents.map((one) => one.roots()[0].tags[0].now?.location)"
+        page.wait_for_function(f"(t) => {lines}.includes(t)", arg=float(smoke["flow"].t.values[row]))
 
 
 def test_the_keyboard_moves_the_slider(opened, pages):
@@ -188,14 +198,29 @@ def test_the_keyboard_moves_the_slider(opened, pages):
     last = int(slider.input_value())
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")
-    assert int(slider.input_value()) == last - 2
+    expect(slider).to_have_value(str(last - 2))
     page.keyboard.press("Home")
-    assert slider.input_value() == "0" and slider.get_attribute("aria-valuetext") == page.locator("#now").inner_text()
-    page.locator("#play").focus()
+    expect(slider).to_have_value("0")
+    expect(slider).to_have_attribute("aria-valuetext", "t = 0")
+    expect(page.locator("#now")).to_have_text("t = 0")
+
+
+def test_play_moves_the_slider_until_stopped(opened, pages):
+    """The page's clock moves only when the test says so, however slow the machine is."""
+    page, _ = opened(pages["run"])
+    slider, play = page.locator("#slider"), page.locator("#play")
+    slider.fill("0")
+    page.clock.install(time=0)
+    page.clock.pause_at(10)
+    play.focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("document.getElementById('slider').value > 2")
+    expect(play).to_have_text("stop")
+    page.clock.run_for(250)
+    expect(slider).to_have_value("3")
     page.keyboard.press("Enter")
-    assert page.locator("#play").inner_text() == "play"
+    expect(play).to_have_text("play")
+    page.clock.run_for(250)
+    expect(slider).to_have_value("3")
 
 
 def test_a_frame_paints_only_what_moves(opened, pages):
@@ -267,5 +292,5 @@ def test_axes_follow_the_colours_of_the_page(opened, pages, media):
 
     in_the_dark = dark_pixels()
     page.emulate_media(**media)
-    page.wait_for_timeout(500)
-    assert 100 < dark_pixels() < in_the_dark / 10 and not wrong
+    soon(lambda: 100 < dark_pixels() < in_the_dark / 10)
+    assert not wrong

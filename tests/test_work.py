@@ -474,8 +474,11 @@ def test_a_sweep_that_goes_on_can_be_read(swept, tmp_path):
 
 @pytest.fixture
 def slowed(monkeypatch):
-    """slowed(strategy): programs of this strategy take longer; the strategies of all programs since then."""
+    """slowed(strategy): the strategies of all programs since then; by the test's clock, this one is slower."""
     Program = dynamics.runs.engine.Program
+    now = [0.0]
+    clock = types.SimpleNamespace(perf_counter=lambda: now[0], sleep=time.sleep)
+    monkeypatch.setattr(dynamics.sweeps.worker, "time", clock)
 
     def slow(strategy):
         used = []
@@ -483,9 +486,13 @@ def slowed(monkeypatch):
         def made(first, size, its=None):
             used.append(its)
             program = Program(first, size, its)
-            if its == strategy:
-                stretch = program.stretch
-                program.stretch = lambda *inputs: time.sleep(0.2) or stretch(*inputs)
+            stretch = program.stretch
+
+            def timed(*inputs):
+                now[0] += 100.0 if its == strategy else 1.0
+                return stretch(*inputs)
+
+            program.stretch = timed
             return program
 
         monkeypatch.setattr(paths, "Program", made)
