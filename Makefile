@@ -42,12 +42,9 @@ check: .venv/ready
 package: .venv/ready
 	folder=$$(mktemp -d) && tests/package.sh $(BIN)/python $$folder && rm -rf $$folder
 
+# The smoke variant of every config, which is a part of test-slow, too.
 smoke: .venv/ready
-	$(MAKE) --no-print-directory -j 2 -O $(addsuffix :smoke,$(wildcard configs/*/*.py))
-
-%.py\:smoke:
-	case $@ in */compare_*) what=compare;; */sweep_*) what=sweep;; *) what=run;; esac; \
-	$(BIN)/dynamics $$what --config=$@ --workdir=runs/smoke-$(STAMP) --no-report
+	$(BIN)/pytest -q -n 2 -m slow tests/test_configs.py
 
 # The pages of the whole repository as a site; a warning is an error.
 docs: .venv/docs

@@ -36,7 +36,7 @@ dynamics.environment.use_compile_cache()
 ALL = types.SimpleNamespace(trained=dynamics.Trained())  # in place of an objective: all parameters train
 ROOT = pathlib.Path(__file__).parent.parent
 # The files whose tests take longest: begun last, they would keep one worker busy while the other has nothing to do.
-LONGEST = ("test_kills", "test_docs", "test_paper", "test_asking", "test_processes", "test_work")
+LONGEST = ("test_kills", "test_configs", "test_docs", "test_paper", "test_asking", "test_processes", "test_work")
 
 
 def pytest_collection_modifyitems(items):

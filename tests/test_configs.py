@@ -1,4 +1,4 @@
-"""Every config and every variant builds; `make smoke` runs every smoke variant end to end."""
+"""Every config and every variant builds, and every smoke variant runs end to end."""
 
 import importlib.util
 
@@ -7,6 +7,7 @@ import pytest
 from conftest import ROOT
 
 import dynamics
+import dynamics.cli
 from dynamics.studies.comparison import sweep_of
 from dynamics.sweeps.paths import plan
 from dynamics.sweeps.sweep import Sweep
@@ -58,6 +59,13 @@ def test_builds(file):
             assert type(experiment.task) is dynamics.TASKS[variant]
     with pytest.raises(dynamics.ConfigError, match="variant = 'nosuch': must be one of "):
         config.get_config("nosuch")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_the_smoke_variant_runs(file, tmp_path):
+    flags = [f"--config={file}:smoke", f"--workdir={tmp_path}", "--no-report"]
+    assert dynamics.cli.main(["dynamics", command(file), *flags]) == 0
 
 
 def test_the_paper_experiment():

@@ -15,20 +15,18 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 @pytest.fixture
 def lowered(monkeypatch):
-    """What lowers in place of what compiles: the number of programs, by platform."""
-    counts = dict.fromkeys(PLATFORMS, 0)
+    """What lowers for all platforms in place of what compiles: the programs."""
+    programs_ = []
 
     def lower(traced):
-        for platform in PLATFORMS:
-            traced.lower(lowering_platforms=(platform,))
-            counts[platform] += 1
+        programs_.append(traced.lower(lowering_platforms=PLATFORMS))
         done = Future()
         done.set_result((None, 0.0))
         return done
 
     monkeypatch.setattr(programs, "_compiling", lower)
     programs.compiled_paths.cache_clear()
-    yield counts
+    yield programs_
     programs.compiled_paths.cache_clear()
 
 
@@ -38,7 +36,7 @@ def test_for_every_platform(lowered, file):
     experiment = dynamics.Experiment.from_config(module(file).get_config("smoke").to_dict())
     for law in experiment.laws:
         engine.Program(Path(experiment, law), 1)
-    assert lowered["cpu"] == lowered["tpu"] > 0
+    assert lowered
 
 
 @pytest.mark.slow
@@ -49,7 +47,7 @@ def test_many_at_once(lowered):
     for strategy in programs.STRATEGIES:
         for law in experiment.laws:
             engine.Program(Path(experiment, law), 2, strategy)
-    assert lowered["tpu"] == 2 * len(experiment.laws)
+    assert len(lowered) == 2 * len(experiment.laws)
 
 
 def test_what_no_platform_may_lack(lowered, monkeypatch):
@@ -67,7 +65,7 @@ def test_what_no_platform_may_lack(lowered, monkeypatch):
     experiment = dynamics.Experiment.from_config(config.to_dict())
     with pytest.raises(NotImplementedError, match="tpu"):
         engine.Program(Path(experiment, "adam"), 1)
-    assert lowered["cpu"] == 1 and lowered["tpu"] == 0
+    assert not lowered
 
 
 def test_devices_without_float64_are_refused(monkeypatch):

@@ -1,11 +1,8 @@
-"""Sweeps in several processes: killed at random moments, side by side, on several devices, with jax.distributed."""
+"""Sweeps in several processes: side by side, on several devices, with jax.distributed."""
 
-import contextlib
 import json
 import os
 import pathlib
-import random
-import signal
 import socket
 import subprocess
 import sys
@@ -27,21 +24,6 @@ LONG = CONFIG.replace("stop=10.0", "stop=2000.0").replace(
 )
 PATHS = 16
 MAIN = "import sys, dynamics.cli; sys.exit(dynamics.cli.main())"
-# Everything is imported once; a launch is a fork of that.
-LAUNCHER = """
-import os, sys
-import dynamics.cli, dynamics.cli.commands, dynamics.cli.sweeps, dynamics.sweeps.launch
-for line in sys.stdin:
-    pid = os.fork()
-    if pid == 0:
-        os.setpgid(0, 0)
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
-        os._exit(dynamics.cli.main(["dynamics", *line.split()]))
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -60,34 +42,6 @@ def undisturbed(long, tmp_path_factory):
 
 def start(arguments, **environment):
     return subprocess.Popen([sys.executable, "-c", MAIN, *arguments[1:]], env={**os.environ, **environment})
-
-
-def test_killed_ten_times_at_random_moments(long, undisturbed, tmp_path):
-    pipe, clock = subprocess.PIPE, random.Random(0)
-    launcher = subprocess.Popen([sys.executable, "-c", LAUNCHER], stdin=pipe, stdout=pipe, text=True)
-
-    def launch(workdir, patience_s):
-        """Whether it was killed."""
-        launcher.stdin.write(" ".join(command(long, workdir, "--config.launch.checkpoint_s=0.2")[1:]) + "\n")
-        launcher.stdin.flush()
-        pid = int(launcher.stdout.readline())
-        time.sleep(patience_s)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        return int(launcher.stdout.readline()) == -signal.SIGKILL
-
-    kills, sweeps = 0, 0
-    while kills < 10:  # of one sweep after another: every one is killed until it is over before it is hit
-        workdir = tmp_path / str(sweeps)
-        while kills < 10 and launch(workdir, clock.uniform(1.0, 9.0)):
-            kills += 1
-        assert dynamics.cli.main(command(long, workdir)) == 0
-        record = dynamics.load(workdir / "tiny")
-        assert_all_done_once(record, PATHS)
-        assert equal(values(record), values(undisturbed))
-        sweeps += 1
-    launcher.stdin.close()
-    launcher.wait()
 
 
 def test_two_launchers_share_the_members(long, undisturbed, tmp_path):

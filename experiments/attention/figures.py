@@ -31,7 +31,7 @@ def draw(record: dynamics.SweepRecord, folder: pathlib.Path) -> list[pathlib.Pat
     ]
     loss = record["adam"].population_loss.isel(t=-1).sel(estimate="mean").values.ravel() - best
     worst_first = np.argsort(-loss)
-    drawn = figure(6, 0.22 * len(labels) + 1, left=2.2, top=0.2)
+    drawn = figure(6.0, 0.22 * len(labels) + 1, left=2.2, top=0.2)
     axes = drawn.subplots()
     sees_it = loss[worst_first] < LEFT
     axes.plot(loss[worst_first], range(len(loss)), "o", markersize=5, color=COLOURS["blue"])

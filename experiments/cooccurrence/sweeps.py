@@ -169,7 +169,7 @@ def _length(record: SweepRecord) -> Figure:
     for axes, (title, values) in zip(drawn.subplots(1, 3), panels, strict=True):
         heatmap(axes, values, "length", "samples", marked=wrong)
         (left, right), heights = axes.get_xlim(), axes.get_ylim()
-        along = np.geomspace(left, right)
+        along = np.linspace(max(left, 0.0), right, 500)
         _line(axes, along, along**2, "n = L²")
         axes.set(xlim=(left, right), ylim=heights, xlabel="length L, words", ylabel="samples n")
         axes.set_title(title)

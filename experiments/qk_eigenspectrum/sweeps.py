@@ -52,7 +52,8 @@ def _page(runs: Any, along: str) -> Figure:
         if along == "kappa":
             axes.set_xscale("symlog", linthresh=float(runs.kappa[1]))
             axes.tick_params(axis="x", labelsize=7)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
+    if others:
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=7)
     return drawn
 
 
