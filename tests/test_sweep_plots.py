@@ -68,6 +68,8 @@ def test_places():
     doubled = places([8, 16, 32])
     np.testing.assert_allclose(doubled.edges, 8 * 2.0 ** np.array([-0.5, 0.5, 1.5, 2.5]))
     assert doubled.logarithmic and doubled.names == ["8", "16", "32"]
+    assert doubled.at([4, 12.0]).tolist() == [4, 12]
+    np.testing.assert_array_equal(places([4, 5, 8]).at([3, 4, 6.5, 8, 9]), [np.nan, 0, 1.5, 2, np.nan])
     side_by_side = places(["a", "b"])
     assert side_by_side.centres.tolist() == [0, 1] and side_by_side.names == ["a", "b"]
     assert places([2**20, 0.008324, 3.0]).names == ["2²⁰", "0.00832", "3"]

@@ -105,16 +105,24 @@ class Places(NamedTuple):
     """The places of an axis's labels.
 
     Attributes:
+        labels: the labels, in their order along the axis.
         centres: the coordinate of every label.
         edges: the coordinates between neighbouring labels, before the first and after the last.
         logarithmic: whether the axis is logarithmic.
         names: the texts at the centres.
     """
 
+    labels: np.ndarray
     centres: np.ndarray
     edges: np.ndarray
     logarithmic: bool
     names: list[str]
+
+    def at(self, values: Any) -> np.ndarray:
+        """The coordinates of numbers on this axis; nan outside of increasing labels that lie side by side."""
+        if self.logarithmic:
+            return np.asarray(values)
+        return np.interp(values, self.labels, self.centres, left=np.nan, right=np.nan)
 
 
 def is_geometric(labels: Any) -> bool:
@@ -131,10 +139,10 @@ def places(labels: Any) -> Places:
     values = np.asarray(labels)
     names = [_name(value) for value in values]
     if not is_geometric(values):
-        return Places(np.arange(len(values)), np.arange(len(values) + 1) - 0.5, False, names)
+        return Places(values, np.arange(len(values)), np.arange(len(values) + 1) - 0.5, False, names)
     half = (values[-1] / values[0]) ** (0.5 / (len(values) - 1))
     middles = np.sqrt(values[1:] * values[:-1].astype(float))
-    return Places(values, np.concatenate([[values[0] / half], middles, [values[-1] * half]]), True, names)
+    return Places(values, values, np.concatenate([[values[0] / half], middles, [values[-1] * half]]), True, names)
 
 
 def _name(label: Any) -> str:
@@ -241,7 +249,9 @@ class Scale(NamedTuple):
 AUTOMATIC = Scale()
 
 
-def heatmap(axes: Axes, values: Any, x: str, y: str, marked: Any = None, scale: Scale = AUTOMATIC) -> None:
+def heatmap(
+    axes: Axes, values: Any, x: str, y: str, marked: Any = None, scale: Scale = AUTOMATIC
+) -> tuple[Places, Places]:
     """Values over two axes, with a colour bar; nan is light grey, and marked cells have a cross.
 
     Args:
@@ -251,6 +261,9 @@ def heatmap(axes: Axes, values: Any, x: str, y: str, marked: Any = None, scale: 
         y: the dimension upwards.
         marked: a DataArray [x, y] of booleans, True where members diverged or failed.
         scale: of the colours.
+
+    Returns:
+        The places of x and of y, to draw more at their coordinates.
     """
     logarithmic = scale.logarithmic
     shown = values.transpose(y, x).values.astype(float)
@@ -278,6 +291,7 @@ def heatmap(axes: Axes, values: Any, x: str, y: str, marked: Any = None, scale: 
         rows, columns = np.nonzero(marked.transpose(y, x).values)
         for colour, width in (("white", 3.2), ("black", 1.4)):  # a white edge, to be seen on every colour
             axes.plot(right.centres[columns], upwards.centres[rows], "x", color=colour, markersize=7, mew=width)
+    return right, upwards
 
 
 def save(drawn: Figure, folder: pathlib.Path, name: str, line: str) -> list[pathlib.Path]:

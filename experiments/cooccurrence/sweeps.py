@@ -135,21 +135,28 @@ def _scales(record: SweepRecord) -> Figure:
     }
     drawn = figure(13.0, 8.0, wspace=0.38, hspace=0.36, left=0.9, right=0.55, top=0.9)
     for axes, (title, values, scale) in zip(drawn.subplots(2, 3).ravel(), panels, strict=True):
-        heatmap(axes, values, "std", "W", marked=wrong, scale=scale)
+        right, upwards = heatmap(axes, values, "std", "W", marked=wrong, scale=scale)
         for name, (marker, sigma0, sigma1) in starts.items():
-            axes.plot(sigma0, sigma1, marker, color="white", markeredgecolor="black", markersize=9, label=name)
+            at = right.at(sigma0), upwards.at(sigma1)
+            axes.plot(*at, marker, color="white", markeredgecolor="black", markersize=9, label=name)
         axes.set(xlabel="σ0 of W_Q, W_K, W_V", ylabel="σ1 of W")
         axes.set_title(title, fontsize=9)
     drawn.axes[0].legend(fontsize=7.5, loc="lower left", facecolor="white", frameon=True, framealpha=0.9)
     product = runs["std"] * runs["W"]  # runs.std is the standard deviation
-    small = product < 0.999 * product.where(~rises.all("seed")).min()
+    small = product < 0.999 * product.where(~rises.all("seed"), np.inf).min()
     share = float(median(by_t1, "seed").where(small).max())
+    rising = (
+        f"Up to σ0 σ1 = {float(product.where(small).max()):.2g} the losses of I2 and I3 first rise in all "
+        f"{runs.seed.size} seeds, and at most {100 * share:.0f} % of the targets' score change is made by T1"
+        if small.any()
+        else f"Even at σ0 σ1 = {float(product.min()):.2g} the losses of I2 and I3 do not first rise in all "
+        f"{runs.seed.size} seeds"
+    )
     _title(
         drawn,
-        f"Up to σ0 σ1 = {float(product.where(small).max()):.2g} the losses of I2 and I3 first rise in all "
-        f"{runs.seed.size} seeds, and at most {100 * share:.0f} % of the targets' score change is made by T1; true "
-        f"Kaiming has σ0 σ1 = {2 / (d * m) ** 0.5:.2g}.\nThe signs of Theorem 3.2 hold in {int(signs.sum())} of "
-        f"{signs.size} runs; the scores over √m change by at most {float(np.abs(panels[4][1]).max()):.1g}. Colours: "
+        f"{rising}; true Kaiming has σ0 σ1 = {2 / (d * m) ** 0.5:.2g}.\n"
+        f"The signs of Theorem 3.2 hold in {int(signs.sum())} of {signs.size} runs; the scores over √m change by at "
+        f"most {float(np.abs(panels[4][1]).max()):.1g}. Colours: "
         "medians over seeds, or shares of them",
     )
     return drawn
@@ -165,13 +172,13 @@ def _length(record: SweepRecord) -> Figure:
         ("(iii) population loss at the same t", population),
     )
     wrong = sweep_plots.went_wrong(runs).any("seed")
+    lengths = np.geomspace(runs.length.min() / 2, 2 * runs.length.max(), 500)  # beyond the edges
     drawn = figure(12.6, 4.6, wspace=0.42, right=0.6, top=0.85)
     for axes, (title, values) in zip(drawn.subplots(1, 3), panels, strict=True):
-        heatmap(axes, values, "length", "samples", marked=wrong)
-        (left, right), heights = axes.get_xlim(), axes.get_ylim()
-        along = np.linspace(max(left, 0.0), right, 500)
-        _line(axes, along, along**2, "n = L²")
-        axes.set(xlim=(left, right), ylim=heights, xlabel="length L, words", ylabel="samples n")
+        right, upwards = heatmap(axes, values, "length", "samples", marked=wrong)
+        limits = {"xlim": axes.get_xlim(), "ylim": axes.get_ylim()}
+        _line(axes, right.at(lengths), upwards.at(lengths**2), "n = L²")
+        axes.set(**limits, xlabel="length L, words", ylabel="samples n")
         axes.set_title(title)
     drawn.axes[0].legend(fontsize=7.5, loc="upper left", facecolor="white", frameon=True, framealpha=0.9)
     t1, training = panels[0][1], panels[1][1]
@@ -199,8 +206,8 @@ def _batch(record: SweepRecord) -> Figure:
     drawn = figure(13.0, 4.7, wspace=0.4, top=0.9)
     *maps, losses = drawn.subplots(1, 3)
     for axes, (title, values) in zip(maps, panels, strict=True):
-        heatmap(axes, values, "learning_rate", "batch_size", marked=wrong, scale=Scale(logarithmic=True))
-        for edge in edges:
+        right, _ = heatmap(axes, values, "learning_rate", "batch_size", marked=wrong, scale=Scale(logarithmic=True))
+        for edge in right.at(edges):
             _line(axes, [edge, edge], axes.get_ylim())
         axes.set(xlabel="learning rate η", ylabel=f"batch size (of {record.config.task.samples} samples)")
         axes.set_title(title)
@@ -220,10 +227,11 @@ def _batch(record: SweepRecord) -> Figure:
     first = steps[bad.any(("batch_size", "seed")).values].min(initial=np.inf)
     steady = steps[steps < first].max(initial=0)
     ratios, beyond = steady / edges, bad.sel(learning_rate=steps[steps > steady])
+    larger = f"; with larger steps {int(beyond.sum())} of {beyond.size} runs do" if beyond.size else ""
     _title(
         drawn,
         f"No run diverges up to η = {steady:g}, {ratios.min():.2g} to {ratios.max():.2g} times the 2/λmax of its start "
-        f"(dashed, a line for each seed); with larger steps {int(beyond.sum())} of {beyond.size} runs do\n"
+        f"(dashed, a line for each seed){larger}\n"
         f"colours: medians over {runs.seed.size} seeds; grey: half of the seeds or more have no value; "
         "cross: one seed or more diverged",
     )
