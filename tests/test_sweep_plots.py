@@ -70,6 +70,8 @@ def test_places():
     assert doubled.logarithmic and doubled.names == ["8", "16", "32"]
     assert doubled.at([4, 12.0]).tolist() == [4, 12]
     np.testing.assert_array_equal(places([4, 5, 8]).at([3, 4, 6.5, 8, 9]), [np.nan, 0, 1.5, 2, np.nan])
+    np.testing.assert_array_equal(places([8, 5, 4]).at([4, 6.5, 9]), [2, 0.5, np.nan])
+    assert np.isnan(places([4, 8, 5]).at([4, 5])).all() and places([5]).at(5) == 0
     side_by_side = places(["a", "b"])
     assert side_by_side.centres.tolist() == [0, 1] and side_by_side.names == ["a", "b"]
     assert places([2**20, 0.008324, 3.0]).names == ["2²⁰", "0.00832", "3"]

@@ -119,10 +119,13 @@ class Places(NamedTuple):
     names: list[str]
 
     def at(self, values: Any) -> np.ndarray:
-        """The coordinates of numbers on this axis; nan outside of increasing labels that lie side by side."""
+        """The coordinates of numbers; where labels lie side by side, nan beyond them and if they are not in order."""
         if self.logarithmic:
             return np.asarray(values)
-        return np.interp(values, self.labels, self.centres, left=np.nan, right=np.nan)
+        order = np.argsort(self.labels)
+        if not (np.diff(order) == np.sign(order[-1] - order[0])).all():
+            return np.full(np.shape(values), np.nan)
+        return np.asarray(np.interp(values, self.labels[order], self.centres[order], left=np.nan, right=np.nan))
 
 
 def is_geometric(labels: Any) -> bool:
