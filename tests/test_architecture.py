@@ -67,7 +67,7 @@ WORDS_OF_PAPERS = {
 OF_ANY_PAPER = r"(?i)\b(the|this) paper's\b|\bthe appendix's\b"
 # What implements equations of a paper cites it.
 CITED = {"2410.09605": {"tasks/cooccurrence.py", "models/one_layer.py", "models/gram.py"}}
-WORDS_OF_THE_FIRST_TASK = (r"μ[123]\b", r"(?i)\bsignal words?\b|\bcommon token\b", r"\bI[1-4]\b")
+WORDS_OF_THE_FIRST_TASK = (r"μ[123]\b", r"(?i)\bsignal words?\b|\bcommon (token|word)\b", r"\bI[1-4]\b")
 
 
 def sources():

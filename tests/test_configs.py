@@ -63,7 +63,9 @@ def test_builds(file):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+@pytest.mark.filterwarnings("error::RuntimeWarning", "error::UserWarning:experiments")
 def test_the_smoke_variant_runs(file, tmp_path):
+    """To its end, and its figures are drawn without a warning."""
     flags = [f"--config={file}:smoke", f"--workdir={tmp_path}", "--no-report"]
     assert dynamics.cli.main(["dynamics", command(file), *flags]) == 0
 

@@ -187,8 +187,8 @@ def test_the_slider_moves_the_line_of_the_curves(opened, pages, smoke):
     for row in (5, 12):
         page.locator("#slider").fill(str(row))
         page.evaluate(FIGURE, "loss over time")
-        lines = "Bokeh.documents.map((one) => one.roots()[0].tags[0].now?.location)"
-        page.wait_for_function(f"(t) => {lines}.includes(t)", arg=float(smoke["flow"].t.values[row]))
+        t, lines = smoke["flow"].t.values[row], "Bokeh.documents.map((one) => one.roots()[0].tags[0].now?.location)"
+        soon(lambda t, lines: t in page.evaluate(lines), t, lines)
 
 
 def test_the_keyboard_moves_the_slider(opened, pages):

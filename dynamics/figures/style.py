@@ -119,7 +119,11 @@ class Places(NamedTuple):
     names: list[str]
 
     def at(self, values: Any) -> np.ndarray:
-        """The coordinates of numbers; where labels lie side by side, nan beyond them and if they are not in order."""
+        """The coordinates of numbers on this axis.
+
+        Where labels lie side by side, numbers between two neighbours are interpolated. Numbers below the smallest or
+        above the largest label are nan there, and all numbers are if the labels neither increase nor decrease.
+        """
         if self.logarithmic:
             return np.asarray(values)
         order = np.argsort(self.labels)
@@ -129,7 +133,7 @@ class Places(NamedTuple):
 
 
 def is_geometric(labels: Any) -> bool:
-    """Whether labels are positive numbers with a constant ratio, to 2 % since they may be rounded."""
+    """Whether labels are positive numbers with a constant ratio; it may vary by 2 %, since labels may be rounded."""
     values = np.asarray(labels)
     if values.dtype.kind not in "iuf" or len(values) < 3 or not (values > 0).all():
         return False
@@ -138,7 +142,7 @@ def is_geometric(labels: Any) -> bool:
 
 
 def places(labels: Any) -> Places:
-    """Places on a logarithmic axis for geometric labels, and side by side for all others."""
+    """The places of labels: on a logarithmic axis if the labels are geometric, otherwise side by side."""
     values = np.asarray(labels)
     names = [_name(value) for value in values]
     if not is_geometric(values):
@@ -181,7 +185,7 @@ def ticks(axes: Axes, which: str, at: Places, most: int = 7) -> None:
 
 
 def logarithmic(axes: Axes, which: str) -> None:
-    """Make an axis logarithmic, with so few ticks that their labels do not overlap; to be called after plotting.
+    """Make an axis logarithmic, with so few ticks that their labels do not overlap. Call it after plotting.
 
     The ticks are at 1, 2 and 5 or at 1 and 3 times powers of ten if their labels fit, and at powers of ten otherwise.
 
@@ -308,7 +312,7 @@ def save(drawn: Figure, folder: pathlib.Path, name: str, line: str) -> list[path
 
 
 def save_animation(frames: Iterable[Image.Image], path: pathlib.Path, milliseconds: int) -> pathlib.Path:
-    """Write an animated GIF that loops. All frames use the palette of the last, so that colours do not flicker."""
+    """Write an animated GIF that loops. All frames use the colours of the last one, so that these do not flicker."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = list(frames)
     palette = pictures[-1].quantize(128)

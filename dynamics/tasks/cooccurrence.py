@@ -13,14 +13,14 @@ from dynamics.config import require
 from dynamics.tasks.task import Batch, Task
 
 FIRST_TARGET, SECOND_TARGET, COMMON = 0, 1, 2
-SIGNALS = 3  # the two targets and the common token; every later word is a random word
+SIGNALS = 3  # the two targets and the common word; every later word is a random word
 
 
 @dataclass(frozen=True)
 class CooccurrenceTask(Task):
     """y = +1 exactly when μ1 and μ2 both occur, Definition 2.1; abstract: subclasses say what the training set is.
 
-    Every sample holds the common token μ3 at a uniformly random position. With probability 1/2 two other random
+    Every sample holds the common word μ3 at a uniformly random position. With probability 1/2 two other random
     positions hold μ1 and μ2 (type I1, y = +1); with probability 1/6 each, one holds μ1 (I2), one holds μ2 (I3), or
     neither occurs (I4), and y = -1. All remaining positions are uniform over the random words μ4, ..., μd.
 

@@ -14,7 +14,7 @@ from dynamics.figures.style import COLOURS, DIVERGING, figure, provenance, save,
 from dynamics.runs.record import Record
 from experiments.cooccurrence.theory import SCORES, SIGNALS
 
-# (key, query): name and colour; the paper follows the targets' attention to each other and to the common token.
+# (key, query): name and colour; the paper follows the targets' attention to each other and to the common word.
 PAIRS = {
     (key, query): (f"{query} attends to {key}", COLOURS[colour])
     for (key, query), colour in zip(SCORES, ("blue", "sky", "vermilion", "orange"), strict=True)
@@ -147,7 +147,7 @@ def _scores(data: Data) -> Figure:
         _time_axis(axes, data, logarithmic)
     panels[0].set_ylabel("change of the score νᵀW_KᵀW_Qμ since t = 0")
     _legend(panels[1], data)
-    _title(drawn, "Figure 1 (a)  Attention scores between the targets μ1, μ2 and the common token μ3 over training")
+    _title(drawn, "Figure 1 (a)  Attention scores between the targets μ1, μ2 and the common word μ3 over training")
     return drawn
 
 
@@ -200,7 +200,7 @@ def _strip(data: Data) -> Figure:
     panels[0].set_ylabel("key word", fontsize=7)
     place = panels[-1].get_position()
     drawn.colorbar(image, cax=drawn.add_axes((place.x1 + 0.015, place.y0, 0.01, place.height)), label="change of score")
-    _title(drawn, "How the score matrix moves: targets μ1, μ2, common token μ3, random words from μ4 on")
+    _title(drawn, "How the score matrix moves: targets μ1, μ2, common word μ3, random words from μ4 on")
     return drawn
 
 

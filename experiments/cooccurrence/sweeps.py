@@ -54,13 +54,13 @@ def _names(signs: Signs) -> list[str]:
 
 
 def _line(axes: Axes, x: Any, y: Any, label: str | None = None) -> None:
-    """A dashed line with a white edge, to be seen on every colour."""
+    """Draw a dashed line with a white edge, which can be seen on every colour."""
     axes.plot(x, y, color="white", linewidth=2.4)
     axes.plot(x, y, color="black", linewidth=1.0, linestyle="--", label=label)
 
 
 def _at(time: Any, values: Any) -> Any:
-    """The values of each member at a time of its own, interpolated between saved times; nan where that time is nan."""
+    """The values of each member, interpolated at a time of its own; nan where that time is nan."""
     t = values.t.values
     return xr.apply_ufunc(
         lambda of_member, at: np.interp(at, t, of_member), values, time, input_core_dims=[["t"], []], vectorize=True
@@ -68,7 +68,7 @@ def _at(time: Any, values: Any) -> Any:
 
 
 def _width(record: SweepRecord) -> Figure:
-    """T1, scores, value Grams and G against m, each with its exponent over the wider half."""
+    """T1, the scores, the values' Gram matrices and G over the width m, with exponents fitted to the wider half."""
     runs = record["flow"].load()
     widths = runs.width.values
     wide = widths >= widths[max(0, min(len(widths) // 2, len(widths) - FEWEST))]
@@ -110,7 +110,7 @@ def _width(record: SweepRecord) -> Figure:
 
 
 def _scales(record: SweepRecord) -> Figure:
-    """At which initial scales the two phases of the paper are seen."""
+    """For which initial scales σ0 and σ1 training has the two phases of the paper."""
     runs, config = record["flow"].load(), record.config
     root_m = np.sqrt(config.model.width)
     targets = _change(runs.scores, {pair: sign for pair, sign in SCORES.items() if sign > 0}).mean("pair")
@@ -163,7 +163,7 @@ def _scales(record: SweepRecord) -> Figure:
 
 
 def _length(record: SweepRecord) -> Figure:
-    """T1, training and population loss over L and n."""
+    """T1, the training loss and the population loss over the length L and the number of samples n."""
     runs = record["flow"].load()
     population = median(runs.population_loss.sel(estimate="mean").isel(t=-1), "seed")
     panels = (

@@ -1,4 +1,4 @@
-"""The signs that Theorem 3.2 of arXiv:2410.09605 states for the targets μ1, μ2 and the common token μ3."""
+"""The signs that Theorem 3.2 of arXiv:2410.09605 states for the targets μ1, μ2 and the common word μ3."""
 
 from typing import Any
 

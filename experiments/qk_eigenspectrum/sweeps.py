@@ -58,7 +58,7 @@ def _page(runs: Any, along: str) -> Figure:
 
 
 def _mean(values: Any) -> Any:
-    """The mean over layers and heads."""
+    """The mean of values over their layers and heads."""
     return values.mean([dim for dim in ("layer", "head") if dim in values.dims])
 
 
